@@ -1,0 +1,99 @@
+// Package roadmap holds the map as the engine drives on it: vertices, lanes, the zones that own the vertices,
+// and the tables of travel cost towards a goal. It imports maps, validates and compares them. Pure: bytes come
+// in, graphs and reports go out.
+//
+// Size: a 38,586-cell floor is 38,586 vertices, 150,000 lanes (about 6 MB) and 77 kB per goal table.
+package roadmap
+
+import "starling/engine/fleet"
+
+// Graph is one immutable version of a map. Everything that holds a *Graph shares it; nothing changes it.
+// Vertices are numbered 0..n-1 (fleet.Vertex); lanes likewise 0..m-1.
+type Graph struct {
+	MapID    fleet.MapID
+	Version  int
+	Format   string    // source format: movingai, lorr, starling
+	Vertices []Vertex  // by fleet.Vertex
+	Lanes    []Lane    // by lane number, grouped by From, ascending
+	Out      [][]int32 // lane numbers that leave each vertex
+	In       [][]int32 // lane numbers that enter each vertex
+	Zones    []Zone    // by zone number; each vertex is in exactly one
+	ZoneOf   []int32   // zone number of each vertex
+	Local    []int32   // number of each vertex within its zone (index into Zone.Vertices)
+	Rows     int       // > 0 for grid maps: cells are numbered row-major, Vertex.ID = cell number
+	Cols     int
+	ResM     float64 // metres per cell of a grid map; 0 for others
+
+	byID map[string]fleet.Vertex // id -> vertex, then name -> vertex where no id claims it
+}
+
+// Vertex is a point of the roadmap.
+type Vertex struct {
+	ID       string // unique in the map; grid maps: row-major cell number in decimal
+	Name     string // optional; unique where given
+	X, Y     float64
+	Parking  bool // a robot may rest here
+	Charging bool
+}
+
+// Lane is a directed edge of the roadmap. Two-way roads are two lanes.
+type Lane struct {
+	ID         fleet.LaneID // stable over versions: derived from the map id and the two vertex ids
+	From, To   fleet.Vertex
+	LengthM    float64
+	SpeedMPS   float64 // limit; 0 = none
+	Closed     bool    // as uploaded; closing at run time is the zone's
+	Conflicts  []int32 // lanes that may not be driven at the same time (crossings); nil on grids
+	HeadingRad float64 // direction of travel
+}
+
+// Zone is a set of vertices owned by one zone actor. Traffic zones partition the roadmap.
+type Zone struct {
+	ID         fleet.ZoneID // stable over versions
+	Name       string
+	Colour     int            // 0..Colours-1; zones that could touch the same vertex in a tick have different colours
+	Vertices   []fleet.Vertex // ascending
+	Neighbours []int32        // zone numbers with a lane to or from here, or with a vertex adjacent to vertices of both (corners); ascending
+	Capacity   int            // vertices
+}
+
+// Colours is how many phases a tick has: one more than the greatest Colour.
+func (g *Graph) Colours() int {
+	n := 0
+	for i := range g.Zones {
+		n = max(n, g.Zones[i].Colour+1)
+	}
+	return n
+}
+
+// Find returns the vertex with this id or, failing that, this name.
+func (g *Graph) Find(ref string) (fleet.Vertex, bool) {
+	v, ok := g.byID[ref]
+	return v, ok
+}
+
+// Lane returns the number of the lane from a to b.
+func (g *Graph) Lane(a, b fleet.Vertex) (int32, bool) {
+	for _, l := range g.Out[a] {
+		if g.Lanes[l].To == b {
+			return l, true
+		}
+	}
+	return -1, false
+}
+
+// Table is the cost to reach one goal from every vertex, in deciseconds of free-flow travel at unit speed
+// (10 per metre on an unlimited lane); Unreachable where there is no way. Shared and immutable.
+type Table struct {
+	Goal fleet.Vertex
+	Cost []uint16
+}
+
+// Unreachable is the cost of a vertex from which the goal cannot be reached.
+const Unreachable = ^uint16(0)
+
+// Tables gives the table towards a goal. Implementations outside engine/ cache and share them; within a
+// simulation a plain map does. Get never returns nil for a vertex of the graph.
+type Tables interface {
+	Get(goal fleet.Vertex) *Table
+}

@@ -1,0 +1,52 @@
+package zone
+
+import (
+	"time"
+
+	"starling/engine/fleet"
+)
+
+// Effect is what the shell must do.
+//
+//sumtype:decl
+type Effect interface{ isZoneEffect() }
+
+type (
+	// RecordEntry makes a roster entry durable; EntryRecorded or EntryFailed answers. The zone grants only then.
+	RecordEntry struct{ Entry RosterEntry }
+	// RecordExit removes a roster entry, after the reported exit. Needs no answer; repeated exits are harmless.
+	RecordExit struct{ Robot fleet.RobotID }
+	// SendGrant tells a robot what it may drive.
+	SendGrant struct{ Grant fleet.Grant }
+	// SendRefusal tells a robot what it waits for.
+	SendRefusal struct{ Wait fleet.Wait }
+	// SendToken and SendAnswer go to a neighbour zone.
+	SendToken struct{ Token Token }
+	// SendAnswer answers one claim at once.
+	SendAnswer struct{ Answer Answer }
+	// CallRoll asks a robot of the roster to assert itself (ZoneRestarted).
+	CallRoll struct{ Robot fleet.RobotID }
+	// Show publishes the zone's view, at most once a tick and only when it changed.
+	Show struct{ View View }
+)
+
+func (RecordEntry) isZoneEffect() {}
+func (RecordExit) isZoneEffect()  {}
+func (SendGrant) isZoneEffect()   {}
+func (SendRefusal) isZoneEffect() {}
+func (SendToken) isZoneEffect()   {}
+func (SendAnswer) isZoneEffect()  {}
+func (CallRoll) isZoneEffect()    {}
+func (Show) isZoneEffect()        {}
+
+// View is what others may see of a zone.
+type View struct {
+	Zone      fleet.ZoneID
+	Tick      uint64
+	At        time.Time
+	Occupancy int
+	Capacity  int
+	Queue     int // tasked robots that wait
+	Suspects  []fleet.Vertex
+	Waits     []fleet.Wait // every robot that waits, by robot id
+}
