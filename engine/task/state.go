@@ -1,0 +1,25 @@
+package task
+
+import (
+	"time"
+
+	"starling/engine/fleet"
+)
+
+// State is one task. Durable fields change only by Apply of a recorded event.
+type State struct {
+	// Durable.
+	Spec       Spec
+	Status     fleet.TaskStatus
+	Robot      fleet.RobotID // of the award in force, or the last one
+	Errand     int           // errands done
+	Reason     string        // of CANCELLING, CANCELLED, FAILED, or of the last Unassigned
+	Version    int64         // number of events folded
+	AssignedAt time.Time
+	StartedAt  time.Time
+	FinishedAt time.Time
+	UpdatedAt  time.Time
+}
+
+// View is what others may see of a task: a copy of its State.
+type View = State
