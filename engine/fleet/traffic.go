@@ -43,7 +43,12 @@ type Grant struct {
 	Horizon     []Vertex  // expected rest, not granted
 	NotAfter    time.Time // a robot that has not entered by then stops and asks anew
 	Incarnation Incarnation
-	Trace       Trace
+	// Epoch is the zone's activation: a robot that has asserted itself to a newer one refuses older grants.
+	Epoch uint64
+	// Version is the robot's own Version (Request, Arrival) that the zone knew: a robot that has deviated since
+	// refuses the grant.
+	Version uint64
+	Trace   Trace
 }
 
 // Wait says why one robot does not move: an edge of the wait-for graph.

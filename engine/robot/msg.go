@@ -68,8 +68,11 @@ type (
 	Granted struct{ Grant fleet.Grant }
 	// Refused comes from a zone: what the robot waits for (Wait.Cause CauseNone = it waits no more). Halves the window.
 	Refused struct{ Wait fleet.Wait }
-	// ZoneRestarted asks the robot to assert what it holds.
-	ZoneRestarted struct{ Zone fleet.ZoneID }
+	// ZoneRestarted asks the robot to assert what it holds; grants of older epochs of that zone are void.
+	ZoneRestarted struct {
+		Zone  fleet.ZoneID
+		Epoch uint64
+	}
 	// TaskAwarded and TaskWithdrawn come from a task; both may be repeated.
 	TaskAwarded struct {
 		Task     fleet.TaskID

@@ -25,7 +25,10 @@ type (
 	// SendAnswer answers one claim at once.
 	SendAnswer struct{ Answer Answer }
 	// CallRoll asks a robot of the roster to assert itself (ZoneRestarted).
-	CallRoll struct{ Robot fleet.RobotID }
+	CallRoll struct {
+		Robot fleet.RobotID
+		Epoch uint64
+	}
 	// Show publishes the zone's view, at most once a tick and only when it changed.
 	Show struct{ View View }
 )

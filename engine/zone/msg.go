@@ -99,6 +99,7 @@ type Border struct {
 	Leaving  bool          // the occupant has decided (claimed or been granted) another vertex
 	Next     fleet.Vertex  // where the occupant goes, NoVertex where unknown
 	Claimed  bool          // somebody has it as next
+	Firm     bool          // … by a grant, which stands over ticks
 	Blocked  bool          // suspect, kept out, closed
 }
 
