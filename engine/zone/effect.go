@@ -13,7 +13,10 @@ type Effect interface{ isZoneEffect() }
 
 type (
 	// RecordEntry makes a roster entry durable; EntryRecorded or EntryFailed answers. The zone grants only then.
-	RecordEntry struct{ Entry RosterEntry }
+	RecordEntry struct {
+		Entry  RosterEntry
+		Number uint64 // comes back with the answer: an answer to an earlier one of the same robot does not count
+	}
 	// RecordExit removes a roster entry, after the reported exit. Needs no answer; repeated exits are harmless.
 	RecordExit struct{ Robot fleet.RobotID }
 	// SendGrant tells a robot what it may drive.

@@ -41,9 +41,15 @@ type (
 	// Answered is a neighbour's answer to one claim, ahead of its next token.
 	Answered struct{ Answer Answer }
 	// EntryRecorded and EntryFailed say how the recording of a roster entry ended.
-	EntryRecorded struct{ Robot fleet.RobotID }
+	EntryRecorded struct {
+		Robot  fleet.RobotID
+		Number uint64 // of the RecordEntry
+	}
 	// EntryFailed says that the roster entry could not be recorded: no grant, ask again later.
-	EntryFailed struct{ Robot fleet.RobotID }
+	EntryFailed struct {
+		Robot  fleet.RobotID
+		Number uint64
+	}
 	// Restored follows activation after an earlier life: the roster as recorded. Each robot in it is expected
 	// to assert itself; until then every vertex it can have reached is blocked (law 3).
 	Restored struct {
@@ -107,6 +113,7 @@ type Border struct {
 type Claim struct {
 	Number   uint64 // of the claim, unique per zone and epoch
 	Vertex   fleet.Vertex
+	Withdraw bool     // the claimant no longer wants it: deny it, unless it is granted already
 	Push     bool     // the vertex's occupant has not decided: move it with Effective priority
 	Priority Priority // effective: inherited where the claimant was pushed itself
 	Request  fleet.Request

@@ -1,0 +1,215 @@
+package zone
+
+import (
+	"slices"
+	"time"
+
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+)
+
+// mayGrant says that the engine owns the zone right now.
+func (s *State) mayGrant(now time.Time) bool {
+	return now.Before(s.leaseUntil) && !now.Before(s.noGrantUntil)
+}
+
+// vacant says that a robot may be let into our vertex l: nobody stands there or, in lock-step, who stands there
+// leaves in this very step.
+func (s *State) vacant(l int32) bool {
+	o := s.occ[l]
+	return o == none || s.rules.Lockstep && s.guests[o].departing && s.displaced == 0
+}
+
+// tryGrant turns the claim on l into a grant where nothing stands in the way any more.
+func (s *State) tryGrant(now time.Time, l int32, out []Effect) []Effect {
+	c := s.claim[l]
+	if c == none || s.granted[l] || !s.vacant(l) || !s.enterable(l) {
+		return out
+	}
+	g := &s.guests[c]
+	if g.entry != entryRecorded {
+		g.blame(s.global(l), fleet.CauseRecording, "")
+		return out
+	}
+	if !s.mayGrant(now) {
+		g.blame(s.global(l), fleet.CauseNoLease, "")
+		return out
+	}
+	return s.grant(now, c, l, out)
+}
+
+// grant leases our vertex l to guest c, which has claimed it.
+func (s *State) grant(now time.Time, c, l int32, out []Effect) []Effect {
+	g := &s.guests[c]
+	v, after := s.global(l), g.tail()
+	s.granted[l] = true
+	g.next, g.wait = fleet.NoVertex, fleet.Wait{}
+	if len(g.base) == 0 {
+		g.expires = now.Add(s.rules.LeaseTTL)
+	}
+	g.base = append(slices.Clone(g.base), v)
+	f := g.foreign
+	if f.neighbour != none {
+		g.foreign = foreignClaim{neighbour: none, local: none}
+		out = s.answer(f.neighbour, f.number, g.id, v, ClaimGranted, fleet.CauseNone, "", out)
+	}
+	out = s.send(now, g, after, []fleet.Vertex{v}, out)
+	if f.neighbour == none {
+		out = s.depart(now, c, out)
+	}
+	return out
+}
+
+// send gives the robot vertices that it has been granted, with what it may expect beyond.
+func (s *State) send(now time.Time, g *guest, after fleet.Vertex, vs []fleet.Vertex, out []Effect) []Effect {
+	return append(out, SendGrant{Grant: fleet.Grant{
+		Robot: g.id, Zone: s.id, After: after, Vertices: vs, Horizon: s.horizon(g, vs[len(vs)-1]),
+		NotAfter: now.Add(s.rules.LeaseTTL), Incarnation: s.inc, Epoch: s.epoch, Version: g.version, Trace: g.req.Trace,
+	}})
+}
+
+// horizonLength is how many vertices beyond its grants a robot is told to expect.
+const horizonLength = 3
+
+// horizon follows the table from v on.
+func (s *State) horizon(g *guest, v fleet.Vertex) []fleet.Vertex {
+	t := s.tableOf(g)
+	if t == nil {
+		return nil
+	}
+	var h []fleet.Vertex
+	for range horizonLength {
+		n := s.descend(t, g, v)
+		if n == fleet.NoVertex {
+			break
+		}
+		h = append(h, n)
+		v = n
+	}
+	return h
+}
+
+// descend is the neighbour of v that is nearest to the goal of t, NoVertex at the goal and where there is no way.
+func (s *State) descend(t *roadmap.Table, g *guest, v fleet.Vertex) fleet.Vertex {
+	best, to := t.Cost[v], fleet.NoVertex
+	for _, lane := range s.g.Out[v] {
+		ln := &s.g.Lanes[lane]
+		if c := t.Cost[ln.To]; c < best && !s.laneClosed(lane) && s.allowed(g, ln.To) {
+			best, to = c, ln.To
+		}
+	}
+	return to
+}
+
+// regrant sends again what the robot, by its own request, does not know it has, and refreshes the lease of the rest.
+func (s *State) regrant(now time.Time, i int32, out []Effect) []Effect {
+	g := &s.guests[i]
+	if len(g.base) == 0 || s.ours(g.tail()) == none || !s.mayGrant(now) || g.req.Control != fleet.ControlEngine || g.entry != entryRecorded {
+		return out
+	}
+	g.expires = now.Add(s.rules.LeaseTTL)
+	return s.send(now, g, g.at, slices.Clone(g.base), out)
+}
+
+// extend leases more of the way to a robot on the road, up to its window, over vertices that are free, unclaimed
+// and strictly nearer to its goal. Never part of a push.
+func (s *State) extend(now time.Time, i int32, out []Effect) []Effect {
+	g := &s.guests[i]
+	if s.rules.Lockstep || !g.movable() || g.leaving() && len(g.base) == 0 || !s.mayGrant(now) || g.entry != entryRecorded {
+		return out
+	}
+	for len(g.base) < max(g.req.Window, 1) {
+		tail := g.tail()
+		t := s.tableOf(g)
+		if t == nil || s.ours(tail) == none || tail == g.req.Goal || g.pending.vertex != fleet.NoVertex {
+			return out
+		}
+		v := s.descend(t, g, tail)
+		if v == fleet.NoVertex || slices.Contains(g.base, v) || v == g.at {
+			return out
+		}
+		l := s.ours(v)
+		if l == none {
+			if len(g.base) > 0 {
+				s.claimForeign(i, v, s.priorityOf(now, g))
+			}
+			return out
+		}
+		if s.occ[l] != none || s.claim[l] != none || !s.enterable(l) {
+			return out
+		}
+		s.claim[l] = i
+		out = s.grant(now, i, l, out)
+	}
+	return out
+}
+
+// depart marks, in lock-step, that guest i leaves its vertex in this step: it is granted the next one and faces it.
+// Whoever waits for its vertex may enter in the same step.
+func (s *State) depart(now time.Time, i int32, out []Effect) []Effect {
+	g := &s.guests[i]
+	here := s.ours(g.at)
+	if !s.rules.Lockstep || here == none || len(g.base) == 0 || g.departing || !s.faces(g, g.base[0]) {
+		return out
+	}
+	g.departing = true
+	return s.tryGrant(now, here, out)
+}
+
+func (s *State) faces(g *guest, v fleet.Vertex) bool {
+	lane, ok := s.g.Lane(g.at, v)
+	return ok && turns(g.heading, s.g.Lanes[lane].HeadingRad) == 0
+}
+
+// grantAll ends a round: departures first, then every claim whose vertex is vacant, closed rotations in lock-step,
+// and longer leases for those on the road.
+func (s *State) grantAll(now time.Time, out []Effect) []Effect {
+	for i := range s.guests {
+		if s.guests[i].used {
+			out = s.depart(now, int32(i), out)
+		}
+	}
+	for l := range s.claim {
+		out = s.tryGrant(now, int32(l), out)
+	}
+	for i := range s.guests {
+		if !s.guests[i].used {
+			continue
+		}
+		if s.rules.Lockstep {
+			out = s.rotate(now, int32(i), out)
+		} else if len(s.guests[i].base) > 0 {
+			out = s.extend(now, int32(i), out)
+		}
+	}
+	return out
+}
+
+// rotate grants a closed ring of claims at once, where all robots of the ring stand here and face their next vertex.
+func (s *State) rotate(now time.Time, i int32, out []Effect) []Effect {
+	if !s.mayGrant(now) {
+		return out
+	}
+	for n, j := 0, i; ; n++ {
+		g := &s.guests[j]
+		l := s.ours(g.next)
+		if l == none || len(g.base) > 0 || g.entry != entryRecorded || !s.faces(g, g.next) || s.occ[l] == none || n > len(s.guests) {
+			return out
+		}
+		if j = s.occ[l]; j == i {
+			break
+		}
+	}
+	ring := []int32{}
+	for j := i; ; {
+		ring = append(ring, j)
+		s.guests[j].departing = true
+		if j = s.occ[s.ours(s.guests[j].next)]; j == i {
+			break
+		}
+	}
+	for _, j := range ring {
+		out = s.grant(now, j, s.ours(s.guests[j].next), out)
+	}
+	return out
+}

@@ -1,0 +1,361 @@
+package zone
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+)
+
+// silentTicks is after how many ticks without a token a neighbour is not waited for, and not entered, any more.
+const silentTicks = 3
+
+// claimTicks is for how many ticks a claim on a neighbour's vertex may stand ungranted before it is withdrawn, so
+// that a ring of claims over several zones dissolves.
+const claimTicks = 4
+
+// Costs are in deciseconds of free-flow travel, as in roadmap.Table.
+const (
+	quarterTurnCost = 3
+	waitCost        = 15 // to stay comes after every move that leads nearer (two quarter turns cost 12), before every other
+)
+
+// ticked opens a round. Where the round before still waits for a neighbour, it is decided now without.
+func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
+	if m.Tick <= s.tick {
+		return out
+	}
+	if !s.planned && s.tick > 0 {
+		out = s.plan(now, out)
+	}
+	s.tick, s.planned, s.leaseUntil = m.Tick, false, m.LeaseUntil
+	for i := range s.guests {
+		g := &s.guests[i]
+		if !g.used {
+			continue
+		}
+		g.departing, g.inherits = false, false
+		if g.next != fleet.NoVertex {
+			if l := s.ours(g.next); l != none && s.claim[l] == int32(i) && !s.granted[l] {
+				s.claim[l] = none
+			}
+			g.next = fleet.NoVertex
+		}
+		if g.expected && m.Tick%4 == 0 {
+			out = append(out, CallRoll{Robot: g.id, Epoch: s.epoch})
+		}
+		if g.entry == entryNone && !g.expected && g.req.Control == fleet.ControlEngine && g.foreign.neighbour == none {
+			out = s.recordEntry(now, g, out)
+		}
+		if p := &g.pending; p.vertex != fleet.NoVertex && s.tick-p.tick > claimTicks {
+			p.withdraw = true
+		}
+	}
+	return s.planIfReady(now, out)
+}
+
+func (s *State) phase(colour int) int {
+	n := max(s.g.Colours(), 1)
+	return (colour + int(s.tick%uint64(n))) % n
+}
+
+// planIfReady decides the round once every neighbour of an earlier phase has sent its token of this tick.
+func (s *State) planIfReady(now time.Time, out []Effect) []Effect {
+	if s.planned || s.tick == 0 {
+		return out
+	}
+	own := s.phase(s.g.Zones[s.number].Colour)
+	for i := range s.neighbours {
+		nb := &s.neighbours[i]
+		if s.present(nb) && s.phase(nb.colour) < own && nb.tick < s.tick {
+			return out
+		}
+	}
+	return s.plan(now, out)
+}
+
+// present says that the neighbour has been heard of lately.
+func (s *State) present(nb *neighbour) bool {
+	return nb.heard && nb.tick+silentTicks >= s.tick
+}
+
+// plan decides what every robot that stands and wants to move does next, in order of priority, then grants what is
+// free, and tells the neighbours.
+func (s *State) plan(now time.Time, out []Effect) []Effect {
+	s.planned = true
+	s.order = s.order[:0]
+	for i := range s.guests {
+		g := &s.guests[i]
+		if !g.used {
+			continue
+		}
+		g.decided, g.inherits = true, false
+		if g.foreign.neighbour != none {
+			s.order = append(s.order, int32(i))
+			continue
+		}
+		if s.ours(g.at) == none || !g.movable() || g.leaving() || g.pending.vertex != fleet.NoVertex {
+			continue
+		}
+		g.decided, g.prio = false, s.priorityOf(now, g)
+		s.order = append(s.order, int32(i))
+	}
+	slices.SortStableFunc(s.order, func(a, b int32) int { return s.guests[b].effective().compare(s.guests[a].effective()) })
+	for _, i := range s.order {
+		if g := &s.guests[i]; g.foreign.neighbour != none {
+			out = s.planForeign(now, i, out)
+		} else if !g.decided {
+			_, out = s.decide(now, i, none, g.prio, out)
+		}
+	}
+	out = s.grantAll(now, out)
+	out = s.noteWaits(now, out)
+	out = s.sendTokens(out)
+	return s.show(now, out)
+}
+
+// effective is the priority with which the guest's wish counts in this round.
+func (g *guest) effective() Priority {
+	if g.foreign.neighbour != none {
+		return g.foreign.prio
+	}
+	return g.prio
+}
+
+func (p Priority) compare(q Priority) int {
+	if c := cmp.Compare(p.Age, q.Age); c != 0 {
+		return c
+	}
+	return cmp.Compare(q.Robot, p.Robot)
+}
+
+// priorityOf grows with the time for which the robot has wanted its goal: whoever waits longest goes first.
+func (s *State) priorityOf(now time.Time, g *guest) Priority {
+	p := Priority{Age: -1, Robot: g.id}
+	if g.req.Goal == fleet.NoVertex || g.req.Goal == g.at || s.tick < g.yieldUntil {
+		return p
+	}
+	p.Age = max(0, now.Sub(g.req.Since).Milliseconds()) + int64(g.req.Priority)*10_000
+	return p
+}
+
+// planForeign settles the claim of a neighbour's robot: it stands where its vertex is free or about to be; where
+// the occupant has not decided, it is pushed with the claimant's priority.
+func (s *State) planForeign(now time.Time, i int32, out []Effect) []Effect {
+	f := s.guests[i].foreign
+	l := f.local
+	if s.claim[l] != i || s.granted[l] {
+		return out
+	}
+	o := s.occ[l]
+	switch {
+	case !s.enterable(l):
+		return s.cancel(now, l, fleet.CauseClosed, "", out)
+	case o == none || s.guests[o].leaving():
+		return out
+	case s.guests[o].decided || !f.push:
+		return s.cancel(now, l, fleet.CauseOccupied, s.guests[o].id, out)
+	}
+	var ok bool
+	if ok, out = s.decide(now, o, i, f.prio, out); !ok && s.claim[l] == i {
+		out = s.cancel(now, l, fleet.CauseOccupied, s.guests[o].id, out)
+	}
+	return out
+}
+
+// option is one thing a robot could do next.
+type option struct {
+	vertex fleet.Vertex
+	lane   int32 // none = stay
+	cost   int32
+}
+
+// decide finds the next vertex of guest i by priority inheritance with backtracking; parent is the guest that wants
+// its vertex (none where nobody does). It reports whether the vertex will be left or, without a parent, may be kept.
+func (s *State) decide(now time.Time, i, parent int32, p Priority, out []Effect) (bool, []Effect) {
+	g := &s.guests[i]
+	g.decided, g.prio = true, p
+	var buf [12]option
+	opts := s.options(g, buf[:0])
+	here := s.ours(g.at)
+	g.wait = fleet.Wait{}
+	for _, o := range opts {
+		if o.lane == none {
+			c := s.claim[here]
+			if c == none {
+				if parent == none {
+					return true, out
+				}
+				continue
+			}
+			if c != parent && s.guests[c].foreign.neighbour != none && s.guests[c].foreign.prio.compare(p) < 0 && !s.granted[here] {
+				return true, s.cancel(now, here, fleet.CauseOccupied, g.id, out)
+			}
+			continue
+		}
+		var ok bool
+		if ok, out = s.tryOption(now, i, parent, o, p, out); ok {
+			return true, out
+		}
+	}
+	g.next = fleet.NoVertex
+	if c := s.claim[here]; c != none && c != parent && !s.granted[here] {
+		out = s.cancel(now, here, fleet.CauseOccupied, g.id, out)
+	}
+	return false, out
+}
+
+// tryOption claims one vertex for guest i, moving its occupant away where need be.
+func (s *State) tryOption(now time.Time, i, parent int32, o option, p Priority, out []Effect) (bool, []Effect) {
+	g := &s.guests[i]
+	l := s.ours(o.vertex)
+	if l == none {
+		return s.claimForeign(i, o.vertex, p), out
+	}
+	if !s.enterable(l) {
+		g.blame(o.vertex, fleet.CauseClosed, "")
+		return false, out
+	}
+	if c := s.claim[l]; c != none {
+		g.blame(o.vertex, fleet.CauseClaimed, s.guests[c].id)
+		return false, out
+	}
+	b := s.occ[l]
+	if b == none {
+		s.claim[l], g.next = i, o.vertex
+		return true, out
+	}
+	occupant := &s.guests[b]
+	g.blame(o.vertex, fleet.CauseOccupied, occupant.id)
+	if b == parent || occupant.towards() == g.at || !occupant.leaving() && occupant.decided {
+		return false, out
+	}
+	if !s.rules.Lockstep && s.closesRing(i, b) {
+		return false, out
+	}
+	s.claim[l], g.next = i, o.vertex
+	if occupant.leaving() {
+		return true, out
+	}
+	var ok bool
+	if ok, out = s.decide(now, b, i, p, out); ok {
+		return true, out
+	}
+	if s.claim[l] == i {
+		s.claim[l] = none
+	}
+	g.next = fleet.NoVertex
+	return false, out
+}
+
+// closesRing says that following the claims from guest b on leads back to guest i: a rotation, which robots on the
+// road cannot do (each would have to enter before the other has left).
+func (s *State) closesRing(i, b int32) bool {
+	for range len(s.guests) + 1 {
+		if b == i {
+			return true
+		}
+		o := &s.guests[b]
+		if len(o.base) > 0 || o.next == fleet.NoVertex {
+			return false
+		}
+		l := s.ours(o.next)
+		if l == none || s.occ[l] == none {
+			return false
+		}
+		b = s.occ[l]
+	}
+	return true
+}
+
+// blame remembers the first thing that was in the way.
+func (g *guest) blame(v fleet.Vertex, c fleet.Cause, holder fleet.RobotID) {
+	if g.wait.Cause == fleet.CauseNone {
+		g.wait = fleet.Wait{Cause: c, Vertex: v, Holder: holder}
+	}
+}
+
+// options lists what the robot could do next, best first: each lane out of its vertex, and to stay.
+func (s *State) options(g *guest, opts []option) []option {
+	t := s.tableOf(g)
+	seed := mix(uint64(s.tick)<<20 ^ hashOf(g.id))
+	stay := option{vertex: g.at, lane: none, cost: waitCost}
+	if t != nil {
+		stay.cost += 2 * int32(t.Cost[g.at])
+	}
+	opts = append(opts, stay)
+	for _, lane := range s.g.Out[g.at] {
+		ln := &s.g.Lanes[lane]
+		if s.laneClosed(lane) || !s.allowed(g, ln.To) || len(opts) == cap(opts) {
+			continue
+		}
+		o := option{vertex: ln.To, lane: lane, cost: 2 * quarterTurnCost * turns(g.heading, ln.HeadingRad)}
+		if t != nil {
+			if t.Cost[ln.To] == roadmap.Unreachable {
+				continue
+			}
+			o.cost += 2*int32(t.Cost[ln.To]) + 2*int32(10*ln.LengthM)
+		} else if l := s.ours(ln.To); l == none || s.occ[l] != none || s.claim[l] != none {
+			o.cost += 1000 // an idle robot that is pushed prefers room
+		} else {
+			o.cost += 100
+		}
+		opts = append(opts, o)
+	}
+	slices.SortStableFunc(opts, func(a, b option) int {
+		if c := cmp.Compare(a.cost, b.cost); c != 0 {
+			return c
+		}
+		return cmp.Compare(mix(seed^uint64(a.vertex)), mix(seed^uint64(b.vertex)))
+	})
+	return opts
+}
+
+func (s *State) allowed(g *guest, v fleet.Vertex) bool {
+	return g.req.Allowed == nil || slices.Contains(g.req.Allowed, s.g.Zones[s.g.ZoneOf[v]].ID)
+}
+
+// tableOf is the table towards the guest's goal, nil where it has none or stands on it.
+func (s *State) tableOf(g *guest) *roadmap.Table {
+	if g.req.Goal == fleet.NoVertex || s.tick < g.yieldUntil {
+		return nil
+	}
+	if g.table == nil || g.table.Goal != g.req.Goal {
+		g.table = s.tables.Get(g.req.Goal)
+	}
+	return g.table
+}
+
+// turns counts the quarter turns (0..2) from one heading to another.
+func turns(from, to float64) int32 {
+	const quarter = 1.5707963267948966
+	d := to - from
+	for d > 2*quarter {
+		d -= 4 * quarter
+	}
+	for d < -2*quarter {
+		d += 4 * quarter
+	}
+	if d < 0 {
+		d = -d
+	}
+	return int32(d/quarter + 0.5)
+}
+
+func hashOf(id fleet.RobotID) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(id) {
+		h = (h ^ uint64(id[i])) * 1099511628211
+	}
+	return h
+}
+
+func mix(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}

@@ -1,0 +1,277 @@
+package zone
+
+import (
+	"time"
+
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+)
+
+// none is the empty value of guest and local vertex numbers.
+const none int32 = -1
+
+// State is one zone. It owns the occupancy, the claims and the grants of its vertices; nobody else writes them.
+type State struct {
+	g      *roadmap.Graph
+	number int32
+	id     fleet.ZoneID
+	tables roadmap.Tables
+	rules  Rules
+	epoch  uint64
+	inc    fleet.Incarnation
+
+	// By local vertex number.
+	occ     []int32 // guest that stands there, or none
+	claim   []int32 // guest that has it as next, or none
+	granted []bool  // the claim is a grant
+	blocked []int16 // > 0: nobody enters (a restarted zone's unasserted robots, margins of robots we do not control)
+	keepOut []bool
+
+	guests    []guest
+	free      []int32
+	byRobot   map[fleet.RobotID]int32
+	displaced int // guests whose vertex another guest stands on too
+
+	neighbours []neighbour
+	byZone     map[fleet.ZoneID]int32
+	closed     map[int32]bool // lanes closed at run time, where that differs from the map
+	claims     uint64         // number of the last claim made
+	entries    uint64         // number of the last roster entry sent
+
+	tick         uint64
+	planned      bool // the round of tick is decided
+	leaseUntil   time.Time
+	noGrantUntil time.Time
+	order        []int32 // scratch of a round
+	shown        View
+	showing      bool
+}
+
+// guest is a robot that stands here, is on its way in, or asks to come in.
+type guest struct {
+	id      fleet.RobotID
+	version uint64
+	req     fleet.Request
+	at      fleet.Vertex // last reported; NoVertex = unknown
+	heading float64
+	base    []fleet.Vertex // granted and not reached, in any zone, from at on
+	expires time.Time      // of the oldest unentered grant
+	table   *roadmap.Table
+
+	next    fleet.Vertex // ungranted claim on a vertex of ours, NoVertex = none
+	pending pending      // claim on a neighbour's vertex
+	foreign foreignClaim // claim of a neighbour's robot on a vertex of ours
+
+	entry      entryState
+	entryNo    uint64
+	expected   bool // of the roster, has not asserted itself yet
+	reach      []int32
+	margin     []int32 // local vertices blocked around a robot that we do not control
+	displaced  bool
+	departing  bool // lock-step: leaves its vertex in this step
+	decided    bool // in this round
+	inherits   bool // prio is inherited in this round
+	prio       Priority
+	yieldUntil uint64 // tick
+	wait       fleet.Wait
+	told       fleet.Wait
+	used       bool
+}
+
+type entryState uint8
+
+const (
+	entryNone entryState = iota
+	entryRecording
+	entryRecorded
+)
+
+// pending is an outstanding claim on a neighbour's vertex. Its robot decides nothing else until it is answered.
+type pending struct {
+	neighbour int32
+	vertex    fleet.Vertex // NoVertex = none
+	number    uint64
+	push      bool
+	withdraw  bool
+	tick      uint64
+	prio      Priority
+}
+
+// foreignClaim is a neighbour's claim on one of our vertices.
+type foreignClaim struct {
+	neighbour int32 // none = no claim
+	local     int32
+	number    uint64
+	push      bool
+	prio      Priority
+}
+
+// neighbour is what we know of an adjoining zone.
+type neighbour struct {
+	number  int32
+	id      fleet.ZoneID
+	colour  int
+	tick    uint64
+	epoch   uint64
+	heard   bool
+	border  map[fleet.Vertex]Border
+	mine    []int32 // our local vertices that it can see: those its robots may enter
+	answers []Answer
+}
+
+// New returns an empty zone, number of g. Tables may be shared with other zones. Epoch rises with every
+// activation of the zone. The zone grants nothing before its first tick.
+func New(g *roadmap.Graph, number int, tables roadmap.Tables, rules Rules, epoch uint64, inc fleet.Incarnation) *State {
+	if rules.LeaseTTL == 0 {
+		rules.LeaseTTL = 10 * time.Second
+	}
+	z := &g.Zones[number]
+	n := len(z.Vertices)
+	s := &State{
+		g: g, number: int32(number), id: z.ID, tables: tables, rules: rules, epoch: epoch, inc: inc,
+		occ: make([]int32, n), claim: make([]int32, n), granted: make([]bool, n), blocked: make([]int16, n),
+		keepOut: make([]bool, n), byRobot: map[fleet.RobotID]int32{}, byZone: map[fleet.ZoneID]int32{},
+		closed: map[int32]bool{}, neighbours: make([]neighbour, len(z.Neighbours)),
+	}
+	for i := range n {
+		s.occ[i], s.claim[i] = none, none
+	}
+	for i, zn := range z.Neighbours {
+		nz := &g.Zones[zn]
+		nb := &s.neighbours[i]
+		*nb = neighbour{number: zn, id: nz.ID, colour: nz.Colour, border: map[fleet.Vertex]Border{}}
+		s.byZone[nz.ID] = int32(i)
+		for l, v := range z.Vertices {
+			for _, lane := range g.In[v] {
+				if g.ZoneOf[g.Lanes[lane].From] == zn {
+					nb.mine = append(nb.mine, int32(l))
+					break
+				}
+			}
+		}
+	}
+	return s
+}
+
+// ID is the zone's id.
+func (s *State) ID() fleet.ZoneID { return s.id }
+
+// Guests is how many robots the zone knows.
+func (s *State) Guests() int { return len(s.byRobot) }
+
+// ours returns the local number of v, or none where another zone owns it.
+func (s *State) ours(v fleet.Vertex) int32 {
+	if v < 0 || int(v) >= len(s.g.ZoneOf) || s.g.ZoneOf[v] != s.number {
+		return none
+	}
+	return s.g.Local[v]
+}
+
+func (s *State) global(l int32) fleet.Vertex { return s.g.Zones[s.number].Vertices[l] }
+
+// tail is the vertex where the robot's grants end: the zone that owns it plans for the robot.
+func (g *guest) tail() fleet.Vertex {
+	if n := len(g.base); n > 0 {
+		return g.base[n-1]
+	}
+	return g.at
+}
+
+// leaving says that the robot has decided to go elsewhere: its vertex may be claimed by who follows.
+func (g *guest) leaving() bool {
+	return len(g.base) > 0 || g.next != fleet.NoVertex || (g.pending.vertex != fleet.NoVertex && !g.pending.withdraw)
+}
+
+// towards is where the robot goes next, NoVertex where it stays.
+func (g *guest) towards() fleet.Vertex {
+	switch {
+	case len(g.base) > 0:
+		return g.base[0]
+	case g.next != fleet.NoVertex:
+		return g.next
+	default:
+		return g.pending.vertex
+	}
+}
+
+// movable says that the zone may plan a move for it now.
+func (g *guest) movable() bool {
+	return !g.req.Halted && g.req.Control == fleet.ControlEngine && !g.expected
+}
+
+func (s *State) find(id fleet.RobotID) (int32, *guest) {
+	i, ok := s.byRobot[id]
+	if !ok {
+		return none, nil
+	}
+	return i, &s.guests[i]
+}
+
+func (s *State) admit(id fleet.RobotID) (int32, *guest) {
+	if i, g := s.find(id); g != nil {
+		return i, g
+	}
+	var i int32
+	if n := len(s.free); n > 0 {
+		i, s.free = s.free[n-1], s.free[:n-1]
+	} else {
+		i = int32(len(s.guests))
+		s.guests = append(s.guests, guest{})
+	}
+	s.guests[i] = guest{
+		id: id, used: true, at: fleet.NoVertex, next: fleet.NoVertex,
+		pending: pending{neighbour: none, vertex: fleet.NoVertex},
+		foreign: foreignClaim{neighbour: none, local: none},
+	}
+	s.byRobot[id] = i
+	return i, &s.guests[i]
+}
+
+// release forgets a guest that holds nothing here any more and takes it off the roster.
+func (s *State) release(i int32, out []Effect) []Effect {
+	g := &s.guests[i]
+	if g.entry != entryNone {
+		out = append(out, RecordExit{Robot: g.id})
+	}
+	s.unblock(&g.reach)
+	s.unblock(&g.margin)
+	delete(s.byRobot, g.id)
+	s.guests[i] = guest{}
+	s.free = append(s.free, i)
+	return out
+}
+
+// holds says whether the guest stands, has a grant, or has a claim here, or is planned from here.
+func (s *State) holds(g *guest) bool {
+	if s.ours(g.at) != none || g.foreign.neighbour != none || g.expected {
+		return true
+	}
+	for _, v := range g.base {
+		if s.ours(v) != none {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *State) block(list *[]int32, l int32) {
+	s.blocked[l]++
+	*list = append(*list, l)
+}
+
+func (s *State) unblock(list *[]int32) {
+	for _, l := range *list {
+		s.blocked[l]--
+	}
+	*list = nil
+}
+
+func (s *State) laneClosed(lane int32) bool {
+	if c, ok := s.closed[lane]; ok {
+		return c
+	}
+	return s.g.Lanes[lane].Closed
+}
+
+// enterable says that nothing but robots could keep a robot off our vertex l.
+func (s *State) enterable(l int32) bool { return s.blocked[l] <= 0 && !s.keepOut[l] }
