@@ -171,7 +171,7 @@ func readConfigFile(getenv func(string) string, readFile func(string) ([]byte, e
 	return values
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+)`) //nolint:gochecknoglobals // constant
+var yamlLine = regexp.MustCompile(`line (\d+)`)
 
 // lineOf keeps the line number of a YAML error and drops the rest, which quotes values.
 func lineOf(err error) string {

@@ -104,18 +104,16 @@ func replaceAttr(stacks bool) func(groups []string, a slog.Attr) slog.Attr {
 				return slog.String("level", levelName(level))
 			}
 		}
-		switch a.Value.Kind() {
-		case slog.KindTime:
+		if kind := a.Value.Kind(); kind == slog.KindTime {
 			text := a.Value.Time().UTC().Format(logTime)
 			if len(groups) == 0 && a.Key == slog.TimeKey {
 				return slog.String("ts", text)
 			}
 			return slog.String(a.Key, text)
-		case slog.KindDuration:
+		} else if kind == slog.KindDuration {
 			return slog.String(a.Key, a.Value.Duration().Round(time.Microsecond).String())
-		default:
-			return a
 		}
+		return a
 	}
 }
 

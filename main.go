@@ -25,7 +25,7 @@ const (
 )
 
 // version is set by the linker (-X main.version=…); empty = what the build knows of its source.
-var version string //nolint:gochecknoglobals // the linker needs a variable
+var version string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

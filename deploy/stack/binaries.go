@@ -151,10 +151,10 @@ func Ensure(ctx context.Context, w io.Writer) error {
 	if err := apt(ctx, w, "install", "-q", "-y", "--no-install-recommends", "postgresql-common"); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(noMainCluster), 0o755); err != nil { //nolint:gosec // a system folder
+	if err := os.MkdirAll(filepath.Dir(noMainCluster), 0o755); err != nil { // a system folder
 		return fmt.Errorf("tell Debian to make no cluster: %w", err)
 	}
-	if err := os.WriteFile(noMainCluster, []byte("create_main_cluster = false\n"), 0o644); err != nil { //nolint:gosec // a system file
+	if err := os.WriteFile(noMainCluster, []byte("create_main_cluster = false\n"), 0o644); err != nil { // a system file
 		return fmt.Errorf("tell Debian to make no cluster: %w", err)
 	}
 	err = apt(ctx, w, append([]string{"install", "-q", "-y", "--no-install-recommends"}, strings.Fields(packages)...)...)

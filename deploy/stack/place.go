@@ -72,7 +72,7 @@ func (l place) initialised() bool {
 
 // prepareInit makes an empty folder for initdb and a file with a new password, both the server's own.
 func (l place) prepareInit() (fresh, pwFile string, err error) {
-	if err := os.MkdirAll(l.base, 0o755); err != nil { //nolint:gosec // the account postgres must pass
+	if err := os.MkdirAll(l.base, 0o755); err != nil { // the account postgres must pass
 		return "", "", fmt.Errorf("make cluster folder: %w", err)
 	}
 	fresh, pwFile = filepath.Join(l.base, "data.new"), filepath.Join(l.base, "password.new")

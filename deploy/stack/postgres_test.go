@@ -28,7 +28,7 @@ func dir(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := stack.Remove(context.Background(), d); err != nil { //nolint:usetesting // the test's is over
+		if err := stack.Remove(context.Background(), d); err != nil { // the test's is over
 			t.Errorf("remove the cluster: %v", err)
 		}
 	})

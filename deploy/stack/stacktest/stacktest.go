@@ -56,7 +56,7 @@ func Database(tb testing.TB) string {
 		tb.Fatalf("make a test database: %v", err)
 	}
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), startTimeout) //nolint:usetesting // the test's is over
+		ctx, cancel := context.WithTimeout(context.Background(), startTimeout) // the test's is over
 		defer cancel()
 		if _, err := p.Exec(ctx, "postgres", "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
 			tb.Errorf("drop the test database: %v", err)
@@ -98,7 +98,7 @@ func Dir() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make a folder for the test server: %w", err)
 	}
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // see above
+	if err := os.Chmod(dir, 0o755); err != nil { // see above
 		return "", fmt.Errorf("open the folder of the test server: %w", err)
 	}
 	return dir, nil

@@ -28,7 +28,7 @@ func main() {
 	switch {
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2) //nolint:gocritic // nothing is left to release
+		os.Exit(2) // nothing is left to release
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "postgres:", err)
 		os.Exit(1)

@@ -1,0 +1,84 @@
+# Starling. `make help` lists the targets. Tools are fetched once, at pinned versions, by scripts/tools.sh.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help run dev-api dev-core migrate-up build test test-fast check fmt lint generate verify licences vuln bench soak clean
+
+GO ?= go
+ARGS ?=
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -X main.version=$(VERSION)
+tool = $$(scripts/tools.sh $(1))
+
+# What fits on top of Apache-2.0: permissive licences, and MPL-2.0 for whole files of others.
+LICENCES := Apache-2.0,MIT,BSD-2-Clause,BSD-3-Clause,ISC,MPL-2.0,Zlib,Unlicense,CC0-1.0,0BSD
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: postgres-installed build ## start everything with a demo warehouse; ARGS="--port P --data DIR --reset"
+	@exec bin/starling dev $(ARGS)
+
+dev-api: build ## the gateway role alone, on HTTP_PORT (8080); settings: deploy/config/dev.example.yaml
+	@exec bin/starling serve --roles gateway $(ARGS)
+
+dev-core: build ## the engine role alone, on HTTP_PORT (8082), beside dev-api
+	@HTTP_PORT=$${HTTP_PORT:-8082} LINK_PORT=$${LINK_PORT:-8083} exec bin/starling serve --roles engine $(ARGS)
+
+migrate-up: build ## bring the database of DATABASE_URL to the newest schema
+	@exec bin/starling migrate up $(ARGS)
+
+build: ## build the program into bin/starling
+	@$(GO) build -ldflags '$(LDFLAGS)' -o bin/starling .
+
+.PHONY: postgres-installed
+postgres-installed: # as root on Debian it installs what is missing, else it says what to install
+	@$(GO) run ./deploy/stack/cmd/postgres ensure
+
+# The engine has no goroutines: its tests run without the race detector, everything else runs with it.
+FUZZTIME ?= 5s
+test: postgres-installed ## all suites: unit, simulation, integration on a real PostGIS, short fuzzing (~15 min on 2 cores)
+	$(GO) vet -tags integration ./...
+	@$(GO) run ./scripts/gotest \
+	  --suite -tags integration -timeout 15m ./engine/... \
+	  --suite -race -tags integration -timeout 15m $$($(GO) list ./... | grep -v '^starling/engine\(/\|$$\)') \
+	  --fuzz $(FUZZTIME)
+
+test-fast: ## the inner loop: no servers, no race detector
+	@$(GO) run ./scripts/gotest ./...
+
+check: lint verify licences vuln ## everything but the tests: formatting, linters, generated code, licences, known vulnerabilities
+	@echo "check: done"
+
+fmt: ## format the Go code (gofumpt, gci)
+	@$(call tool,golangci-lint) fmt ./...
+
+lint: ## formatting and linters (golangci-lint, buf)
+	@$(call tool,golangci-lint) fmt --diff ./...
+	@$(call tool,golangci-lint) run ./...
+	@$(call tool,buf) lint
+	@echo "lint: clean"
+
+generate: ## regenerate code from proto/ and SQL, and the OpenAPI document
+	@scripts/generate.sh
+
+verify: ## fail if generated files or go.mod are not what their sources say, or if proto/ breaks old readers
+	@scripts/verify.sh
+
+licences: ## check that the licences of all linked modules are compatible
+	@$(call tool,go-licenses) check . --ignore starling --allowed_licenses='$(LICENCES)'
+	@echo "licences: all compatible"
+
+vuln: ## look up known vulnerabilities of what is linked (needs the network)
+	@scripts/vuln.sh
+
+COUNT ?= 10
+BENCH ?= .
+bench: ## Go benchmarks; BENCH=regexp COUNT=n; compare two outputs with `$$(scripts/tools.sh benchstat) old new`
+	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 ./...
+
+SEEDS ?= 10000
+soak: ## many seeds of the simulation with every fault: SEEDS=n
+	@STARLING_SEEDS=$(SEEDS) $(GO) test -count 1 -timeout 0 -v -run '^TestSeeds' ./engine/sim
+
+clean: ## remove what the targets made in the checkout (the data of `make run` stays: --reset clears it)
+	@rm -rf bin
