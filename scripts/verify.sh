@@ -24,7 +24,8 @@ go mod verify >/dev/null || {
 	exit 1
 }
 if ! diff=$(go mod tidy -diff 2>&1); then
-	printf 'verify: go.mod is not tidy:\n%s\n' "$diff" >&2
+	printf '%s\n' "$diff" | grep -v '^go: downloading' | head -40 >&2
+	echo "verify: go.mod or go.sum is not tidy (go mod tidy)" >&2
 	exit 1
 fi
 
