@@ -34,7 +34,8 @@ type Arrival struct {
 
 // Grant is a lease on vertices: the robot may drive After -> Vertices[0] -> … in this order, each entered
 // before NotAfter. A repeat of what the robot holds is harmless; a grant whose After the robot neither stands
-// on nor holds is answered by a fresh Request.
+// on nor holds is answered by a fresh Request. Without Vertices it grants nothing: it only says, while the robot
+// waits with an empty base, what to expect (turn towards Horizon[0]).
 type Grant struct {
 	Robot       RobotID
 	Zone        ZoneID // the granting zone: it plans for the robot from now on

@@ -262,6 +262,7 @@ func (s *State) answered(now time.Time, a Answer, out []Effect) []Effect {
 	if g == nil || a.Epoch != s.epoch || g.pending.number != a.Number || g.pending.vertex != a.Vertex || a.Kind == ClaimPending {
 		return out
 	}
+	pushed := g.pending.push
 	g.pending = pending{neighbour: none, vertex: fleet.NoVertex}
 	if a.Kind == ClaimGranted {
 		if !slices.Contains(g.base, a.Vertex) {
@@ -272,6 +273,9 @@ func (s *State) answered(now time.Time, a Answer, out []Effect) []Effect {
 		return s.depart(now, i, out)
 	}
 	g.blame(a.Vertex, a.Cause, a.Holder)
+	if pushed && a.Cause == fleet.CauseOccupied {
+		s.noteFutile(now, g)
+	}
 	if here := s.ours(g.at); here != none && len(g.base) == 0 {
 		if c := s.claim[here]; c != none && !s.granted[here] {
 			out = s.cancel(now, here, fleet.CauseOccupied, g.id, out)
@@ -296,6 +300,9 @@ func (s *State) cancel(now time.Time, l int32, cause fleet.Cause, holder fleet.R
 			return s.endForeign(c, out)
 		}
 		g.next = fleet.NoVertex
+		if g.prio.Robot == g.id && cause == fleet.CauseOccupied {
+			s.noteFutile(now, g)
+		}
 		cause, holder = fleet.CauseOccupied, g.id
 		l = s.ours(g.at)
 		if len(g.base) > 0 {

@@ -9,6 +9,7 @@ import (
 
 // Decide appends to out, in order, what the shell must do about m.
 func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
+	s.now = now
 	switch m := m.(type) {
 	case Ticked:
 		return s.ticked(now, m, out)
@@ -75,7 +76,7 @@ func (s *State) asked(now time.Time, r fleet.Request, out []Effect) []Effect {
 	}
 	g.version = r.Version
 	if g.req.Goal != r.Goal {
-		g.table = nil
+		g.table, g.yields, g.yieldUntil, g.futile = nil, 0, time.Time{}, time.Time{}
 	}
 	g.req, g.heading = r, r.Heading
 	out = s.adopt(now, i, r, out)
@@ -128,6 +129,7 @@ func follows(known, asserted []fleet.Vertex) bool {
 func (s *State) pass(now time.Time, i int32, k int, out []Effect) []Effect {
 	g := &s.guests[i]
 	old, passed := g.at, g.base[:k]
+	g.futile = time.Time{}
 	to := g.base[k]
 	g.base = g.base[k+1:]
 	g.departing = false
@@ -324,7 +326,7 @@ func (s *State) breakRequested(now time.Time, id fleet.RobotID, out []Effect) []
 	if g == nil {
 		return out
 	}
-	g.yieldUntil = s.tick + 8
+	g.yieldUntil = now.Add(yieldTime)
 	return s.dropClaims(now, i, out)
 }
 

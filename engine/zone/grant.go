@@ -43,6 +43,7 @@ func (s *State) grant(now time.Time, c, l int32, out []Effect) []Effect {
 	g := &s.guests[c]
 	v, after := s.global(l), g.tail()
 	s.granted[l] = true
+	g.hinted = fleet.NoVertex
 	g.next, g.wait = fleet.NoVertex, fleet.Wait{}
 	if len(g.base) == 0 {
 		g.expires = now.Add(s.rules.LeaseTTL)
@@ -65,6 +66,22 @@ func (s *State) send(now time.Time, g *guest, after fleet.Vertex, vs []fleet.Ver
 	return append(out, SendGrant{Grant: fleet.Grant{
 		Robot: g.id, Zone: s.id, After: after, Vertices: vs, Horizon: s.horizon(g, vs[len(vs)-1]),
 		NotAfter: now.Add(s.rules.LeaseTTL), Incarnation: s.inc, Epoch: s.epoch, Version: g.version, Trace: g.req.Trace,
+	}})
+}
+
+// hint tells a robot that waits where it will go next, so that it can turn meanwhile.
+func (s *State) hint(g *guest, out []Effect) []Effect {
+	v := g.next
+	if v == fleet.NoVertex && !g.pending.withdraw {
+		v = g.pending.vertex
+	}
+	if v == g.hinted || len(g.base) > 0 || v == fleet.NoVertex || g.foreign.neighbour != none || s.faces(g, v) {
+		return out
+	}
+	g.hinted = v
+	return append(out, SendGrant{Grant: fleet.Grant{
+		Robot: g.id, Zone: s.id, After: g.at, Horizon: append([]fleet.Vertex{v}, s.horizon(g, v)...),
+		Incarnation: s.inc, Epoch: s.epoch, Version: g.version, Trace: g.req.Trace,
 	}})
 }
 

@@ -13,8 +13,13 @@ import (
 const silentTicks = 3
 
 // claimTicks is for how many ticks a claim on a neighbour's vertex may stand ungranted before it is withdrawn, so
-// that a ring of claims over several zones dissolves.
-const claimTicks = 4
+// that a ring of claims over several zones dissolves. On the road a tick is a fraction of a move.
+func (s *State) claimTicks() uint64 {
+	if s.rules.Lockstep {
+		return 1
+	}
+	return 4
+}
 
 // Costs are in deciseconds of free-flow travel, as in roadmap.Table.
 const (
@@ -36,7 +41,7 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 		if !g.used {
 			continue
 		}
-		g.departing, g.inherits = false, false
+		g.departing = false
 		if g.next != fleet.NoVertex {
 			if l := s.ours(g.next); l != none && s.claim[l] == int32(i) && !s.granted[l] {
 				s.claim[l] = none
@@ -49,7 +54,7 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 		if g.entry == entryNone && !g.expected && g.req.Control == fleet.ControlEngine && g.foreign.neighbour == none {
 			out = s.recordEntry(now, g, out)
 		}
-		if p := &g.pending; p.vertex != fleet.NoVertex && s.tick-p.tick > claimTicks {
+		if p := &g.pending; p.vertex != fleet.NoVertex && s.tick-p.tick > s.claimTicks() {
 			p.withdraw = true
 		}
 	}
@@ -91,7 +96,7 @@ func (s *State) plan(now time.Time, out []Effect) []Effect {
 		if !g.used {
 			continue
 		}
-		g.decided, g.inherits = true, false
+		g.decided = true
 		if g.foreign.neighbour != none {
 			s.order = append(s.order, int32(i))
 			continue
@@ -134,7 +139,7 @@ func (p Priority) compare(q Priority) int {
 // priorityOf grows with the time for which the robot has wanted its goal: whoever waits longest goes first.
 func (s *State) priorityOf(now time.Time, g *guest) Priority {
 	p := Priority{Age: -1, Robot: g.id}
-	if g.req.Goal == fleet.NoVertex || g.req.Goal == g.at || s.tick < g.yieldUntil {
+	if g.req.Goal == fleet.NoVertex || g.req.Goal == g.at || s.now.Before(g.yieldUntil) {
 		return p
 	}
 	p.Age = max(0, now.Sub(g.req.Since).Milliseconds()) + int64(g.req.Priority)*10_000
@@ -230,6 +235,9 @@ func (s *State) tryOption(now time.Time, i, parent int32, o option, p Priority, 
 	occupant := &s.guests[b]
 	g.blame(o.vertex, fleet.CauseOccupied, occupant.id)
 	if b == parent || occupant.towards() == g.at || !occupant.leaving() && occupant.decided {
+		if parent == none {
+			s.noteFutile(now, g)
+		}
 		return false, out
 	}
 	if !s.rules.Lockstep && s.closesRing(i, b) {
@@ -247,7 +255,36 @@ func (s *State) tryOption(now time.Time, i, parent int32, o option, p Priority, 
 		s.claim[l] = none
 	}
 	g.next = fleet.NoVertex
+	if parent == none {
+		s.noteFutile(now, g)
+	}
 	return false, out
+}
+
+// How long a robot pushes in vain before it yields, and for how long it does at first (doubling up to 16 times).
+const (
+	futileTime = 1 * time.Second
+	yieldTime  = 6 * time.Second
+)
+
+// noteFutile counts the pushes of a robot that could not move who is in its way: that one has no way out but past
+// the pusher (a dead end, a corridor), so after a while the pusher gives way. Without this, priority inheritance
+// stands still for ever where the roadmap is not biconnected.
+func (s *State) noteFutile(now time.Time, g *guest) {
+	if g.prio.Age < 0 || len(g.base) > 0 {
+		return
+	}
+	if g.futile.IsZero() {
+		g.futile = now
+		return
+	}
+	jitter := time.Duration(hashOf(g.id)%8) * 250 * time.Millisecond
+	if now.Sub(g.futile) < futileTime+jitter {
+		return
+	}
+	g.futile = time.Time{}
+	g.yieldUntil = now.Add(yieldTime << min(g.yields, 2))
+	g.yields++
 }
 
 // closesRing says that following the claims from guest b on leads back to guest i: a rotation, which robots on the
@@ -319,7 +356,7 @@ func (s *State) allowed(g *guest, v fleet.Vertex) bool {
 
 // tableOf is the table towards the guest's goal, nil where it has none or stands on it.
 func (s *State) tableOf(g *guest) *roadmap.Table {
-	if g.req.Goal == fleet.NoVertex || s.tick < g.yieldUntil {
+	if g.req.Goal == fleet.NoVertex || s.now.Before(g.yieldUntil) {
 		return nil
 	}
 	if g.table == nil || g.table.Goal != g.req.Goal {

@@ -92,6 +92,7 @@ func (s *State) noteWaits(now time.Time, out []Effect) []Effect {
 		if !g.used || g.foreign.neighbour != none || s.ours(g.tail()) == none && g.pending.vertex == fleet.NoVertex {
 			continue
 		}
+		out = s.hint(g, out)
 		w := s.waitOf(now, int32(i))
 		if w.Cause == g.told.Cause && w.Holder == g.told.Holder && w.Vertex == g.told.Vertex {
 			continue

@@ -38,6 +38,7 @@ type State struct {
 	claims     uint64         // number of the last claim made
 	entries    uint64         // number of the last roster entry sent
 
+	now          time.Time // of the message being decided
 	tick         uint64
 	planned      bool // the round of tick is decided
 	leaseUntil   time.Time
@@ -59,6 +60,7 @@ type guest struct {
 	table   *roadmap.Table
 
 	next    fleet.Vertex // ungranted claim on a vertex of ours, NoVertex = none
+	hinted  fleet.Vertex // where it has been told to turn to while it waits
 	pending pending      // claim on a neighbour's vertex
 	foreign foreignClaim // claim of a neighbour's robot on a vertex of ours
 
@@ -70,9 +72,10 @@ type guest struct {
 	displaced  bool
 	departing  bool // lock-step: leaves its vertex in this step
 	decided    bool // in this round
-	inherits   bool // prio is inherited in this round
 	prio       Priority
-	yieldUntil uint64 // tick
+	futile     time.Time // since when its pushes have failed, zero = they do not
+	yieldUntil time.Time // until then it has no wish and no priority: it lets itself be pushed out of the way
+	yields     uint8     // in a row, without a move forward
 	wait       fleet.Wait
 	told       fleet.Wait
 	used       bool
@@ -219,7 +222,7 @@ func (s *State) admit(id fleet.RobotID) (int32, *guest) {
 		s.guests = append(s.guests, guest{})
 	}
 	s.guests[i] = guest{
-		id: id, used: true, at: fleet.NoVertex, next: fleet.NoVertex,
+		id: id, used: true, at: fleet.NoVertex, next: fleet.NoVertex, hinted: fleet.NoVertex,
 		pending: pending{neighbour: none, vertex: fleet.NoVertex},
 		foreign: foreignClaim{neighbour: none, local: none},
 	}

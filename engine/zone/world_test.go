@@ -106,6 +106,7 @@ type bot struct {
 	at      fleet.Vertex
 	heading float64
 	base    []fleet.Vertex
+	hint    fleet.Vertex
 	goal    fleet.Vertex
 	since   time.Time
 	busy    int // driving mode: steps until the present action ends
@@ -150,17 +151,10 @@ func newWorld(t testing.TB, g *roadmap.Graph, lock bool, seed int64) *world {
 }
 
 func (w *world) add(at fleet.Vertex) *bot {
-	b := &bot{id: fleet.RobotID(fmt.Sprintf("robot-%04d", len(w.bots))), at: at, goal: fleet.NoVertex}
+	b := &bot{id: fleet.RobotID(fmt.Sprintf("robot-%04d", len(w.bots))), at: at, hint: fleet.NoVertex, goal: fleet.NoVertex}
 	w.bots = append(w.bots, b)
 	w.byID[b.id] = b
 	return b
-}
-
-func (w *world) window() int {
-	if w.lock {
-		return 1
-	}
-	return 3
 }
 
 func (w *world) ask(b *bot) {
@@ -243,6 +237,12 @@ func (w *world) perform(z int32, effects []zone.Effect) {
 }
 
 func (w *world) granted(b *bot, gr *fleet.Grant) {
+	if len(gr.Vertices) == 0 {
+		if gr.After == b.at && len(b.base) == 0 {
+			b.hint = gr.Horizon[0]
+		}
+		return
+	}
 	path := append([]fleet.Vertex{b.at}, b.base...)
 	for i, v := range path {
 		if v != gr.After {
@@ -287,16 +287,20 @@ func (w *world) step() {
 func (w *world) act() {
 	for _, b := range w.bots {
 		b.stuck++
-		if len(b.base) == 0 {
+		towards := b.hint
+		if len(b.base) > 0 {
+			towards = b.base[0]
+		}
+		if towards == fleet.NoVertex {
 			continue
 		}
 		if b.busy > 0 {
 			b.busy--
 			continue
 		}
-		lane, ok := w.g.Lane(b.at, b.base[0])
+		lane, ok := w.g.Lane(b.at, towards)
 		if !ok {
-			w.t.Fatalf("%s was granted %d, which is no neighbour of %d", b.id, b.base[0], b.at)
+			w.t.Fatalf("%s was granted %d, which is no neighbour of %d", b.id, towards, b.at)
 		}
 		if h := w.g.Lanes[lane].HeadingRad; math.Abs(h-b.heading) > 0.1 {
 			if d := math.Mod(h-b.heading+2*math.Pi, 2*math.Pi); d > math.Pi+0.1 {
@@ -307,7 +311,11 @@ func (w *world) act() {
 			w.report(b, b.at)
 			continue
 		}
+		if len(b.base) == 0 {
+			continue
+		}
 		from := b.at
+		b.hint = fleet.NoVertex
 		b.at, b.base = b.base[0], b.base[1:]
 		b.worst, b.stuck = max(b.worst, b.stuck), 0
 		if !w.lock {
@@ -350,4 +358,11 @@ func randomMap(t testing.TB) []string {
 		rows[i] = strings.TrimRight(rows[i], "\r")
 	}
 	return rows
+}
+
+func (w *world) window() int {
+	if w.lock {
+		return 1
+	}
+	return 2
 }

@@ -32,9 +32,9 @@ func TestRobotsReachTheirGoalsWithoutConflict(t *testing.T) {
 		atLeast             int
 	}{
 		"one zone, lock-step":                            {50, 32, 300, true, 0, 300},
-		"sixteen zones, lock-step":                       {100, 8, 600, true, 0, 700},
-		"sixteen zones, driving":                         {60, 8, 600, false, 0, 200},
-		"sixteen zones, driving, mail lost and shuffled": {60, 8, 600, false, 0.05, 150},
+		"sixteen zones, lock-step":                       {100, 8, 600, true, 0, 1000},
+		"sixteen zones, driving":                         {60, 8, 600, false, 0, 400},
+		"sixteen zones, driving, mail lost and shuffled": {60, 8, 600, false, 0.05, 250},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
