@@ -24,7 +24,8 @@ type Graph struct {
 	Cols     int
 	ResM     float64 // metres per cell of a grid map; 0 for others
 
-	byID map[string]fleet.Vertex // id -> vertex, then name -> vertex where no id claims it
+	cells []int32                 // grid maps: vertex of each cell, -1 = blocked
+	byID  map[string]fleet.Vertex // id -> vertex, then name -> vertex where no id claims it
 }
 
 // Vertex is a point of the roadmap.

@@ -1,0 +1,155 @@
+package roadmap
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"math"
+	"slices"
+
+	"starling/engine/fleet"
+)
+
+// Polygon is a closed ring without holes, in map metres; the last point repeats the first.
+type Polygon [][2]float64
+
+// maxRing bounds the points of a polygon.
+const maxRing = 1000
+
+var errPolygon = errors.New("want a GeoJSON Polygon with one closed ring of 4..1000 points, finite and within ±1e6")
+
+// ParsePolygon reads a GeoJSON Polygon of one ring.
+func ParsePolygon(raw []byte) (Polygon, error) {
+	var g struct {
+		Type        string         `json:"type"`
+		Coordinates [][][2]float64 `json:"coordinates"`
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&g); err != nil || g.Type != "Polygon" || len(g.Coordinates) != 1 {
+		return nil, errPolygon
+	}
+	p := Polygon(g.Coordinates[0])
+	if len(p) < 4 || len(p) > maxRing || p[0] != p[len(p)-1] || p.area() == 0 {
+		return nil, errPolygon
+	}
+	for _, c := range p {
+		if !finite(c[0]) || !finite(c[1]) {
+			return nil, errPolygon
+		}
+	}
+	return p, nil
+}
+
+func (p Polygon) area() float64 {
+	a := 0.0
+	for i := 1; i < len(p); i++ {
+		a += p[i-1][0]*p[i][1] - p[i][0]*p[i-1][1]
+	}
+	return a / 2
+}
+
+// Contains says whether the point lies inside (even-odd rule).
+func (p Polygon) Contains(x, y float64) bool {
+	in := false
+	for i := 1; i < len(p); i++ {
+		a, b := p[i-1], p[i]
+		if (a[1] > y) != (b[1] > y) && x < (b[0]-a[0])*(y-a[1])/(b[1]-a[1])+a[0] {
+			in = !in
+		}
+	}
+	return in
+}
+
+// Inside returns the vertices that lie inside p, ascending.
+func (g *Graph) Inside(p Polygon) []fleet.Vertex {
+	var vs []fleet.Vertex
+	for i := range g.Vertices {
+		if p.Contains(g.Vertices[i].X, g.Vertices[i].Y) {
+			vs = append(vs, fleet.Vertex(i))
+		}
+	}
+	return vs
+}
+
+// Outline is the convex hull of a zone's vertices, widened by half a cell (0.5 m off grids): for pictures and tables.
+func (g *Graph) Outline(zone int) Polygon {
+	margin := 0.5
+	if g.ResM > 0 {
+		margin = g.ResM / 2
+	}
+	var pts [][2]float64
+	for _, v := range g.Zones[zone].Vertices {
+		x, y := g.Vertices[v].X, g.Vertices[v].Y
+		pts = append(pts, [2]float64{x - margin, y - margin}, [2]float64{x + margin, y - margin},
+			[2]float64{x + margin, y + margin}, [2]float64{x - margin, y + margin})
+	}
+	slices.SortFunc(pts, func(a, b [2]float64) int {
+		if a[0] != b[0] {
+			return sign(a[0] - b[0])
+		}
+		return sign(a[1] - b[1])
+	})
+	lower := halfHull(pts)
+	slices.Reverse(pts)
+	return Polygon(append(lower[:len(lower)-1], halfHull(pts)...))
+}
+
+func halfHull(pts [][2]float64) [][2]float64 {
+	var h [][2]float64
+	for _, p := range pts {
+		for len(h) > 1 && cross(h[len(h)-2], h[len(h)-1], p) <= 0 {
+			h = h[:len(h)-1]
+		}
+		h = append(h, p)
+	}
+	return h
+}
+
+func cross(o, a, b [2]float64) float64 {
+	return (a[0]-o[0])*(b[1]-o[1]) - (a[1]-o[1])*(b[0]-o[0])
+}
+
+func sign(x float64) int {
+	switch {
+	case x < 0:
+		return -1
+	case x > 0:
+		return 1
+	}
+	return 0
+}
+
+// Nearest returns the vertex nearest to a point, within maxDist metres.
+func (g *Graph) Nearest(x, y, maxDist float64) (fleet.Vertex, bool) {
+	if g.Rows > 0 {
+		return g.nearestCell(x, y, maxDist)
+	}
+	best := maxDist
+	v := fleet.NoVertex
+	for i := range g.Vertices {
+		if d := math.Hypot(g.Vertices[i].X-x, g.Vertices[i].Y-y); d <= best {
+			best, v = d, fleet.Vertex(i)
+		}
+	}
+	return v, v >= 0
+}
+
+// nearestCell looks only at the cells around the point.
+func (g *Graph) nearestCell(x, y, maxDist float64) (fleet.Vertex, bool) {
+	row, col := int(math.Floor(float64(g.Rows)-y/g.ResM)), int(math.Floor(x/g.ResM))
+	best, v := maxDist, fleet.NoVertex
+	span := int(math.Ceil(maxDist / g.ResM))
+	for r := max(0, row-span); r <= min(g.Rows-1, row+span); r++ {
+		for c := max(0, col-span); c <= min(g.Cols-1, col+span); c++ {
+			i := g.cells[r*g.Cols+c]
+			if i < 0 {
+				continue
+			}
+			if d := math.Hypot(g.Vertices[i].X-x, g.Vertices[i].Y-y); d <= best {
+				best, v = d, fleet.Vertex(i)
+			}
+		}
+	}
+	return v, v >= 0
+}

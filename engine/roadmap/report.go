@@ -1,0 +1,152 @@
+package roadmap
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Report is what is wrong with a map. Errors forbid activation, warnings do not.
+type Report struct {
+	Errors   []Finding
+	Warnings []Finding
+}
+
+// Finding is one fault, or one kind of harmless oddity. Ids are capped at maxFindingIDs; the message has the total.
+type Finding struct {
+	Code      string
+	VertexIDs []string
+	LaneIDs   []string
+	Message   string
+}
+
+// The codes of findings.
+const (
+	CodeUnreadable        = "unreadable"
+	CodeTooLarge          = "too_large"
+	CodeNoVertices        = "no_vertices"
+	CodeDuplicateID       = "duplicate_id"
+	CodeUnknownVertex     = "unknown_vertex"
+	CodeSelfLoop          = "self_loop"
+	CodeZeroLength        = "zero_length_lane"
+	CodeWrongLength       = "wrong_length_lane"
+	CodeDuplicateLane     = "duplicate_lane"
+	CodeNotANumber        = "not_a_number"
+	CodeUnreachable       = "unreachable_vertex"
+	CodeOneWayTrap        = "one_way_trap"
+	CodeDeadEnd           = "dead_end"
+	CodeZoneOverlap       = "zone_overlap"
+	CodeZoneGeometry      = "zone_geometry"
+	maxFindingIDs         = 100
+	maxFindings           = 200
+	maxVertices           = 1_000_000
+	lengthToleranceFactor = 1.05
+)
+
+// OK says that the map may be activated.
+func (r *Report) OK() bool { return len(r.Errors) == 0 }
+
+func (r *Report) fail(code string, vertices, lanes []string, format string, args ...any) {
+	if len(r.Errors) < maxFindings {
+		r.Errors = append(r.Errors, finding(code, vertices, lanes, format, args...))
+	}
+}
+
+func (r *Report) warn(code string, vertices, lanes []string, format string, args ...any) {
+	if len(r.Warnings) < maxFindings {
+		r.Warnings = append(r.Warnings, finding(code, vertices, lanes, format, args...))
+	}
+}
+
+func finding(code string, vertices, lanes []string, format string, args ...any) Finding {
+	return Finding{
+		Code: code, VertexIDs: slices.Clone(vertices[:min(len(vertices), maxFindingIDs)]),
+		LaneIDs: slices.Clone(lanes[:min(len(lanes), maxFindingIDs)]), Message: fmt.Sprintf(format, args...),
+	}
+}
+
+// inspect looks at the shape of the road network: what cannot be reached, what cannot be left, what is a dead end.
+func inspect(d *Draft, r *Report) {
+	n := len(d.Vertices)
+	if n == 0 {
+		r.fail(CodeNoVertices, nil, nil, "the map has no free vertex")
+		return
+	}
+	out, in := adjacency(d)
+	home := largest(out, in)
+	reach, back := flood(out, home), flood(in, home)
+	var unreachable, traps, ends []string
+	for v := range n {
+		id := d.Vertices[v].ID
+		switch {
+		case !reach[v]:
+			unreachable = append(unreachable, id)
+		case !back[v]:
+			traps = append(traps, id)
+		case len(out[v]) == 1 && len(in[v]) <= 1:
+			ends = append(ends, id)
+		}
+	}
+	report := r.fail
+	if d.Rows > 0 && len(unreachable)*2 < n {
+		report = r.warn // pockets of a grid are obstacles in effect
+	}
+	if len(unreachable) > 0 {
+		report(CodeUnreachable, unreachable, nil, "%d vertices cannot be reached from the main part of the map", len(unreachable))
+	}
+	if len(traps) > 0 {
+		r.fail(CodeOneWayTrap, traps, nil, "%d vertices can be entered but never left towards the main part of the map", len(traps))
+	}
+	if len(ends) > 0 {
+		r.warn(CodeDeadEnd, ends, nil, "%d dead ends: two robots that meet there need one of them to back out", len(ends))
+	}
+}
+
+func adjacency(d *Draft) (out, in [][]int32) {
+	out, in = make([][]int32, len(d.Vertices)), make([][]int32, len(d.Vertices))
+	for i := range d.Lanes {
+		l := &d.Lanes[i]
+		out[l.From] = append(out[l.From], int32(l.To))
+		in[l.To] = append(in[l.To], int32(l.From))
+	}
+	return out, in
+}
+
+// largest returns a vertex of the largest strongly connected part. It floods forward and backward from one vertex
+// of each part that is left over; the number of floods is bounded.
+func largest(out, in [][]int32) int {
+	seen := make([]bool, len(out))
+	best, size := 0, 0
+	for v, tries := 0, 0; v < len(out) && tries < 200 && size*2 < len(out); v++ {
+		if seen[v] {
+			continue
+		}
+		tries++
+		f, b, n := flood(out, v), flood(in, v), 0
+		for i := range f {
+			if f[i] && b[i] {
+				seen[i] = true
+				n++
+			}
+		}
+		if n > size {
+			best, size = v, n
+		}
+	}
+	return best
+}
+
+func flood(next [][]int32, from int) []bool {
+	seen := make([]bool, len(next))
+	seen[from] = true
+	for queue := []int32{int32(from)}; len(queue) > 0; {
+		v := queue[len(queue)-1]
+		queue = queue[:len(queue)-1]
+		for _, w := range next[v] {
+			if !seen[w] {
+				seen[w] = true
+				queue = append(queue, w)
+			}
+		}
+	}
+	return seen
+}

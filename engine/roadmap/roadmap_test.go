@@ -1,0 +1,194 @@
+package roadmap_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+)
+
+const mapID = fleet.MapID("0b9f5a1e-0000-4000-8000-000000000001")
+
+func build(t testing.TB, format, text string) *roadmap.Graph {
+	t.Helper()
+	d, r := roadmap.Import(format, []byte(text), 1)
+	if !r.OK() {
+		t.Fatalf("import: %+v", r.Errors)
+	}
+	g, err := roadmap.Build(d, roadmap.BuildOptions{MapID: mapID, Version: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func gridText(rows ...string) string {
+	return fmt.Sprintf("type octile\nheight %d\nwidth %d\nmap\n%s\n", len(rows), len(rows[0]), strings.Join(rows, "\n"))
+}
+
+func real(t testing.TB, path string) string {
+	b, err := os.ReadFile("../../testdata/lorr/" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestAGridCellIsWhereTheContractSays(t *testing.T) {
+	t.Parallel()
+	g := build(t, "movingai", gridText("...", ".@.", "..."))
+	v, ok := g.Find("5")
+	if !ok || g.Vertices[v].X != 2.5 || g.Vertices[v].Y != 1.5 {
+		t.Fatalf("cell 5: %v %+v, want centre 2.5, 1.5", ok, g.Vertices[v])
+	}
+	if _, ok := g.Find("4"); ok {
+		t.Error("a blocked cell is a vertex")
+	}
+	if n, ok := g.Nearest(2.4, 1.6, 1); !ok || n != v {
+		t.Errorf("nearest to (2.4, 1.6) is %d, want %d", n, v)
+	}
+}
+
+func TestRealMapsCanBeActivated(t *testing.T) {
+	t.Parallel()
+	for _, m := range []string{"random_100/random-32-32-20.map", "sortation_2000/sortation_large.map", "fulfill_2500/warehouse_long_corridor_large.map"} {
+		g := build(t, "lorr", real(t, m))
+		for i := range g.Zones {
+			z := &g.Zones[i]
+			if len(z.Vertices) > 1024 {
+				t.Errorf("%s: zone %s has %d vertices", m, z.Name, len(z.Vertices))
+			}
+		}
+		t.Logf("%s: %d vertices, %d lanes, %d zones, %d colours", m, len(g.Vertices), len(g.Lanes), len(g.Zones), g.Colours())
+	}
+}
+
+func TestFaultsOfAGraphAreNamedAllAtOnce(t *testing.T) {
+	t.Parallel()
+	_, r := roadmap.Import("starling", []byte(`{"vertices":[{"id":"a","x":0,"y":0},{"id":"b","x":1,"y":0},{"id":"b","x":2,"y":0},{"id":"lone","x":9,"y":9},{"id":"a2","x":0,"y":0}],
+		"lanes":[{"from":"a","to":"b","bidirectional":true},{"from":"a","to":"a"},{"from":"a","to":"nowhere"},{"from":"a","to":"b"},{"from":"b","to":"a2"},{"from":"a","to":"a2"},{"from":"b","to":"lone","length_m":1}]}`), 0)
+	got := map[string]bool{}
+	for _, f := range r.Errors {
+		got[f.Code] = true
+	}
+	for _, want := range []string{roadmap.CodeDuplicateID, roadmap.CodeSelfLoop, roadmap.CodeUnknownVertex, roadmap.CodeDuplicateLane, roadmap.CodeZeroLength, roadmap.CodeWrongLength, roadmap.CodeOneWayTrap} {
+		if !got[want] {
+			t.Errorf("no %s in %+v", want, r.Errors)
+		}
+	}
+}
+
+func TestAnIsolatedVertexForbidsActivationOfAGraphButNotOfAGrid(t *testing.T) {
+	t.Parallel()
+	_, r := roadmap.Import("starling", []byte(`{"vertices":[{"id":"a","x":0,"y":0},{"id":"b","x":1,"y":0},{"id":"c","x":5,"y":0}],"lanes":[{"from":"a","to":"b","bidirectional":true}]}`), 0)
+	if r.OK() || r.Errors[0].Code != roadmap.CodeUnreachable || r.Errors[0].VertexIDs[0] != "c" {
+		t.Errorf("graph: %+v", r)
+	}
+	_, r = roadmap.Import("movingai", []byte(gridText("....@.", "....@@")), 1)
+	if !r.OK() || len(r.Warnings) == 0 {
+		t.Errorf("grid: %+v", r)
+	}
+}
+
+func TestZonesThatCouldWantOneVertexHaveDifferentColours(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		rows, cols := rapid.IntRange(2, 20).Draw(t, "rows"), rapid.IntRange(2, 20).Draw(t, "cols")
+		text := make([]string, rows)
+		for r := range text {
+			text[r] = rapid.StringMatching(fmt.Sprintf("[.@]{%d}", cols)).Draw(t, "row")
+		}
+		d, _ := roadmap.Import("movingai", []byte(gridText(text...)), 1)
+		if len(d.Vertices) == 0 {
+			return
+		}
+		g, err := roadmap.Build(d, roadmap.BuildOptions{MapID: mapID, MaxZone: rapid.IntRange(4, 64).Draw(t, "zone")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for v := range g.Vertices {
+			zones := map[int]int32{}
+			around := []int32{g.ZoneOf[v]}
+			for _, l := range g.In[v] {
+				around = append(around, g.ZoneOf[g.Lanes[l].From])
+			}
+			for _, z := range around {
+				if o, ok := zones[g.Zones[z].Colour]; ok && o != z {
+					t.Fatalf("zones %s and %s share colour and the reach of vertex %s", g.Zones[o].Name, g.Zones[z].Name, g.Vertices[v].ID)
+				}
+				zones[g.Zones[z].Colour] = z
+			}
+			if g.Zones[g.ZoneOf[v]].Vertices[g.Local[v]] != fleet.Vertex(v) {
+				t.Fatalf("vertex %d is not where Local says", v)
+			}
+		}
+	})
+}
+
+func TestATableDescendsToItsGoal(t *testing.T) {
+	t.Parallel()
+	g := build(t, "lorr", real(t, "random_100/random-32-32-20.map"))
+	m := roadmap.NewTableMap(g, 8)
+	rapid.Check(t, func(t *rapid.T) {
+		from := fleet.Vertex(rapid.IntRange(0, len(g.Vertices)-1).Draw(t, "from"))
+		goal := fleet.Vertex(rapid.IntRange(0, len(g.Vertices)-1).Draw(t, "goal"))
+		tb := m.Get(goal)
+		if tb.Cost[from] == roadmap.Unreachable {
+			return
+		}
+		if r := g.Route(tb, from, 5000); r[len(r)-1] != goal {
+			t.Fatalf("the route from %d ends at %d, not at %d", from, r[len(r)-1], goal)
+		}
+	})
+}
+
+func TestAClosedLaneIsNotUsed(t *testing.T) {
+	t.Parallel()
+	g := build(t, "movingai", gridText("..", ".@", "..", "@."))
+	a, _ := g.Find("0")
+	b, _ := g.Find("2")
+	l, _ := g.Lane(a, b)
+	if c := roadmap.NewTableBuilder(g).Build(b, map[int32]bool{l: true}).Cost[a]; c != roadmap.Unreachable {
+		t.Errorf("cost over the closed lane is %d", c)
+	}
+}
+
+func TestTheSameSourceGivesTheSameGraphAndADiffSaysWhatChanged(t *testing.T) {
+	t.Parallel()
+	a, b := build(t, "movingai", gridText("....", "....")), build(t, "movingai", gridText("....", "...."))
+	if d := roadmap.Diff(a, b); d.Vertices.AddedTotal+d.Lanes.AddedTotal+d.Zones.ChangedTotal+d.Lanes.RemovedTotal != 0 {
+		t.Errorf("two builds of one source differ: %+v", d)
+	}
+	c := build(t, "movingai", gridText("...@", "...."))
+	if d := roadmap.Diff(a, c); d.Vertices.RemovedTotal != 1 || d.Lanes.RemovedTotal != 4 {
+		t.Errorf("a cell less: %+v", d)
+	}
+}
+
+func FuzzImport(f *testing.F) {
+	f.Add("movingai", gridText("..", ".@"))
+	f.Add("starling", `{"vertices":[{"id":"a","x":0,"y":0},{"id":"b","x":1,"y":1}],"lanes":[{"from":"a","to":"b","bidirectional":true}],"zones":[{"name":"z","polygon":{"type":"Polygon","coordinates":[[[0,0],[2,0],[2,2],[0,0]]]}}]}`)
+	f.Fuzz(func(t *testing.T, format, content string) {
+		d, r := roadmap.Import(format, []byte(content), 1)
+		if d == nil || len(d.Vertices) == 0 || !r.OK() || len(d.Vertices) > 5000 {
+			return
+		}
+		if _, err := roadmap.Build(d, roadmap.BuildOptions{MapID: mapID}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func BenchmarkTable(b *testing.B) {
+	g := build(b, "lorr", real(b, "sortation_2000/sortation_large.map"))
+	tb := roadmap.NewTableBuilder(g)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		tb.Build(fleet.Vertex(i*37%len(g.Vertices)), nil)
+	}
+}

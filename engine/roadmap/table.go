@@ -1,0 +1,145 @@
+package roadmap
+
+import "starling/engine/fleet"
+
+// contraFlow makes driving against the direction of a grid's row or column dearer: even rows run east, odd rows west,
+// even columns south, odd columns north. Robots that meet head-on are what costs most throughput (motion.md of the
+// design notes: +13..17 % on structured floors).
+const contraFlow = 1.6
+
+// maxCost keeps sums below Unreachable.
+const maxCost = Unreachable - 1
+
+// LaneCost is what a lane costs in deciseconds of free-flow travel.
+func (g *Graph) LaneCost(lane int32) uint16 {
+	l := &g.Lanes[lane]
+	c := l.LengthM * 10
+	if l.SpeedMPS > 0 {
+		c /= min(l.SpeedMPS, 1)
+	}
+	if g.Rows > 0 && g.againstFlow(l) {
+		c *= contraFlow
+	}
+	return uint16(max(1, min(c, float64(maxCost))))
+}
+
+func (g *Graph) againstFlow(l *Lane) bool {
+	a, b := &g.Vertices[l.From], &g.Vertices[l.To]
+	row, col := int(float64(g.Rows)-a.Y/g.ResM), int(a.X/g.ResM)
+	switch {
+	case b.X > a.X:
+		return row%2 == 1
+	case b.X < a.X:
+		return row%2 == 0
+	case b.Y < a.Y:
+		return col%2 == 1
+	}
+	return col%2 == 0
+}
+
+// TableBuilder makes tables; it keeps its scratch memory between calls. Not for concurrent use.
+type TableBuilder struct {
+	g       *Graph
+	cost    []uint16
+	buckets [][]fleet.Vertex
+}
+
+// NewTableBuilder returns a builder for g. Lane costs are computed once.
+func NewTableBuilder(g *Graph) *TableBuilder {
+	b := &TableBuilder{g: g, cost: make([]uint16, len(g.Lanes))}
+	most := uint16(1)
+	for i := range g.Lanes {
+		b.cost[i] = g.LaneCost(int32(i))
+		most = max(most, b.cost[i])
+	}
+	b.buckets = make([][]fleet.Vertex, int(most)+1)
+	return b
+}
+
+// Build returns the table towards goal; lanes for which closed is true are not driven (nil = as the map says). Dial's
+// bucket form of Dijkstra's algorithm over the lanes backwards: O(vertices + lanes + greatest cost).
+func (b *TableBuilder) Build(goal fleet.Vertex, closed map[int32]bool) *Table {
+	g := b.g
+	t := &Table{Goal: goal, Cost: make([]uint16, len(g.Vertices))}
+	for i := range t.Cost {
+		t.Cost[i] = Unreachable
+	}
+	t.Cost[goal] = 0
+	n := len(b.buckets)
+	b.buckets[0] = append(b.buckets[0], goal)
+	left := 1
+	for d := 0; left > 0; d++ {
+		at := d % n
+		for i := 0; i < len(b.buckets[at]); i++ {
+			v := b.buckets[at][i]
+			left--
+			if int(t.Cost[v]) != d {
+				continue // reached cheaper since
+			}
+			for _, l := range g.In[v] {
+				shut, said := closed[l]
+				if shut || !said && g.Lanes[l].Closed {
+					continue
+				}
+				c := min(d+int(b.cost[l]), int(maxCost))
+				if u := g.Lanes[l].From; c < int(t.Cost[u]) {
+					t.Cost[u] = uint16(c)
+					b.buckets[c%n] = append(b.buckets[c%n], u)
+					left++
+				}
+			}
+		}
+		b.buckets[at] = b.buckets[at][:0]
+	}
+	return t
+}
+
+// TableMap keeps the tables of one graph for a single owner, oldest out first.
+type TableMap struct {
+	builder *TableBuilder
+	bound   int
+	tables  map[fleet.Vertex]*Table
+	order   []fleet.Vertex
+}
+
+// NewTableMap returns an empty map of at most bound tables (at least 1).
+func NewTableMap(g *Graph, bound int) *TableMap {
+	return &TableMap{builder: NewTableBuilder(g), bound: max(bound, 1), tables: map[fleet.Vertex]*Table{}}
+}
+
+// Get implements Tables.
+func (m *TableMap) Get(goal fleet.Vertex) *Table {
+	if t, ok := m.tables[goal]; ok {
+		return t
+	}
+	if len(m.order) >= m.bound {
+		delete(m.tables, m.order[0])
+		m.order = m.order[1:]
+	}
+	t := m.builder.Build(goal, nil)
+	m.tables[goal] = t
+	m.order = append(m.order, goal)
+	return t
+}
+
+// Route follows t from a vertex to its goal, both included; nil where there is no way. At most limit vertices.
+func (g *Graph) Route(t *Table, from fleet.Vertex, limit int) []fleet.Vertex {
+	if t.Cost[from] == Unreachable {
+		return nil
+	}
+	route := []fleet.Vertex{from}
+	for v := from; v != t.Goal && len(route) < limit; {
+		best, to := t.Cost[v], fleet.NoVertex
+		for _, l := range g.Out[v] {
+			if c := t.Cost[g.Lanes[l].To]; c < best {
+				best, to = c, g.Lanes[l].To
+			}
+		}
+		if to == fleet.NoVertex {
+			return route
+		}
+		v = to
+		route = append(route, v)
+	}
+	return route
+}
