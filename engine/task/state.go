@@ -15,6 +15,7 @@ type State struct {
 	Errand     int           // errands done
 	Reason     string        // of CANCELLING, CANCELLED, FAILED, or of the last Unassigned
 	Version    int64         // number of events folded
+	Awards     int           // how often it has been assigned
 	AssignedAt time.Time
 	StartedAt  time.Time
 	FinishedAt time.Time

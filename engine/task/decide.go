@@ -1,0 +1,216 @@
+package task
+
+import (
+	"fmt"
+	"hash/fnv"
+	"time"
+
+	"starling/engine/fleet"
+)
+
+// maxAwards is how many robots may have the task before it fails: a task that every robot refuses must end.
+const maxAwards = 10
+
+// awardPatience is how long an awarded robot may take to set off before the award is told again.
+const awardPatience = 5 * time.Second
+
+// Apply folds one recorded event into s: the only writer of its fields, live and in recovery.
+func (s *State) Apply(at time.Time, e Event) {
+	s.Version++
+	s.UpdatedAt = at
+	switch e := e.(type) {
+	case Created:
+		s.Spec, s.Status = e.Spec, fleet.TaskCreated
+	case Assigned:
+		s.Status, s.Robot, s.AssignedAt, s.Reason = fleet.TaskAssigned, e.Robot, at, ""
+		s.Awards++
+	case Unassigned:
+		s.Status, s.Robot, s.Reason = fleet.TaskCreated, "", e.Reason
+	case Started:
+		s.Status = fleet.TaskExecuting
+		if s.StartedAt.IsZero() {
+			s.StartedAt = at
+		}
+	case ErrandReached:
+		s.Errand = e.Errand + 1
+	case CancelStarted:
+		s.Status, s.Reason = fleet.TaskCancelling, e.Reason
+	case Cancelled:
+		s.Status, s.Reason, s.FinishedAt = fleet.TaskCancelled, e.Reason, at
+	case Succeeded:
+		s.Status, s.FinishedAt = fleet.TaskSucceeded, at
+	case Failed:
+		s.Status, s.Reason, s.FinishedAt = fleet.TaskFailed, e.Reason, at
+	}
+}
+
+// Digest is a hash of the durable fields: equal digests mean equal tasks.
+func (s *State) Digest() uint64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, s.Spec.ID, s.Status, s.Robot, s.Errand, s.Reason, s.Version, s.Awards,
+		s.AssignedAt.UnixMilli(), s.StartedAt.UnixMilli(), s.FinishedAt.UnixMilli())
+	return h.Sum64()
+}
+
+// Decide appends to out, in order, what the shell must do about m. It changes nothing: Apply does.
+func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
+	if s.Version == 0 {
+		if c, ok := m.(CreateRequested); ok {
+			return append(out, Record{Event: Created{Spec: c.Spec}, By: c.By, Trace: c.Trace},
+				Reply{Outcome: Done}, TellDispatcher{State: Open, Spec: c.Spec}, Show{})
+		}
+		return out
+	}
+	switch m := m.(type) {
+	case CreateRequested:
+		return append(out, Reply{Outcome: Conflict})
+	case AwardOffered:
+		return s.awardOffered(m, out)
+	case RobotStarted:
+		if m.Robot == s.Robot && s.Status == fleet.TaskAssigned {
+			out = s.record(out, Started{}, "robot")
+			return append(out, WakeAt{}, Show{})
+		}
+		return s.correct(m.Robot, out)
+	case RobotReached:
+		return s.robotReached(m, out)
+	case RobotRefused:
+		return s.robotRefused(m, out)
+	case RobotLetGo:
+		if m.Robot == s.Robot && s.Status == fleet.TaskCancelling {
+			out = s.record(out, Cancelled{Reason: s.Reason, Confirmed: true}, "robot")
+			return s.closed(out)
+		}
+		return out
+	case CancelRequested:
+		return s.cancelRequested(now, m, out)
+	case Woke:
+		return s.woke(now, out)
+	case Restored:
+		return s.restored(now, out)
+	}
+	return out
+}
+
+func (s *State) record(out []Effect, e Event, part string) []Effect {
+	return append(out, Record{Event: e, By: fleet.Actor{Part: part}})
+}
+
+func (s *State) closed(out []Effect) []Effect {
+	return append(out, TellDispatcher{State: Closed, Robot: s.Robot, Spec: s.Spec}, WakeAt{}, Show{})
+}
+
+func (s *State) held() Effect { return TellDispatcher{State: Held, Robot: s.Robot, Spec: s.Spec} }
+
+// active says that the robot has the task now.
+func (s *State) active() bool {
+	return s.Status == fleet.TaskAssigned || s.Status == fleet.TaskExecuting
+}
+
+func (s *State) award(trace fleet.Trace) Award {
+	return Award{Robot: s.Robot, Errands: s.Spec.Errands, Places: s.Spec.Places, First: s.Errand, Spec: s.Spec, Trace: trace}
+}
+
+func (s *State) awardOffered(m AwardOffered, out []Effect) []Effect {
+	switch {
+	case s.Status == fleet.TaskCreated:
+		a := s.award(m.Trace)
+		a.Robot = m.Robot
+		return append(out, Record{Event: Assigned{Robot: m.Robot, Decision: m.Decision}, By: fleet.Actor{Part: "dispatcher"}, Trace: m.Trace},
+			a, TellDispatcher{State: Held, Robot: m.Robot, Spec: s.Spec}, WakeAt{At: m.Decision.At.Add(awardPatience)}, Show{})
+	case s.active():
+		return append(out, s.held())
+	default:
+		return append(out, TellDispatcher{State: Closed, Robot: s.Robot, Spec: s.Spec})
+	}
+}
+
+// correct tells a robot that works for a task it does not have (any more) to let go.
+func (s *State) correct(robot fleet.RobotID, out []Effect) []Effect {
+	if robot == s.Robot && s.active() {
+		return out
+	}
+	return append(out, Withdraw{Robot: robot})
+}
+
+func (s *State) robotReached(m RobotReached, out []Effect) []Effect {
+	if m.Robot != s.Robot || !s.active() {
+		return s.correct(m.Robot, out)
+	}
+	if m.Errand < s.Errand || m.Errand >= len(s.Spec.Errands) {
+		return out
+	}
+	if s.Status == fleet.TaskAssigned {
+		out = s.record(out, Started{}, "robot")
+	}
+	out = s.record(out, ErrandReached{Errand: m.Errand}, "robot")
+	if m.Errand == len(s.Spec.Errands)-1 {
+		out = s.record(out, Succeeded{}, "robot")
+		return s.closed(out)
+	}
+	return append(out, Show{})
+}
+
+func (s *State) robotRefused(m RobotRefused, out []Effect) []Effect {
+	if m.Robot != s.Robot {
+		return out
+	}
+	switch {
+	case s.Status == fleet.TaskCancelling:
+		out = s.record(out, Cancelled{Reason: s.Reason, Confirmed: true}, "robot")
+		return s.closed(out)
+	case !s.active():
+		return out
+	case m.Fatal || s.Awards >= maxAwards:
+		out = s.record(out, Failed{Reason: m.Reason}, "robot")
+		return s.closed(out)
+	}
+	out = s.record(out, Unassigned{Robot: m.Robot, Reason: m.Reason}, "robot")
+	return append(out, TellDispatcher{State: Open, Spec: s.Spec}, WakeAt{}, Show{})
+}
+
+func (s *State) cancelRequested(now time.Time, m CancelRequested, out []Effect) []Effect {
+	switch s.Status {
+	case fleet.TaskSucceeded, fleet.TaskFailed:
+		return append(out, Reply{Outcome: Conflict})
+	case fleet.TaskCancelling, fleet.TaskCancelled:
+		return append(out, Reply{Outcome: Done})
+	case fleet.TaskCreated:
+		out = append(out, Record{Event: Cancelled{Reason: m.Reason}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done})
+		return s.closed(out)
+	case fleet.TaskAssigned, fleet.TaskExecuting:
+	}
+	return append(out, Record{Event: CancelStarted{Reason: m.Reason}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done},
+		Withdraw{Robot: s.Robot}, WakeAt{At: now.Add(CancelBound)}, Show{})
+}
+
+// woke tells an award again that nobody has taken up, and ends a cancellation that nobody confirms.
+func (s *State) woke(now time.Time, out []Effect) []Effect {
+	switch s.Status {
+	case fleet.TaskAssigned:
+		return append(out, s.award(""), WakeAt{At: now.Add(awardPatience)})
+	case fleet.TaskCancelling:
+		if now.Sub(s.UpdatedAt) < CancelBound {
+			return append(out, Withdraw{Robot: s.Robot}, WakeAt{At: s.UpdatedAt.Add(CancelBound)})
+		}
+		out = s.record(out, Cancelled{Reason: s.Reason}, "engine")
+		return s.closed(append(out, Withdraw{Robot: s.Robot}))
+	case fleet.TaskCreated, fleet.TaskExecuting, fleet.TaskSucceeded, fleet.TaskFailed, fleet.TaskCancelled:
+	}
+	return out
+}
+
+func (s *State) restored(now time.Time, out []Effect) []Effect {
+	switch s.Status {
+	case fleet.TaskCreated:
+		return append(out, TellDispatcher{State: Open, Spec: s.Spec}, Show{})
+	case fleet.TaskAssigned:
+		return append(out, s.held(), s.award(""), WakeAt{At: now.Add(awardPatience)}, Show{})
+	case fleet.TaskExecuting:
+		return append(out, s.held(), s.award(""), Show{})
+	case fleet.TaskCancelling:
+		return append(out, s.held(), Withdraw{Robot: s.Robot}, WakeAt{At: now.Add(CancelBound)}, Show{})
+	case fleet.TaskSucceeded, fleet.TaskFailed, fleet.TaskCancelled:
+	}
+	return append(out, Show{})
+}
