@@ -1,6 +1,10 @@
 package roadmap
 
-import "starling/engine/fleet"
+import (
+	"math"
+
+	"starling/engine/fleet"
+)
 
 // VersionDiff is what one version of a map has and another has not. Ids are capped at maxFindingIDs; totals are whole.
 type VersionDiff struct {
@@ -92,4 +96,14 @@ func (g *Graph) LaneNumber(id fleet.LaneID) (int32, bool) {
 		}
 	}
 	return -1, false
+}
+
+// Extent is the rectangle around all vertices, in metres.
+func (g *Graph) Extent() (x0, y0, x1, y1 float64) {
+	x0, y0, x1, y1 = math.Inf(1), math.Inf(1), math.Inf(-1), math.Inf(-1)
+	for i := range g.Vertices {
+		v := &g.Vertices[i]
+		x0, y0, x1, y1 = min(x0, v.X), min(y0, v.Y), max(x1, v.X), max(y1, v.Y)
+	}
+	return x0, y0, x1, y1
 }

@@ -1,0 +1,441 @@
+package robot
+
+import (
+	"slices"
+	"time"
+
+	"starling/engine/fleet"
+)
+
+// Decide appends to out, in order, what the shell must do about m. It reads s and changes only soft fields.
+func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
+	switch m := m.(type) {
+	case *StatusReported:
+		return s.statusReported(now, m, out)
+	case Progressed:
+		return s.progressed(now, m, out)
+	case Granted:
+		return s.granted(now, m.Grant, out)
+	case Refused:
+		return s.refused(m.Wait, out)
+	case ZoneRestarted:
+		return s.zoneRestarted(now, m, out)
+	case RegisterRequested:
+		return s.registerRequested(now, m, out)
+	case RemoveRequested:
+		return s.removeRequested(m, out)
+	case LinkOpened:
+		return s.linkOpened(now, m, out)
+	case LinkClosed:
+		if m.Session == s.session {
+			s.session = 0
+			return s.tellDispatcher(now, out)
+		}
+		return out
+	case TaskAwarded:
+		return s.taskAwarded(now, m, out)
+	case TaskWithdrawn:
+		return s.taskWithdrawn(now, m.Task, out)
+	case CommandRequested:
+		return s.commandRequested(now, m, out)
+	case CommandAcknowledged:
+		return s.commandAcknowledged(now, m, out)
+	case MapActivated:
+		return s.mapActivated(now, m, out)
+	case Woke:
+		return s.woke(now, out)
+	case Restored:
+		return s.restored(now, m, out)
+	}
+	return out
+}
+
+// statusReported is the hot path: in steady state it allocates nothing.
+func (s *State) statusReported(now time.Time, m *StatusReported, out []Effect) []Effect {
+	if s.verdict = s.judge(m); s.verdict != "" {
+		return out
+	}
+	if m.BootID != "" && m.BootID != s.boot {
+		s.reboot(m.BootID)
+	}
+	wasHalted, wasFree := s.halted(), s.availKnown && s.avail.Free
+	s.seq, s.pose, s.located, s.velocity, s.battery = m.Seq, m.Pose, true, m.Velocity, m.Battery
+	s.reportedAt, s.receivedAt = m.At, m.ReceivedAt
+	if m.State != s.state {
+		s.state, s.since = m.State, now
+	}
+	if len(m.Errors)+len(s.errors) > 0 && !slices.Equal(m.Errors, s.errors) {
+		s.errors = slices.Clone(m.Errors)
+	}
+	if s.connection != fleet.Online {
+		e := ConnectionChanged{From: s.connection, To: fleet.Online, At: now}
+		out = append(out, Record{Event: e, By: fleet.Actor{Part: "robot"}})
+	}
+	out = append(out, Show{}, Measure{})
+	out = s.localise(now, out)
+	if h := s.halted(); h != wasHalted && s.at != fleet.NoVertex {
+		out = s.ask(now, out)
+	}
+	if s.wake.IsZero() {
+		out = s.wakeAt(now.Add(StaleAfter), out)
+	}
+	if free, _ := s.free(); free != wasFree {
+		out = s.tellDispatcher(now, out)
+	}
+	return out
+}
+
+// judge says why a status is not accepted.
+func (s *State) judge(m *StatusReported) string {
+	skew := m.ReceivedAt.Sub(m.At)
+	switch {
+	case !s.exists:
+		return "unknown_robot"
+	case m.Seq <= s.seq && (m.BootID == "" || m.BootID == s.boot) && !s.reportedAt.IsZero():
+		return "stale_seq"
+	case skew > MaxSkew || skew < -MaxSkew:
+		return "clock_skew"
+	case s.graph == nil:
+		return ""
+	case m.MapID != "" && m.MapID != s.graph.MapID:
+		return "unknown_map"
+	case m.Pose.X < s.box[0]-offMap || m.Pose.Y < s.box[1]-offMap || m.Pose.X > s.box[2]+offMap || m.Pose.Y > s.box[3]+offMap:
+		return "off_map"
+	}
+	return ""
+}
+
+// reboot starts the robot's counters anew.
+func (s *State) reboot(boot string) { s.boot, s.seq, s.progress = boot, 0, 0 }
+
+// localise finds the vertex of a robot that does not report vertices: always where we do not control it, and at first
+// where nobody said where it stands.
+func (s *State) localise(now time.Time, out []Effect) []Effect {
+	engine := s.spec.Control == fleet.ControlEngine
+	if s.graph == nil || engine && (s.at != fleet.NoVertex || s.session == 0) {
+		return out
+	}
+	reach := 2.0
+	if s.graph.ResM > 0 {
+		reach = s.graph.ResM
+	}
+	v, ok := s.graph.Nearest(s.pose.X, s.pose.Y, reach)
+	if !ok || v == s.at {
+		return out
+	}
+	old := s.at
+	s.at, s.heading = v, s.pose.Theta
+	out = s.ask(now, out)
+	if old != fleet.NoVertex && s.zoneOf(old) != s.zoneOf(v) {
+		out = append(out, ReportZone{Zone: s.zoneOf(old), Arrival: s.arrival(now)})
+	}
+	return s.advance(now, out)
+}
+
+func (s *State) arrival(at time.Time) fleet.Arrival {
+	return fleet.Arrival{Robot: s.spec.ID, Vertex: s.at, Heading: s.heading, At: at, Version: s.ver}
+}
+
+// progressed takes one entry of the reliable lane.
+func (s *State) progressed(now time.Time, m Progressed, out []Effect) []Effect {
+	if m.BootID != "" && m.BootID != s.boot {
+		s.reboot(m.BootID)
+	}
+	if m.Number <= s.progress || s.graph == nil || m.Vertex < 0 || int(m.Vertex) >= len(s.graph.Vertices) {
+		return out
+	}
+	s.progress = m.Number
+	return s.stands(now, m.Vertex, m.Heading, m.At, out)
+}
+
+// stands takes the robot's word for where it is, and tells every zone that this concerns.
+func (s *State) stands(now time.Time, v fleet.Vertex, heading float64, at time.Time, out []Effect) []Effect {
+	touched := [...]fleet.Vertex{s.at, v}
+	passed := []fleet.Vertex(nil)
+	k := slices.Index(s.base, v)
+	s.ver++
+	s.heading = heading
+	switch {
+	case v == s.at:
+	case k >= 0:
+		passed, s.base = s.base[:k], s.base[k+1:]
+		if s.waiting.Cause == fleet.CauseNone {
+			s.window = min(s.window+1, s.rules.WindowMax)
+		}
+	default: // it has left its path: what it was granted is void
+		passed, s.base, s.horizon = s.base, nil, nil
+		s.firm = s.ver
+		s.orderID++
+		s.update = 0
+	}
+	s.at = v
+	s.waiting = fleet.Wait{}
+	a := fleet.Arrival{Robot: s.spec.ID, Vertex: v, Heading: heading, At: at, Version: s.ver}
+	var told [4]fleet.ZoneID
+	n := 0
+	tell := func(x fleet.Vertex) {
+		z := s.zoneOf(x)
+		if z == "" || slices.Contains(told[:n], z) || n == len(told) {
+			return
+		}
+		told[n] = z
+		n++
+		out = append(out, ReportZone{Zone: z, Arrival: a})
+	}
+	tell(touched[1])
+	tell(touched[0])
+	for _, x := range passed {
+		tell(x)
+	}
+	s.lastAsk = now
+	out = append(out, Show{})
+	if k < 0 && v != touched[0] {
+		out = s.ask(now, out)
+		out = s.sendOrder(out)
+	}
+	if k >= 0 {
+		out = s.start(out)
+	}
+	return s.advance(now, out)
+}
+
+// granted takes a lease.
+func (s *State) granted(now time.Time, g fleet.Grant, out []Effect) []Effect {
+	if g.Incarnation < s.inc || g.Epoch < s.epochOf(g.Zone) {
+		return out
+	}
+	if g.Version < s.firm || s.at == fleet.NoVertex {
+		return s.ask(now, out)
+	}
+	s.inc = g.Incarnation
+	if len(g.Vertices) == 0 {
+		if g.After == s.at && len(s.base) == 0 && !slices.Equal(s.horizon, g.Horizon) {
+			s.horizon = g.Horizon
+			return s.sendOrder(out)
+		}
+		return out
+	}
+	rest, ok := s.after(g.After)
+	n := min(len(rest), len(g.Vertices))
+	if !ok || !slices.Equal(rest[:n], g.Vertices[:n]) {
+		if len(s.base) > 0 && slices.Contains(g.Vertices, s.at) {
+			return out // overtaken by the robot's own report
+		}
+		return s.ask(now, out)
+	}
+	fresh := g.Vertices[n:]
+	if len(fresh) == 0 && g.NotAfter.Sub(s.sentUntil) < time.Second {
+		return out
+	}
+	if len(fresh) > 0 {
+		s.base = append(slices.Clip(s.base), fresh...)
+		s.horizon = g.Horizon
+		s.waiting = fleet.Wait{}
+		out = s.start(out)
+	}
+	s.notAfter = g.NotAfter
+	out = s.sendOrder(out)
+	if g.Zone != s.asked && s.zoneOf(s.tail()) == g.Zone {
+		out = s.ask(now, out)
+	}
+	return append(out, Show{})
+}
+
+// after returns what the robot holds beyond vertex v of its path; ok is false where v is not on it.
+func (s *State) after(v fleet.Vertex) ([]fleet.Vertex, bool) {
+	if v == s.at {
+		return s.base, true
+	}
+	k := slices.Index(s.base, v)
+	if k < 0 {
+		return nil, false
+	}
+	return s.base[k+1:], true
+}
+
+func (s *State) refused(w fleet.Wait, out []Effect) []Effect {
+	if w.Cause != fleet.CauseNone && w.Cause != s.waiting.Cause {
+		s.window = max(s.window/2, s.rules.Window0)
+	}
+	s.waiting = w
+	return append(out, Show{})
+}
+
+func (s *State) epochOf(z fleet.ZoneID) uint64 {
+	for i := range s.epochs {
+		if s.epochs[i].zone == z {
+			return s.epochs[i].value
+		}
+	}
+	return 0
+}
+
+// zoneRestarted answers the roll call: the robot asserts what it holds, even where that is nothing there.
+func (s *State) zoneRestarted(now time.Time, m ZoneRestarted, out []Effect) []Effect {
+	if m.Epoch < s.epochOf(m.Zone) {
+		return out
+	}
+	s.epochs = slices.DeleteFunc(s.epochs, func(e epoch) bool { return e.zone == m.Zone })
+	if len(s.epochs) >= 16 {
+		s.epochs = slices.Delete(s.epochs, 0, 1)
+	}
+	s.epochs = append(s.epochs, epoch{zone: m.Zone, value: m.Epoch})
+	if s.at == fleet.NoVertex {
+		return out // it will assert itself when it knows where it is
+	}
+	return append(out, AskZone{Zone: m.Zone, Request: s.request(now)})
+}
+
+// request is the robot's standing wish, with a new version.
+func (s *State) request(now time.Time) fleet.Request {
+	s.ver++
+	s.lastAsk = now
+	r := fleet.Request{
+		Robot: s.spec.ID, Version: s.ver, At: s.at, Heading: s.heading, Base: s.base, Goal: s.goal, Tasked: s.task != "", Since: s.goalAt,
+		Priority: s.priority, Window: s.window, RadiusM: s.spec.RadiusM, SpeedMPS: s.spec.MaxSpeedMPS, Control: s.spec.Control,
+		Halted: s.halted(), Trace: s.trace,
+	}
+	if len(s.spec.AllowedZones) > 0 {
+		r.Allowed = s.spec.AllowedZones
+	}
+	if s.task == "" {
+		r.Priority = s.spec.Priority
+	}
+	return r
+}
+
+// ask sends the standing request to the zone that plans for the robot.
+func (s *State) ask(now time.Time, out []Effect) []Effect {
+	z := s.zoneOf(s.tail())
+	if z == "" {
+		return out
+	}
+	s.asked = z
+	return append(out, AskZone{Zone: z, Request: s.request(now)})
+}
+
+// sendOrder sends the order as it now stands.
+func (s *State) sendOrder(out []Effect) []Effect {
+	if s.session == 0 || s.graph == nil {
+		return out
+	}
+	s.update++
+	s.sentUntil = s.notAfter
+	o := Order{
+		Robot: s.spec.ID, ID: s.orderID, Update: s.update, Task: s.task, From: s.at, Base: s.base, Horizon: s.horizon,
+		NotAfter: s.notAfter, Incarnation: s.inc, Paused: s.paused, Trace: s.trace,
+	}
+	return append(slices.DeleteFunc(out, func(e Effect) bool { _, old := e.(SendOrder); return old }), SendOrder{Order: o})
+}
+
+func (s *State) wakeAt(t time.Time, out []Effect) []Effect {
+	if !s.wake.IsZero() && !t.Before(s.wake) {
+		return out
+	}
+	s.wake = t
+	return append(out, WakeAt{At: t})
+}
+
+// woke looks at everything that depends on time.
+func (s *State) woke(now time.Time, out []Effect) []Effect {
+	s.wake = time.Time{}
+	if !s.exists {
+		return out
+	}
+	next := now.Add(retryAfter)
+	out = s.age(now, out)
+	out = s.tendCommands(now, out)
+	out = s.giveUp(now, out)
+	busy := s.goal != fleet.NoVertex || len(s.base) > 0
+	if busy && s.at != fleet.NoVertex && now.Sub(s.lastAsk) >= retryAfter {
+		out = s.ask(now, out)
+	}
+	if s.connection == fleet.Offline && !busy && s.openCommands() == 0 {
+		return out
+	}
+	return s.wakeAt(next, out)
+}
+
+// age turns silence into STALE and OFFLINE.
+func (s *State) age(now time.Time, out []Effect) []Effect {
+	if s.receivedAt.IsZero() || s.connection == fleet.NeverSeen {
+		return out
+	}
+	to := s.connection
+	switch silent := now.Sub(s.receivedAt); {
+	case silent >= OfflineAfter:
+		to = fleet.Offline
+	case silent >= StaleAfter && s.connection == fleet.Online:
+		to = fleet.Stale
+	}
+	if to == s.connection {
+		return out
+	}
+	e := ConnectionChanged{From: s.connection, To: to, At: now}
+	out = append(out, Record{Event: e, By: fleet.Actor{Part: "engine"}}, Show{})
+	s.availKnown = false
+	return out
+}
+
+// giveUp returns the task of a robot that is lost.
+func (s *State) giveUp(now time.Time, out []Effect) []Effect {
+	if s.connection != fleet.Offline && !s.fatal() {
+		s.lostSince = time.Time{}
+	} else if s.lostSince.IsZero() {
+		s.lostSince = now
+		if s.at != fleet.NoVertex {
+			out = s.ask(now, out) // it is halted now
+		}
+	}
+	if !s.lostSince.IsZero() && now.Sub(s.lostSince) >= LostAfter && s.task != "" {
+		t := s.task
+		out = s.drop(now, out)
+		out = append(out, RefusedTask{Task: t, Reason: "robot is lost"})
+	}
+	return s.tellDispatcher(now, out)
+}
+
+// free says whether the dispatcher may give it a task, and why not.
+func (s *State) free() (bool, string) {
+	switch {
+	case !s.exists:
+		return false, "not registered"
+	case s.spec.Control != fleet.ControlEngine:
+		return false, "not under the engine's control"
+	case s.connection != fleet.Online:
+		return false, "not online"
+	case s.session == 0:
+		return false, "no link"
+	case s.at == fleet.NoVertex:
+		return false, "position unknown"
+	case s.task != "":
+		return false, "has a task"
+	case s.goal != fleet.NoVertex:
+		return false, "is under way for a command"
+	case s.paused:
+		return false, "paused"
+	case s.state == fleet.Manual:
+		return false, "driven by hand"
+	case s.fatal():
+		return false, "in error"
+	}
+	return true, ""
+}
+
+// tellDispatcher says what has changed since it was told last.
+func (s *State) tellDispatcher(now time.Time, out []Effect) []Effect {
+	free, reason := s.free()
+	if s.availKnown && s.avail.Free == free && s.avail.Reason == reason && (!free || s.avail.At == s.at) {
+		return out
+	}
+	since := s.avail.Since
+	if !s.availKnown || !s.avail.Free || !free {
+		since = now
+	}
+	s.avail = Availability{
+		Robot: s.spec.ID, Fleet: s.spec.Fleet, Capabilities: s.spec.Capabilities, Free: free, At: s.at,
+		Battery: s.battery, Since: since, Reason: reason, Gone: !s.exists,
+	}
+	s.availKnown = true
+	return append(out, TellDispatcher{Availability: s.avail})
+}

@@ -1,0 +1,241 @@
+package robot
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+)
+
+// The ages and bounds of a robot's life.
+const (
+	StaleAfter   = 5 * time.Second  // without a status
+	OfflineAfter = 30 * time.Second // without a status
+	LostAfter    = 60 * time.Second // offline or in a fatal error: its task goes to another robot
+	MaxSkew      = 5 * time.Minute  // of a status's time against ours
+	retryAfter   = 3 * time.Second  // without an answer: ask, send again
+	maxCommands  = 32               // remembered; the oldest finished ones are forgotten
+	offMap       = 5.0              // metres beyond the map's edge
+)
+
+// Rules says how far robots lease ahead. The zero value is for real driving.
+type Rules struct {
+	Window0   int // at first, and at least: covers braking; 0 = 2
+	WindowMax int // 0 = 8
+}
+
+// State is one robot. Durable fields change only by Apply of a recorded event.
+type State struct {
+	rules Rules
+
+	// Durable.
+	spec       Spec
+	exists     bool
+	version    int64
+	connection fleet.Connection
+	commands   []command
+	paused     bool // by the last pause, stop or resume
+
+	// Soft: what the robot said last.
+	boot       string
+	seq        uint64
+	pose       fleet.Pose
+	located    bool
+	velocity   float64
+	battery    float64
+	state      fleet.RobotState
+	errors     []fleet.RobotError
+	reportedAt time.Time
+	receivedAt time.Time
+	since      time.Time // of state
+	lostSince  time.Time // offline or in a fatal error, zero = neither
+	verdict    string    // why the last status was not accepted, "" = it was
+	progress   uint64
+
+	// Soft: the road.
+	graph      *roadmap.Graph
+	box        [4]float64 // x0, y0, x1, y1 of the map
+	at         fleet.Vertex
+	heading    float64
+	base       []fleet.Vertex // copied when it grows, never written
+	horizon    []fleet.Vertex
+	notAfter   time.Time
+	inc        fleet.Incarnation
+	ver        uint64 // Request.Version
+	firm       uint64 // grants made on older versions are void
+	epochs     []epoch
+	asked      fleet.ZoneID // zone that plans for it, as last asked
+	lastAsk    time.Time
+	window     int
+	waiting    fleet.Wait
+	session    uint64 // 0 = no link
+	orderID    uint64
+	update     uint32
+	sentUntil  time.Time
+	avail      Availability
+	availKnown bool
+	wake       time.Time
+
+	// Soft: what it does.
+	task     fleet.TaskID
+	lastTask fleet.TaskID // finished or let go
+	lastDone bool
+	errands  []fleet.Vertex
+	errand   int
+	started  bool
+	priority uint8
+	goal     fleet.Vertex
+	goalAt   time.Time
+	trace    fleet.Trace
+}
+
+type command struct {
+	Command
+	stage fleet.Stage
+	sent  time.Time
+}
+
+type epoch struct {
+	zone  fleet.ZoneID
+	value uint64
+}
+
+// New returns a robot of which nothing is known yet. Its counters start beyond those of any earlier activation.
+func New(now time.Time, rules Rules) *State {
+	if rules.Window0 <= 0 {
+		rules.Window0 = 2
+	}
+	if rules.WindowMax < rules.Window0 {
+		rules.WindowMax = max(8, rules.Window0)
+	}
+	ms := uint64(max(0, now.UnixMilli()))
+	return &State{
+		rules: rules, at: fleet.NoVertex, goal: fleet.NoVertex, window: rules.Window0, ver: ms << 20, firm: ms << 20, orderID: ms << 10,
+	}
+}
+
+// Apply folds one recorded event into s: the only writer of durable fields, live and in recovery.
+func (s *State) Apply(_ time.Time, e Event) {
+	switch e := e.(type) {
+	case Registered:
+		s.spec, s.exists, s.version = e.Spec, true, e.Version
+	case Removed:
+		s.exists, s.version = false, e.Version
+	case ConnectionChanged:
+		s.connection = e.To
+	case CommandAccepted:
+		s.commands = append(s.forget(), command{Command: e.Command})
+		switch e.Command.Kind {
+		case fleet.CommandPause, fleet.CommandStop:
+			s.paused = true
+		case fleet.CommandResume:
+			s.paused = false
+		case fleet.CommandGoTo, fleet.CommandCharge, fleet.CommandClearErrors:
+		}
+	case CommandStaged:
+		for i := range s.commands {
+			if c := &s.commands[i]; c.ID == e.ID && !c.stage.Final() {
+				c.stage = e.Stage
+			}
+		}
+	}
+}
+
+// forget drops the oldest finished commands beyond the bound.
+func (s *State) forget() []command {
+	for len(s.commands) >= maxCommands {
+		i := slices.IndexFunc(s.commands, func(c command) bool { return c.stage.Final() })
+		if i < 0 {
+			break
+		}
+		s.commands = slices.Delete(s.commands, i, i+1)
+	}
+	return s.commands
+}
+
+func (s *State) openCommands() int {
+	n := 0
+	for i := range s.commands {
+		if !s.commands[i].stage.Final() {
+			n++
+		}
+	}
+	return n
+}
+
+// Digest is a hash of the durable fields.
+func (s *State) Digest() uint64 {
+	h := fnv.New64a()
+	fmt.Fprint(h, s.spec.ID, s.exists, s.version, s.connection, s.paused)
+	for i := range s.commands {
+		fmt.Fprint(h, s.commands[i].ID, s.commands[i].stage)
+	}
+	return h.Sum64()
+}
+
+// Exists says that the robot is registered.
+func (s *State) Exists() bool { return s.exists }
+
+// Version counts the registrations and changes of it; it is the robot's ETag.
+func (s *State) Version() int64 { return s.version }
+
+// Verdict says why the last status was not accepted: "stale_seq", "clock_skew", "unknown_map", "off_map",
+// "unknown_robot"; "" = it was accepted.
+func (s *State) Verdict() string { return s.verdict }
+
+// Progress is the number of the last progress entry taken.
+func (s *State) Progress() uint64 { return s.progress }
+
+// LastKnown is the soft state worth keeping over a restart.
+func (s *State) LastKnown() LastKnown {
+	return LastKnown{
+		BootID: s.boot, Seq: s.seq, ReportedAt: s.reportedAt, Pose: s.pose, Battery: s.battery, State: s.state, Connection: s.connection,
+	}
+}
+
+// Idle says that the robot may be put aside: nobody talks to it and it does nothing.
+func (s *State) Idle() bool {
+	return s.session == 0 && s.task == "" && len(s.base) == 0 && s.openCommands() == 0 && s.connection != fleet.Online && s.connection != fleet.Stale
+}
+
+// View fills v without allocating; slices are shared and not written afterwards.
+func (s *State) View(v *View) {
+	*v = View{
+		ID: s.spec.ID, Spec: &s.spec, Version: s.version, Connection: s.connection, State: s.state, Pose: s.pose, Located: s.located,
+		Vertex: s.at, Goal: s.goal, Velocity: s.velocity, Battery: s.battery, Errors: s.errors, Task: s.task, OrderID: s.orderID,
+		Base: s.base, Horizon: s.horizon, Window: s.window, BootID: s.boot, Seq: s.seq, ReportedAt: s.reportedAt, ReceivedAt: s.receivedAt,
+		Waiting: s.waiting, Since: s.since,
+	}
+	if s.graph != nil {
+		v.MapID, v.MapVersion = s.graph.MapID, s.graph.Version
+		if s.at != fleet.NoVertex {
+			v.Zone = s.zoneOf(s.at)
+		}
+	}
+}
+
+func (s *State) zoneOf(v fleet.Vertex) fleet.ZoneID {
+	if s.graph == nil || v < 0 || int(v) >= len(s.graph.ZoneOf) {
+		return ""
+	}
+	return s.graph.Zones[s.graph.ZoneOf[v]].ID
+}
+
+func (s *State) tail() fleet.Vertex {
+	if n := len(s.base); n > 0 {
+		return s.base[n-1]
+	}
+	return s.at
+}
+
+func (s *State) fatal() bool {
+	return s.state == fleet.Error || slices.ContainsFunc(s.errors, func(e fleet.RobotError) bool { return e.Level == fleet.LevelFatal })
+}
+
+// halted says that the robot cannot move now.
+func (s *State) halted() bool {
+	return !s.exists || s.paused || s.state == fleet.Manual || s.fatal() || s.connection == fleet.Offline
+}

@@ -1,0 +1,308 @@
+package robot
+
+import (
+	"slices"
+	"time"
+
+	"starling/engine/fleet"
+)
+
+// setGoal gives the robot a new place to be; every goal is an order of its own.
+func (s *State) setGoal(now time.Time, v fleet.Vertex, since time.Time, out []Effect) []Effect {
+	if v == s.goal {
+		return out
+	}
+	s.goal, s.goalAt = v, since
+	s.orderID++
+	s.update = 0
+	s.horizon = nil
+	s.waiting = fleet.Wait{}
+	if s.at == fleet.NoVertex {
+		return out
+	}
+	out = s.ask(now, out)
+	out = s.sendOrder(out)
+	return s.wakeAt(now.Add(retryAfter), append(out, Show{}))
+}
+
+// advance ends what ends here: errands reached, commands to go somewhere.
+func (s *State) advance(now time.Time, out []Effect) []Effect {
+	for s.task != "" && s.at != fleet.NoVertex && s.errand < len(s.errands) && s.at == s.errands[s.errand] {
+		out = s.start(out)
+		out = append(out, ReachedErrand{Task: s.task, Errand: s.errand})
+		s.errand++
+	}
+	switch {
+	case s.task != "" && s.errand >= len(s.errands):
+		out = s.drop(now, out)
+		s.lastDone = true
+	case s.task != "":
+		out = s.setGoal(now, s.errands[s.errand], now, out)
+	case s.goal != fleet.NoVertex && s.at == s.goal:
+		for i := range s.commands {
+			if c := &s.commands[i]; !c.stage.Final() && c.Vertex == s.at && (c.Kind == fleet.CommandGoTo || c.Kind == fleet.CommandCharge) {
+				out = append(out, Record{Event: CommandStaged{ID: c.ID, Stage: fleet.StageDone, At: now}, By: fleet.Actor{Part: "robot"}})
+			}
+		}
+		out = s.setGoal(now, fleet.NoVertex, now, out)
+	}
+	return s.tellDispatcher(now, out)
+}
+
+// start says once that the robot has set off for its task.
+func (s *State) start(out []Effect) []Effect {
+	if s.task == "" || s.started {
+		return out
+	}
+	s.started = true
+	return append(out, StartedTask{Task: s.task})
+}
+
+// drop ends the robot's part in its task.
+func (s *State) drop(now time.Time, out []Effect) []Effect {
+	s.lastTask, s.lastDone = s.task, false
+	s.task, s.errands, s.errand, s.started, s.priority, s.trace = "", nil, 0, false, 0, ""
+	out = s.setGoal(now, fleet.NoVertex, now, out)
+	return s.tellDispatcher(now, append(out, Show{}))
+}
+
+func (s *State) taskAwarded(now time.Time, m TaskAwarded, out []Effect) []Effect {
+	switch {
+	case m.Task == s.task: // told again: say again where it is
+		if s.started {
+			out = append(out, StartedTask{Task: s.task})
+		}
+		if s.errand > m.First {
+			out = append(out, ReachedErrand{Task: s.task, Errand: s.errand - 1})
+		}
+		return out
+	case m.Task == s.lastTask && s.lastDone:
+		return append(out, StartedTask{Task: m.Task}, ReachedErrand{Task: m.Task, Errand: len(m.Errands) - 1})
+	case s.task != "":
+		return append(out, RefusedTask{Task: m.Task, Reason: "robot has another task"})
+	case !s.exists || s.spec.Control != fleet.ControlEngine:
+		return append(out, RefusedTask{Task: m.Task, Reason: "robot is not under the engine's control"})
+	}
+	if s.graph != nil {
+		for _, v := range m.Errands {
+			if v < 0 || int(v) >= len(s.graph.Vertices) {
+				return append(out, RefusedTask{Task: m.Task, Reason: "a place is not on the active map", Fatal: true})
+			}
+		}
+	}
+	s.task, s.errands, s.errand, s.started, s.priority, s.trace = m.Task, m.Errands, m.First, false, m.Priority, m.Trace
+	out = s.advance(now, out)
+	return append(out, Show{})
+}
+
+func (s *State) taskWithdrawn(now time.Time, id fleet.TaskID, out []Effect) []Effect {
+	if id == s.task {
+		out = s.drop(now, out)
+	}
+	return append(out, LetGoTask{Task: id})
+}
+
+func (s *State) registerRequested(now time.Time, m RegisterRequested, out []Effect) []Effect {
+	switch {
+	case !s.exists && m.IfVersion > 0:
+		return append(out, Reply{Outcome: NotFound})
+	case s.exists && m.IfVersion == 0:
+		return append(out, Reply{Outcome: Conflict})
+	case s.exists && m.IfVersion > 0 && m.IfVersion != s.version:
+		return append(out, Reply{Outcome: Stale})
+	}
+	s.availKnown = false
+	out = append(out, Record{Event: Registered{Spec: m.Spec, Version: s.version + 1}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done}, Show{})
+	return s.wakeAt(now.Add(time.Second), out)
+}
+
+func (s *State) removeRequested(m RemoveRequested, out []Effect) []Effect {
+	switch {
+	case !s.exists:
+		return append(out, Reply{Outcome: NotFound})
+	case m.IfVersion > 0 && m.IfVersion != s.version:
+		return append(out, Reply{Outcome: Stale})
+	case s.task != "":
+		return append(out, Reply{Outcome: Conflict})
+	}
+	out = append(out, Record{Event: Removed{Version: s.version + 1}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done})
+	var told []fleet.ZoneID
+	for _, v := range append([]fleet.Vertex{s.at}, s.base...) {
+		if z := s.zoneOf(v); z != "" && !slices.Contains(told, z) {
+			told = append(told, z)
+			out = append(out, LeaveZone{Zone: z, Robot: s.spec.ID})
+		}
+	}
+	return append(out, TellDispatcher{Availability: Availability{Robot: s.spec.ID, Gone: true, At: fleet.NoVertex}}, Show{})
+}
+
+func (s *State) linkOpened(now time.Time, m LinkOpened, out []Effect) []Effect {
+	if !s.exists || m.Session < s.session {
+		return out
+	}
+	s.session = m.Session
+	if m.BootID != "" && m.BootID != s.boot {
+		s.reboot(m.BootID)
+	}
+	valid := func(v fleet.Vertex) bool { return s.graph != nil && v >= 0 && int(v) < len(s.graph.Vertices) }
+	if valid(m.At) {
+		if s.at == fleet.NoVertex && !slices.ContainsFunc(m.Base, func(v fleet.Vertex) bool { return !valid(v) }) {
+			s.base = slices.Clone(m.Base) // granted in an earlier life of ours
+		}
+		if m.At != s.at {
+			out = s.stands(now, m.At, m.Heading, now, out)
+		}
+	}
+	if s.at != fleet.NoVertex {
+		out = s.ask(now, out)
+		out = s.sendOrder(out)
+	}
+	for i := range s.commands {
+		s.commands[i].sent = time.Time{}
+	}
+	out = s.tendCommands(now, out)
+	return s.wakeAt(now.Add(retryAfter), s.tellDispatcher(now, out))
+}
+
+func (s *State) commandRequested(now time.Time, m CommandRequested, out []Effect) []Effect {
+	c := m.Command
+	travels := c.Kind == fleet.CommandGoTo || c.Kind == fleet.CommandCharge
+	switch {
+	case !s.exists:
+		return append(out, Reply{Outcome: NotFound})
+	case s.spec.Control != fleet.ControlEngine:
+		return append(out, Reply{Outcome: Precondition})
+	case s.openCommands() >= maxCommands:
+		return append(out, Reply{Outcome: Conflict})
+	case travels && (s.task != "" || s.goal != fleet.NoVertex):
+		return append(out, Reply{Outcome: Conflict})
+	case travels && (s.graph == nil || c.Vertex < 0 || int(c.Vertex) >= len(s.graph.Vertices)):
+		return append(out, Reply{Outcome: Precondition})
+	}
+	out = append(out, Record{Event: CommandAccepted{Command: c}, By: m.By, Trace: m.Trace})
+	if s.session != 0 {
+		out = append(out, Record{Event: CommandStaged{ID: c.ID, Stage: fleet.StageSent, At: now}, By: fleet.Actor{Part: "engine"}}, SendCommand{Command: c})
+	}
+	out = append(out, Reply{Outcome: Done}, Show{})
+	return s.wakeAt(earlier(c.ExpiresAt, now.Add(retryAfter)), out)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func (s *State) commandAcknowledged(now time.Time, m CommandAcknowledged, out []Effect) []Effect {
+	i := slices.IndexFunc(s.commands, func(c command) bool { return c.ID == m.ID })
+	if i < 0 || s.commands[i].stage.Final() || m.Stage <= s.commands[i].stage {
+		return out
+	}
+	c := &s.commands[i]
+	travels := c.Kind == fleet.CommandGoTo || c.Kind == fleet.CommandCharge
+	if travels && m.Stage == fleet.StageDone && s.at != c.Vertex {
+		m.Stage = fleet.StageAcknowledged // the robot has taken it; it is done when it is there
+		if c.stage >= m.Stage {
+			return out
+		}
+	}
+	e := CommandStaged{ID: m.ID, Stage: m.Stage, At: now, Reason: m.Reason}
+	out = append(out, Record{Event: e, By: fleet.Actor{Part: "robot"}})
+	if travels && m.Stage == fleet.StageAcknowledged && s.task == "" {
+		out = s.setGoal(now, c.Vertex, now, out)
+		return s.advance(now, out)
+	}
+	if c.Kind == fleet.CommandStop && s.task == "" {
+		out = s.setGoal(now, fleet.NoVertex, now, out)
+	}
+	if s.at != fleet.NoVertex {
+		out = s.ask(now, out)
+		out = s.sendOrder(out)
+	}
+	return s.tellDispatcher(now, append(out, Show{}))
+}
+
+// tendCommands sends commands that wait for a link or an answer, and ends those whose time is over.
+func (s *State) tendCommands(now time.Time, out []Effect) []Effect {
+	for i := range s.commands {
+		c := &s.commands[i]
+		if c.stage.Final() || c.stage >= fleet.StageAcknowledged {
+			continue
+		}
+		if !now.Before(c.ExpiresAt) {
+			out = append(out, Record{Event: CommandStaged{ID: c.ID, Stage: fleet.StageExpired, At: now}, By: fleet.Actor{Part: "engine"}})
+			continue
+		}
+		if s.session != 0 && now.Sub(c.sent) >= retryAfter {
+			c.sent = now
+			if c.stage == fleet.StageAccepted {
+				out = append(out, Record{Event: CommandStaged{ID: c.ID, Stage: fleet.StageSent, At: now}, By: fleet.Actor{Part: "engine"}})
+			}
+			out = append(out, SendCommand{Command: c.Command})
+		}
+		out = s.wakeAt(earlier(c.ExpiresAt, now.Add(retryAfter)), out)
+	}
+	return out
+}
+
+// mapActivated moves the robot's knowledge to another map: vertices are found again by their ids, grants are void.
+func (s *State) mapActivated(now time.Time, m MapActivated, out []Effect) []Effect {
+	old := s.graph
+	if old == m.Graph {
+		return out
+	}
+	translate := func(v fleet.Vertex) fleet.Vertex {
+		if old == nil || m.Graph == nil || v < 0 {
+			return v
+		}
+		if n, ok := m.Graph.Find(old.Vertices[v].ID); ok {
+			return n
+		}
+		return fleet.NoVertex
+	}
+	s.graph = m.Graph
+	s.box = [4]float64{}
+	if m.Graph == nil {
+		s.at, s.base, s.horizon = fleet.NoVertex, nil, nil
+		return out
+	}
+	s.box[0], s.box[1], s.box[2], s.box[3] = m.Graph.Extent()
+	if old == nil {
+		return s.localise(now, out)
+	}
+	s.at, s.base, s.horizon = translate(s.at), nil, nil
+	s.ver++
+	s.firm = s.ver
+	goal := translate(s.goal)
+	errands := slices.Clone(s.errands)
+	for i := range errands {
+		if errands[i] = translate(errands[i]); errands[i] == fleet.NoVertex {
+			t := s.task
+			out = s.drop(now, out)
+			return append(out, RefusedTask{Task: t, Reason: "a place is not on the active map", Fatal: true})
+		}
+	}
+	s.errands, s.goal = errands, goal
+	if s.at != fleet.NoVertex {
+		out = s.ask(now, out)
+		out = s.sendOrder(out)
+	}
+	return append(out, Show{})
+}
+
+// restored takes up where an earlier activation ended.
+func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
+	l := m.Last
+	s.boot, s.seq, s.reportedAt, s.pose, s.battery, s.state = l.BootID, l.Seq, l.ReportedAt, l.Pose, l.Battery, l.State
+	s.connection = l.Connection
+	s.located = !l.ReportedAt.IsZero()
+	if s.located {
+		s.receivedAt = now // silence counts from our own start
+	}
+	if m.ActiveTask != nil {
+		out = s.taskAwarded(now, *m.ActiveTask, out)
+	}
+	out = s.tellDispatcher(now, append(out, Show{}))
+	return s.wakeAt(now.Add(retryAfter), out)
+}
