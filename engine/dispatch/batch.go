@@ -1,0 +1,340 @@
+package dispatch
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"slices"
+	"time"
+
+	"starling/engine/fleet"
+	"starling/engine/planner"
+	"starling/engine/roadmap"
+	"starling/engine/task"
+)
+
+// cached is what tables may offer besides: whether a table is there already.
+type cached interface {
+	Cached(goal fleet.Vertex) bool
+}
+
+// match is one possible award with its price.
+type match struct {
+	job    *job
+	worker *worker
+	cost   task.Cost
+}
+
+// batch assigns open tasks to free robots.
+func (s *State) batch(now time.Time, out []Effect) []Effect {
+	jobs := s.openJobs(now)
+	workers := s.freeWorkers(now)
+	s.noteTaskWaits(now, jobs, len(workers))
+	if s.graph == nil || len(jobs) == 0 || len(workers) == 0 {
+		return out
+	}
+	matches := assign(now, s.graph, s.tables, jobs, workers, newTables)
+	digest := inputsDigest(jobs, workers)
+	for _, m := range matches {
+		d := task.Decision{
+			ID: fleet.DecisionID(s.uuid()), At: now, Task: m.job.spec.ID, Robot: m.worker.ID, Cost: m.cost, InputsDigest: digest,
+			Alternatives: alternatives(now, s.graph, s.tables, m, workers),
+			Reason:       fmt.Sprintf("least total cost among %d open tasks and %d free robots", len(jobs), len(workers)),
+		}
+		m.job.offered, m.job.to, m.worker.offered = now, m.worker.ID, now
+		out = append(out, Offer{Task: m.job.spec.ID, Robot: m.worker.ID, Decision: d})
+	}
+	return out
+}
+
+// openJobs are the tasks that may be awarded now, the most urgent first, at most MaxBatch.
+func (s *State) openJobs(now time.Time) []*job {
+	jobs := make([]*job, 0, len(s.tasks))
+	for _, j := range s.tasks {
+		if !j.offered.IsZero() && now.Sub(j.offered) < offerPatience || now.Before(j.spec.EarliestStart) {
+			continue
+		}
+		jobs = append(jobs, j)
+	}
+	slices.SortFunc(jobs, func(a, b *job) int {
+		if c := cmp.Compare(bonus(now, &b.spec), bonus(now, &a.spec)); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.spec.ID, b.spec.ID)
+	})
+	return jobs[:min(len(jobs), MaxBatch)]
+}
+
+func (s *State) freeWorkers(now time.Time) []*worker {
+	var ws []*worker
+	for id, w := range s.robots {
+		if !w.Free || !w.offered.IsZero() && now.Sub(w.offered) < offerPatience {
+			continue
+		}
+		if _, held := s.heldBy[id]; held && now.Sub(w.Since) < heldPatience {
+			continue
+		}
+		ws = append(ws, w)
+	}
+	slices.SortFunc(ws, func(a, b *worker) int { return cmp.Compare(a.ID, b.ID) })
+	return ws[:min(len(ws), MaxBatch)]
+}
+
+// bonus is what a task's urgency is worth, in seconds.
+func bonus(now time.Time, t *task.Spec) float64 {
+	b := ageWeight*max(0, now.Sub(t.CreatedAt).Seconds()) + priorityWeight*float64(t.Priority)
+	if !t.Deadline.IsZero() && now.After(t.Deadline.Add(-lateBonus*time.Second)) {
+		b += lateBonus
+	}
+	return b
+}
+
+// suits says whether the robot may have the task at all.
+func suits(j *job, w *worker) bool {
+	t := &j.spec
+	return (t.Robot == "" || t.Robot == w.ID) && (t.Fleet == "" || t.Fleet == w.Fleet) && (w.Battery >= minBattery || t.Type == fleet.Charge)
+}
+
+// assign finds the cheapest awards. Rows are whichever of tasks and robots are fewer, so that each of them is served.
+func assign(now time.Time, g *roadmap.Graph, tables roadmap.Tables, jobs []*job, workers []*worker, budget int) []match {
+	budgeted := func(goal fleet.Vertex) *roadmap.Table {
+		if c, ok := tables.(cached); ok && !c.Cached(goal) {
+			if budget == 0 {
+				return nil
+			}
+			budget--
+		}
+		return tables.Get(goal)
+	}
+	byTask := len(jobs) <= len(workers)
+	n, columns := len(workers), len(jobs)
+	if byTask {
+		n, columns = len(jobs), len(workers)
+	}
+	rows, priced := make([][]planner.Edge, n), make([][]match, n)
+	for r := range rows {
+		for _, c := range candidates(g, jobs, workers, byTask, r) {
+			m := match{job: jobs[r%len(jobs)], worker: workers[c%len(workers)]}
+			if !byTask {
+				m.job, m.worker = jobs[c], workers[r]
+			}
+			if !suits(m.job, m.worker) {
+				continue
+			}
+			if t := budgeted(m.job.spec.Errands[0]); t == nil || !m.price(now, t) {
+				continue
+			}
+			rows[r] = append(rows[r], planner.Edge{Column: int32(c), Cost: m.cost.Total})
+			priced[r] = append(priced[r], m)
+		}
+	}
+	var matches []match
+	for r, c := range planner.Assign(rows, columns) {
+		if k := slices.IndexFunc(rows[r], func(e planner.Edge) bool { return e.Column == c }); c >= 0 && k >= 0 {
+			matches = append(matches, priced[r][k])
+		}
+	}
+	return matches
+}
+
+// price fills the cost of an award; false where the robot cannot get there.
+func (m *match) price(now time.Time, t *roadmap.Table) bool {
+	if m.worker.At < 0 || int(m.worker.At) >= len(t.Cost) || t.Cost[m.worker.At] == roadmap.Unreachable {
+		return false
+	}
+	m.cost = task.Cost{
+		Travel: float64(t.Cost[m.worker.At]) / 10, Battery: batteryWeight * (1 - m.worker.Battery), Priority: -bonus(now, &m.job.spec),
+	}
+	m.cost.Total = m.cost.Travel + m.cost.Queue + m.cost.Battery + m.cost.Priority
+	return true
+}
+
+// candidates lists the columns worth looking at for row r: the nearest by straight line, and the most urgent tasks.
+func candidates(g *roadmap.Graph, jobs []*job, workers []*worker, byTask bool, r int) []int {
+	type near struct {
+		column int
+		dist   float64
+	}
+	place := func(v fleet.Vertex) (float64, float64) { return g.Vertices[v].X, g.Vertices[v].Y }
+	var from fleet.Vertex
+	n := len(jobs)
+	if byTask {
+		from, n = jobs[r].spec.Errands[0], len(workers)
+	} else {
+		from = workers[r].At
+	}
+	x, y := place(from)
+	all := make([]near, 0, n)
+	for c := range n {
+		j, w := r, c
+		if !byTask {
+			j, w = c, r
+		}
+		if !suits(jobs[j], workers[w]) {
+			continue
+		}
+		v := workers[w].At
+		if !byTask {
+			v = jobs[c].spec.Errands[0]
+		}
+		cx, cy := place(v)
+		all = append(all, near{c, math.Abs(cx-x) + math.Abs(cy-y)})
+	}
+	slices.SortFunc(all, func(a, b near) int {
+		if c := cmp.Compare(a.dist, b.dist); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.column, b.column)
+	})
+	var out []int
+	for _, c := range all[:min(len(all), nearest)] {
+		out = append(out, c.column)
+	}
+	for c := 0; !byTask && c < min(oldest, len(jobs)); c++ {
+		if !slices.Contains(out, c) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// alternatives are the next best robots for the task, at most five.
+func alternatives(now time.Time, g *roadmap.Graph, tables roadmap.Tables, m match, workers []*worker) []task.Alternative {
+	t := tables.Get(m.job.spec.Errands[0])
+	var out []task.Alternative
+	for _, w := range workers {
+		o := match{job: m.job, worker: w}
+		if w.ID == m.worker.ID || !suits(o.job, w) || !o.price(now, t) {
+			continue
+		}
+		reason := "costs more"
+		if o.cost.Total < m.cost.Total {
+			reason = "is worth more on another task of the batch"
+		}
+		at, _ := slices.BinarySearchFunc(out, o.cost.Total, func(a task.Alternative, total float64) int { return cmp.Compare(a.Total, total) })
+		if at < 5 {
+			out = slices.Insert(out, at, task.Alternative{Robot: w.ID, Total: o.cost.Total, Reason: reason})
+			out = out[:min(len(out), 5)]
+		}
+	}
+	return out
+}
+
+func inputsDigest(jobs []*job, workers []*worker) string {
+	h := fnv.New64a()
+	for _, j := range jobs {
+		fmt.Fprint(h, j.spec.ID, j.spec.Priority)
+	}
+	for _, w := range workers {
+		fmt.Fprint(h, w.ID, w.At)
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
+}
+
+// noteTaskWaits remembers why open tasks have no robot.
+func (s *State) noteTaskWaits(now time.Time, jobs []*job, free int) {
+	s.taskWait = nil
+	add := func(j *job, c fleet.Cause, since time.Time) {
+		if len(s.taskWait) < 1000 {
+			s.taskWait = append(s.taskWait, TaskWait{Task: j.spec.ID, Cause: c, Since: since})
+		}
+	}
+	for _, j := range jobs {
+		switch {
+		case s.graph == nil:
+			add(j, fleet.CauseNoMap, j.since)
+		case free == 0 || j.offered.IsZero():
+			add(j, fleet.CauseNoRobot, j.since)
+		}
+	}
+	for _, j := range s.tasks {
+		if now.Before(j.spec.EarliestStart) {
+			add(j, fleet.CauseNotYet, j.since)
+		}
+	}
+	slices.SortFunc(s.taskWait, func(a, b TaskWait) int {
+		if c := a.Since.Compare(b.Since); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.Task, b.Task)
+	})
+}
+
+// scan looks for cycles in the wait-for graph; each robot waits for at most one other.
+func (s *State) scan(now time.Time, out []Effect) []Effect {
+	type edge struct {
+		wait fleet.Wait
+		zone fleet.ZoneID
+	}
+	next := map[fleet.RobotID]edge{}
+	for z, ws := range s.zones {
+		for _, w := range ws {
+			if w.Holder != "" && w.Holder != w.Robot {
+				next[w.Robot] = edge{w, z}
+			}
+		}
+	}
+	s.standing = nil
+	done := map[fleet.RobotID]bool{}
+	for _, start := range sortedKeys(next) {
+		path := map[fleet.RobotID]int{}
+		var walk []fleet.RobotID
+		r := start
+		for _, on := next[r]; on && !done[r]; _, on = next[r] {
+			path[r] = len(walk)
+			walk = append(walk, r)
+			done[r] = true
+			r = next[r].wait.Holder
+		}
+		if at, back := path[r]; back && len(walk) > 0 {
+			s.standing = append(s.standing, turnToLowest(walk[at:]))
+		}
+	}
+	for _, c := range s.standing {
+		key := fmt.Sprint(c)
+		st, known := s.cycles[key]
+		if !known {
+			st.since = now
+		}
+		st.seen = now
+		if now.Sub(st.since) >= cycleStanding && now.Sub(st.broken) >= cycleAgain {
+			st.broken = now
+			y := yielding(c, func(id fleet.RobotID) bool { return next[id].wait.Tasked })
+			reason := fmt.Sprintf("robots %v waited for each other since %s; %s gives way", c, st.since.UTC().Format(time.RFC3339), y)
+			e := CycleResolved{DecisionID: fleet.DecisionID(s.uuid()), At: now, Robots: c, Yielding: y, Reason: reason}
+			out = append(out, Record{Event: e, By: fleet.Actor{Part: "dispatcher"}}, Break{Zone: next[y].zone, Robot: y})
+		}
+		s.cycles[key] = st
+	}
+	for k, st := range s.cycles {
+		if st.seen != now {
+			delete(s.cycles, k)
+		}
+	}
+	return out
+}
+
+func sortedKeys[V any](m map[fleet.RobotID]V) []fleet.RobotID {
+	keys := make([]fleet.RobotID, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func turnToLowest(c []fleet.RobotID) []fleet.RobotID {
+	i := slices.Index(c, slices.Min(c))
+	return append(slices.Clone(c[i:]), c[:i]...)
+}
+
+// yielding is who gives way: one without a task where there is one, else the last by id.
+func yielding(c []fleet.RobotID, tasked func(fleet.RobotID) bool) fleet.RobotID {
+	for _, id := range c {
+		if !tasked(id) {
+			return id
+		}
+	}
+	return slices.Max(c)
+}

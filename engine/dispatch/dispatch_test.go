@@ -1,0 +1,211 @@
+package dispatch_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"starling/engine/dispatch"
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+	"starling/engine/robot"
+	"starling/engine/task"
+	"starling/engine/zone"
+)
+
+var t0 = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func floor(t testing.TB) *roadmap.Graph {
+	row := "................................\n"
+	text := "type octile\nheight 4\nwidth 32\nmap\n" + row + row + row + row
+	d, _ := roadmap.Import("movingai", []byte(text), 1)
+	g, err := roadmap.Build(d, roadmap.BuildOptions{MapID: "m", Version: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func fresh(t testing.TB) (*dispatch.State, *roadmap.Graph) {
+	g := floor(t)
+	s := dispatch.New(roadmap.NewTableMap(g, 100), 1)
+	s.Decide(t0, dispatch.Restored{Graph: g}, nil)
+	return s, g
+}
+
+func free(id string, at fleet.Vertex) dispatch.RobotChanged {
+	return dispatch.RobotChanged{Robot: dispatch.Robot{ID: fleet.RobotID(id), Free: true, At: at, Battery: 1, Since: t0}}
+}
+
+func open(id string, to fleet.Vertex, change ...func(*task.Spec)) dispatch.TaskChanged {
+	s := task.Spec{ID: fleet.TaskID(id), Errands: []fleet.Vertex{to}, CreatedAt: t0}
+	for _, c := range change {
+		c(&s)
+	}
+	return dispatch.TaskChanged{State: task.Open, Spec: s}
+}
+
+func offers(out []dispatch.Effect) map[fleet.TaskID]fleet.RobotID {
+	m := map[fleet.TaskID]fleet.RobotID{}
+	for _, e := range out {
+		if o, ok := e.(dispatch.Offer); ok {
+			m[o.Task] = o.Robot
+		}
+	}
+	return m
+}
+
+func TestEachTaskGoesToTheRobotThatMakesTheSumLeast(t *testing.T) {
+	t.Parallel()
+	s, _ := fresh(t)
+	for _, m := range []dispatch.Msg{free("a", 0), free("b", 10), open("t1", 9), open("t2", 31)} {
+		s.Decide(t0, m, nil)
+	}
+	// Greedy would give t1 to b (1 m) and leave a 31 m to t2; the same sum pairs a with t1 only if it is cheaper.
+	got := offers(s.Decide(t0, dispatch.Ticked{}, nil))
+	if len(got) != 2 || got["t1"] == got["t2"] {
+		t.Fatalf("offers %v", got)
+	}
+	if again := offers(s.Decide(t0.Add(time.Second), dispatch.Ticked{}, nil)); len(again) != 0 {
+		t.Errorf("offered again before an answer: %v", again)
+	}
+	if again := offers(s.Decide(t0.Add(10*time.Second), dispatch.Ticked{}, nil)); len(again) != 2 {
+		t.Errorf("not offered again after the answer stayed out: %v", again)
+	}
+}
+
+func TestARobotThatHoldsATaskGetsNoOther(t *testing.T) {
+	t.Parallel()
+	s, _ := fresh(t)
+	s.Decide(t0, free("a", 0), nil)
+	s.Decide(t0, open("t1", 9), nil)
+	s.Decide(t0, dispatch.Ticked{}, nil)
+	s.Decide(t0, dispatch.TaskChanged{State: task.Held, Robot: "a", Spec: task.Spec{ID: "t1"}}, nil)
+	s.Decide(t0, open("t2", 3), nil)
+	if got := offers(s.Decide(t0, dispatch.Ticked{}, nil)); len(got) != 0 {
+		t.Fatalf("offers %v", got)
+	}
+	s.Decide(t0, dispatch.TaskChanged{State: task.Closed, Robot: "a", Spec: task.Spec{ID: "t1"}}, nil)
+	if got := offers(s.Decide(t0, dispatch.Ticked{}, nil)); got["t2"] != "a" {
+		t.Fatalf("offers %v", got)
+	}
+}
+
+func TestWishesAreKept(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		task dispatch.TaskChanged
+		want fleet.RobotID
+	}{
+		"any":           {open("t", 2), "near"},
+		"a robot":       {open("t", 2, func(s *task.Spec) { s.Robot = "far" }), "far"},
+		"a fleet":       {open("t", 2, func(s *task.Spec) { s.Fleet = "forks" }), "far"},
+		"nobody's":      {open("t", 2, func(s *task.Spec) { s.Fleet = "none" }), ""},
+		"not yet":       {open("t", 2, func(s *task.Spec) { s.EarliestStart = t0.Add(time.Hour) }), ""},
+		"battery is up": {open("t", 2, func(s *task.Spec) { s.Robot = "flat" }), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := fresh(t)
+			far := free("far", 30)
+			far.Robot.Fleet = "forks"
+			flat := free("flat", 2)
+			flat.Robot.Battery = 0.1
+			for _, m := range []dispatch.Msg{free("near", 0), far, flat, c.task} {
+				s.Decide(t0, m, nil)
+			}
+			if got := offers(s.Decide(t0, dispatch.Ticked{}, nil))["t"]; got != c.want {
+				t.Errorf("offered to %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAnOldTaskIsServedBeforeNearNewOnes(t *testing.T) {
+	t.Parallel()
+	s, _ := fresh(t)
+	s.Decide(t0, free("a", 0), nil)
+	s.Decide(t0, open("old", 31), nil)
+	now := t0.Add(10 * time.Minute)
+	for i := range 30 {
+		s.Decide(now, open(fmt.Sprint("new", i), 1, func(s *task.Spec) { s.CreatedAt = now }), nil)
+	}
+	if got := offers(s.Decide(now, dispatch.Ticked{}, nil)); got["old"] != "a" {
+		t.Errorf("offers %v", got)
+	}
+}
+
+func TestADeadlockThatStandsIsBrokenAndRecorded(t *testing.T) {
+	t.Parallel()
+	s, _ := fresh(t)
+	wait := func(r, h fleet.RobotID) fleet.Wait { return fleet.Wait{Robot: r, Holder: h, Tasked: true} }
+	s.Decide(t0, dispatch.ZoneReported{View: zone.View{Zone: "z1", Waits: []fleet.Wait{wait("a", "b"), wait("x", "a")}}}, nil)
+	s.Decide(t0, dispatch.ZoneReported{View: zone.View{Zone: "z2", Waits: []fleet.Wait{wait("b", "a")}}}, nil)
+	var broken []fleet.RobotID
+	for i := range 5 {
+		out := s.Decide(t0.Add(time.Duration(i)*time.Second), dispatch.Ticked{}, nil)
+		for _, e := range out {
+			switch e := e.(type) {
+			case dispatch.Record:
+				if c := e.Event.(dispatch.CycleResolved); len(c.Robots) != 2 || c.Reason == "" {
+					t.Errorf("%+v", c)
+				}
+			case dispatch.Break:
+				if e.Zone != "z2" {
+					t.Errorf("told zone %s", e.Zone)
+				}
+				broken = append(broken, e.Robot)
+			}
+		}
+	}
+	if len(broken) != 1 || broken[0] != "b" {
+		t.Errorf("broken: %v", broken)
+	}
+	s.Decide(t0, dispatch.ZoneReported{View: zone.View{Zone: "z2"}}, nil)
+	var v dispatch.View
+	s.Decide(t0.Add(9*time.Second), dispatch.Ticked{}, nil)
+	if s.FillView(&v); len(v.Cycles) != 0 || len(v.Waits) != 2 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestWhyFollowsTheChainToItsRoot(t *testing.T) {
+	t.Parallel()
+	views := map[fleet.RobotID]*robot.View{
+		"a": {ID: "a", Connection: fleet.Online, Waiting: fleet.Wait{Cause: fleet.CauseOccupied, Holder: "b"}},
+		"b": {ID: "b", Connection: fleet.Online, Waiting: fleet.Wait{Cause: fleet.CauseOccupied, Holder: "c"}},
+		"c": {ID: "c", Connection: fleet.Online, State: fleet.Paused},
+	}
+	f := dispatch.Facts{Robot: func(id fleet.RobotID) *robot.View { return views[id] }, Vertex: func(fleet.Vertex) string { return "v" }}
+	chain := f.WhyRobot("a")
+	if len(chain) != 3 || chain[2].Cause != "paused" || chain[2].ObjectID != "c" || chain[2].Remedy == nil {
+		t.Fatalf("%+v", chain)
+	}
+}
+
+func TestADryRunChangesNothing(t *testing.T) {
+	t.Parallel()
+	_, g := fresh(t)
+	p, rest := dispatch.Plan(t0, g, roadmap.NewTableMap(g, 10), []dispatch.Robot{free("a", 0).Robot},
+		[]task.Spec{{ID: "1", Errands: []fleet.Vertex{3, 5}}, {ID: "2", Errands: []fleet.Vertex{31}}}, 1)
+	if len(p) != 1 || len(rest) != 1 || p[0].Route[len(p[0].Route)-1].Vertex != 5 || rest[0].Reason == "" {
+		t.Fatalf("%+v %+v", p, rest)
+	}
+}
+
+func BenchmarkBatch200x300(b *testing.B) {
+	g := floor(b)
+	tables := roadmap.NewTableMap(g, 1000)
+	b.ReportAllocs()
+	for b.Loop() {
+		s := dispatch.New(tables, 1)
+		s.Decide(t0, dispatch.Restored{Graph: g}, nil)
+		for i := range 200 {
+			s.Decide(t0, free(fmt.Sprintf("r%03d", i), fleet.Vertex(i%128)), nil)
+		}
+		for i := range 300 {
+			s.Decide(t0, open(fmt.Sprintf("t%03d", i), fleet.Vertex(i*7%128)), nil)
+		}
+		s.Decide(t0, dispatch.Ticked{}, nil)
+	}
+}

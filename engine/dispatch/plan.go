@@ -1,0 +1,93 @@
+package dispatch
+
+import (
+	"time"
+
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+	"starling/engine/task"
+)
+
+// Planned is one award of a dry run.
+type Planned struct {
+	Index int // of the task asked about
+	Robot fleet.RobotID
+	Route []Stop
+	Cost  task.Cost
+}
+
+// Stop is a vertex of a route and when the robot would be there, without traffic.
+type Stop struct {
+	Vertex fleet.Vertex
+	At     time.Time
+}
+
+// Unplanned is a task of a dry run that no robot could get, and why.
+type Unplanned struct {
+	Index  int
+	Reason string
+}
+
+// maxRoute bounds the stops of one planned route.
+const maxRoute = 5000
+
+// Plan assigns tasks to robots as a batch would, and changes nothing. speed is the robots' speed in m/s.
+func Plan(now time.Time, g *roadmap.Graph, tables roadmap.Tables, robots []Robot, tasks []task.Spec, speed float64) ([]Planned, []Unplanned) {
+	jobs, index := make([]*job, len(tasks)), make(map[*job]int, len(tasks))
+	for i := range tasks {
+		jobs[i] = &job{spec: tasks[i], since: now}
+		index[jobs[i]] = i
+	}
+	var workers []*worker
+	for _, r := range robots {
+		if r.Free {
+			workers = append(workers, &worker{Robot: r})
+		}
+	}
+	done := make([]bool, len(tasks))
+	var planned []Planned
+	if len(jobs) > 0 && len(workers) > 0 {
+		for _, m := range assign(now, g, tables, jobs, workers, len(tasks)*2) {
+			i := index[m.job]
+			done[i] = true
+			planned = append(planned, Planned{Index: i, Robot: m.worker.ID, Cost: m.cost, Route: route(now, g, tables, m.worker.At, m.job.spec.Errands, speed)})
+		}
+	}
+	var rest []Unplanned
+	for i := range tasks {
+		if !done[i] {
+			rest = append(rest, Unplanned{Index: i, Reason: refusal(jobs[i], workers)})
+		}
+	}
+	return planned, rest
+}
+
+func refusal(j *job, workers []*worker) string {
+	if len(workers) == 0 {
+		return "no robot is free"
+	}
+	for _, w := range workers {
+		if suits(j, w) {
+			return "every robot that could do it has a better task, or cannot get there"
+		}
+	}
+	return "no free robot suits it"
+}
+
+func route(now time.Time, g *roadmap.Graph, tables roadmap.Tables, from fleet.Vertex, errands []fleet.Vertex, speed float64) []Stop {
+	stops := []Stop{{from, now}}
+	at := now
+	for _, e := range errands {
+		r := g.Route(tables.Get(e), from, maxRoute-len(stops))
+		for i := 1; i < len(r); i++ {
+			l, ok := g.Lane(r[i-1], r[i])
+			if !ok {
+				break
+			}
+			at = at.Add(time.Duration(g.Lanes[l].LengthM / speed * float64(time.Second)))
+			stops = append(stops, Stop{r[i], at})
+		}
+		from = e
+	}
+	return stops
+}

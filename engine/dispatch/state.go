@@ -1,0 +1,305 @@
+package dispatch
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+	"starling/engine/task"
+)
+
+// The bounds and patiences of a batch.
+const (
+	MaxBatch      = 1000             // tasks or robots, whichever are fewer, considered at once
+	nearest       = 16               // candidates by straight line for each
+	oldest        = 4                // and the tasks that have waited longest
+	newTables     = 40               // tables that one batch may have made
+	offerPatience = 5 * time.Second  // for a task's answer
+	heldPatience  = 10 * time.Second // a robot that says for so long that it is free is free
+	cycleStanding = 2 * time.Second  // before a deadlock is broken
+	cycleAgain    = 10 * time.Second // before it is broken once more
+	minBattery    = 0.15             // below it a robot gets no work but charging
+)
+
+// Weights of the cost of an award, in seconds per unit. A task's bonus grows with its age without bound, so that every
+// task is the cheapest at last: after five times the travel time across the map at the latest.
+const (
+	ageWeight      = 0.2
+	priorityWeight = 30.0
+	batteryWeight  = 20.0
+	lateBonus      = 120.0
+)
+
+// State is the dispatcher of one warehouse.
+type State struct {
+	graph   *roadmap.Graph
+	tables  roadmap.Tables
+	rng     *rand.Rand
+	lanes   map[fleet.LaneID]LaneState // durable
+	keepOut map[fleet.Vertex]bool
+
+	tasks  map[fleet.TaskID]*job
+	robots map[fleet.RobotID]*worker
+	heldBy map[fleet.RobotID]fleet.TaskID
+	zones  map[fleet.ZoneID][]fleet.Wait
+	cycles map[string]standing
+
+	lastScan time.Time
+	taskWait []TaskWait
+	standing [][]fleet.RobotID
+	at       time.Time
+}
+
+type job struct {
+	spec    task.Spec
+	since   time.Time // open since
+	offered time.Time // zero = no offer outstanding
+	to      fleet.RobotID
+}
+
+type worker struct {
+	Robot
+	offered time.Time
+}
+
+type standing struct {
+	since  time.Time
+	broken time.Time
+	seen   time.Time
+}
+
+// New returns an empty dispatcher. The seed makes its ids and nothing else.
+func New(tables roadmap.Tables, seed uint64) *State {
+	return &State{
+		tables: tables, rng: rand.New(rand.NewPCG(seed, 0x5741524c)), lanes: map[fleet.LaneID]LaneState{}, keepOut: map[fleet.Vertex]bool{},
+		tasks: map[fleet.TaskID]*job{}, robots: map[fleet.RobotID]*worker{}, heldBy: map[fleet.RobotID]fleet.TaskID{},
+		zones: map[fleet.ZoneID][]fleet.Wait{}, cycles: map[string]standing{},
+	}
+}
+
+// UseTables replaces the tables, after the graph has changed.
+func (s *State) UseTables(t roadmap.Tables) { s.tables = t }
+
+// Graph is the active map, nil = none.
+func (s *State) Graph() *roadmap.Graph { return s.graph }
+
+// LaneStates are the lanes that differ from the map, by id.
+func (s *State) LaneStates() []LaneState {
+	ids := slices.Sorted(maps.Keys(s.lanes))
+	out := make([]LaneState, len(ids))
+	for i, id := range ids {
+		out[i] = s.lanes[id]
+	}
+	return out
+}
+
+// Apply folds one recorded event.
+func (s *State) Apply(_ time.Time, e Event) {
+	switch e := e.(type) {
+	case MapActivated: // the graph itself comes with UseMap or Restored
+	case LaneChanged:
+		s.lanes[e.State.Lane] = e.State
+	case CycleResolved:
+	}
+}
+
+// Digest is a hash of the durable fields.
+func (s *State) Digest() uint64 {
+	h := fnv.New64a()
+	for _, l := range s.LaneStates() {
+		fmt.Fprint(h, l)
+	}
+	return h.Sum64()
+}
+
+// Decide appends to out, in order, what the shell must do about m.
+func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
+	switch m := m.(type) {
+	case TaskChanged:
+		s.taskChanged(now, m)
+		return out
+	case RobotChanged:
+		s.robotChanged(m.Robot)
+		return out
+	case ZoneReported:
+		if len(m.View.Waits) == 0 {
+			delete(s.zones, m.View.Zone)
+		} else {
+			s.zones[m.View.Zone] = m.View.Waits
+		}
+		return out
+	case Ticked:
+		return s.ticked(now, out)
+	case ActivateRequested:
+		out = append(out, Record{Event: MapActivated{MapID: m.Graph.MapID, Version: m.Graph.Version}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done})
+		return append(out, UseMap{Graph: m.Graph})
+	case LaneRequested:
+		return s.laneRequested(m, out)
+	case OverlaysChanged:
+		return s.overlaysChanged(m.KeepOut, out)
+	case Restored:
+		return s.restored(now, m, out)
+	}
+	return out
+}
+
+// SetGraph is told by the shell when UseMap is performed: from here on the dispatcher plans on g.
+func (s *State) SetGraph(g *roadmap.Graph, t roadmap.Tables) {
+	s.graph, s.tables = g, t
+	clear(s.zones)
+	clear(s.cycles)
+}
+
+func (s *State) taskChanged(now time.Time, m TaskChanged) {
+	id := m.Spec.ID
+	for r, t := range s.heldBy {
+		if t == id && (m.State != task.Held || r != m.Robot) {
+			delete(s.heldBy, r)
+		}
+	}
+	switch m.State {
+	case task.Open:
+		if j := s.tasks[id]; j != nil {
+			j.offered = time.Time{}
+			return
+		}
+		s.tasks[id] = &job{spec: m.Spec, since: now}
+	case task.Held:
+		delete(s.tasks, id)
+		s.heldBy[m.Robot] = id
+	case task.Closed:
+		delete(s.tasks, id)
+	}
+	if w := s.robots[m.Robot]; w != nil {
+		w.offered = time.Time{}
+	}
+}
+
+func (s *State) robotChanged(r Robot) {
+	if r.Gone {
+		delete(s.robots, r.ID)
+		delete(s.heldBy, r.ID)
+		return
+	}
+	w := s.robots[r.ID]
+	if w == nil {
+		w = &worker{}
+		s.robots[r.ID] = w
+	}
+	w.Robot = r
+}
+
+func (s *State) laneRequested(m LaneRequested, out []Effect) []Effect {
+	if s.graph == nil {
+		return append(out, Reply{Outcome: NotFound})
+	}
+	n, ok := s.graph.LaneNumber(m.Lane)
+	if !ok {
+		return append(out, Reply{Outcome: NotFound})
+	}
+	l := &s.graph.Lanes[n]
+	st, known := s.lanes[m.Lane]
+	if !known {
+		st = LaneState{Lane: m.Lane, Closed: l.Closed}
+	}
+	if m.Closed != nil {
+		st.Closed = *m.Closed
+	}
+	if m.SpeedMPS != nil {
+		st.SpeedMPS = *m.SpeedMPS
+	}
+	st.Reason = m.Reason
+	return append(out, Record{Event: LaneChanged{State: st}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done},
+		TellLane{Zones: s.zonesOf(l), Lane: n, Closed: st.Closed, SpeedMPS: st.SpeedMPS})
+}
+
+func (s *State) zonesOf(l *roadmap.Lane) []fleet.ZoneID {
+	a, b := s.graph.ZoneOf[l.From], s.graph.ZoneOf[l.To]
+	zs := []fleet.ZoneID{s.graph.Zones[a].ID}
+	if a != b {
+		zs = append(zs, s.graph.Zones[b].ID)
+	}
+	return zs
+}
+
+func (s *State) overlaysChanged(keepOut []fleet.Vertex, out []Effect) []Effect {
+	if s.graph == nil {
+		return out
+	}
+	concerned := map[int32][]fleet.Vertex{}
+	for v := range s.keepOut {
+		concerned[s.graph.ZoneOf[v]] = nil
+	}
+	clear(s.keepOut)
+	for _, v := range keepOut {
+		s.keepOut[v] = true
+		z := s.graph.ZoneOf[v]
+		concerned[z] = append(concerned[z], v)
+	}
+	for _, z := range slices.Sorted(maps.Keys(concerned)) {
+		out = append(out, TellKeepOut{Zone: s.graph.Zones[z].ID, Vertices: concerned[z]})
+	}
+	return out
+}
+
+func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
+	for _, l := range m.Lanes {
+		s.lanes[l.Lane] = l
+	}
+	for _, t := range m.Tasks {
+		s.tasks[t.ID] = &job{spec: t, since: now}
+	}
+	if m.Graph == nil {
+		return out
+	}
+	s.graph = m.Graph
+	for _, l := range m.Lanes {
+		if n, ok := m.Graph.LaneNumber(l.Lane); ok {
+			out = append(out, TellLane{Zones: s.zonesOf(&m.Graph.Lanes[n]), Lane: n, Closed: l.Closed, SpeedMPS: l.SpeedMPS})
+		}
+	}
+	return s.overlaysChanged(m.KeepOut, out)
+}
+
+// ticked runs a batch and, each second, the search for deadlocks.
+func (s *State) ticked(now time.Time, out []Effect) []Effect {
+	s.at = now
+	out = s.batch(now, out)
+	if now.Sub(s.lastScan) < time.Second {
+		return out
+	}
+	s.lastScan = now
+	out = s.scan(now, out)
+	return append(out, Show{})
+}
+
+// FillView fills v. Slices are shared and not written afterwards.
+func (s *State) FillView(v *View) {
+	*v = View{At: s.at, OpenTasks: len(s.tasks), TaskWaits: s.taskWait, Cycles: s.standing}
+	if s.graph != nil {
+		v.MapID, v.MapVersion = s.graph.MapID, s.graph.Version
+	}
+	for _, w := range s.robots {
+		if w.Free {
+			v.FreeRobots++
+		}
+	}
+	for _, ws := range s.zones {
+		v.Waits = append(v.Waits, ws...)
+	}
+	slices.SortFunc(v.Waits, func(a, b fleet.Wait) int { return cmp.Compare(a.Robot, b.Robot) })
+}
+
+// uuid makes a random id from the seed.
+func (s *State) uuid() string {
+	a, b := s.rng.Uint64(), s.rng.Uint64()
+	a = a&^0xf000 | 0x4000
+	b = b&^(3<<62) | 2<<62
+	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", a>>32, a>>16&0xffff, a&0xffff, b>>48, b&0xffffffffffff)
+}
