@@ -9,6 +9,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"starling/engine/dispatch"
 	"starling/engine/fact"
 	"starling/engine/fleet"
@@ -51,6 +53,9 @@ type Ownership interface {
 type Links interface {
 	SendOrder(o robot.Order, graph *roadmap.Graph) bool
 	SendCommand(c robot.Command) bool
+	// ProgressDone says that the robot's entry of the reliable lane, and all before it, has been folded: the link
+	// may tell it so.
+	ProgressDone(id fleet.RobotID, number uint64)
 }
 
 // Views takes the newest state of everything (latest wins). Calls never block.
@@ -65,4 +70,28 @@ type Views interface {
 // Telemetry takes measured statuses; it may drop and counts what it drops. Calls never block.
 type Telemetry interface {
 	Measure(shard fleet.Shard, v *robot.View)
+}
+
+// Placement starts and stops actors under their shard's parent. (cluster.) Calls never block.
+type Placement interface {
+	// Owns says whether the shard is placed on this member.
+	Owns(shard fleet.Shard) bool
+	// Spawn starts an actor; done is called once, from its parent.
+	Spawn(shard fleet.Shard, kind, id string, props *actor.Props, done func(*actor.PID, error))
+	Stop(shard fleet.Shard, kind, id string, pid *actor.PID)
+	StopShard(shard fleet.Shard)
+	// Shutdown leaves the cluster.
+	Shutdown()
+}
+
+// Host is what the placement needs of us; System is one.
+type Host interface {
+	// Kinds lists the names of the kinds of actors that have identities here.
+	Kinds() []string
+	// PID returns the running actor of an identity, activated where needed; id is "" for a shard's own actor.
+	PID(ctx context.Context, kind string, shard fleet.Shard, id string) (*actor.PID, error)
+	// Dispatcher runs the placement's own actors.
+	Dispatcher() actor.Dispatcher
+	// Supervisor decides what becomes of an actor that panicked.
+	Supervisor() actor.SupervisorStrategy
 }
