@@ -1,0 +1,10 @@
+BEGIN;
+SET LOCAL ROLE starling_migrate;
+DROP FUNCTION line_of(double precision, double precision, double precision, double precision);
+DROP FUNCTION geojson_of(geometry);
+DROP FUNCTION polygon_of(text);
+DROP TABLE lanes;
+DROP TABLE zones;
+DROP TABLE map_versions;
+DROP TABLE maps;
+COMMIT;

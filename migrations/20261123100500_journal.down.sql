@@ -1,0 +1,10 @@
+BEGIN;
+SET LOCAL ROLE starling_migrate;
+DROP FUNCTION forget_partitions();
+DROP FUNCTION ensure_partitions(integer);
+DROP FUNCTION make_partition(text, text, text, text, text);
+DROP TABLE audit_logs;
+DROP TABLE idempotency_keys;
+DROP TABLE inbox_events;
+DROP TABLE outbox_events;
+COMMIT;
