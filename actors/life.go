@@ -81,8 +81,14 @@ func (l *life) Receive(c actor.Context) {
 		if m.life == l && !l.alive {
 			l.begin()
 		}
+	case *record:
+		if l.alive || m.then != nil {
+			l.self.handle(c, m)
+		}
 	default:
-		l.self.handle(c, m)
+		if l.alive { // while it loads, nothing but answers can come
+			l.self.handle(c, m)
+		}
 	}
 	l.markIdle()
 }

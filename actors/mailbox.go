@@ -10,15 +10,18 @@ import (
 	"starling/engine/robot"
 )
 
-// ringBound is how many control messages a mailbox holds.
-const ringBound = 1024
+// ringBound is how many control messages a mailbox holds, by kind: one robot's or task's own, those of the robots in
+// a zone, those of all robots and tasks of a warehouse (when it opens, all may speak at once).
+func ringBound(k kind) int32 {
+	return [kinds]int32{kindRobot: 1024, kindZone: 16_384, kindTask: 1024, kindWarehouse: 131_072}[k]
+}
 
 // mailbox is ours because none of protoactor's is bounded without blocking the sender or dropping silently.
 // It has four queues, served in this order:
 //
 //   - system: protoactor's own mail;
 //   - front: answers to what the actor itself asked for (records, loads, wakes), bounded by what it asked;
-//   - ring: control mail, at most ringBound messages; more are refused to the sender and counted;
+//   - ring: control mail, at most ringBound messages of them; more are refused to the sender and counted;
 //   - status: the newest status alone; an older one that was not yet read is overwritten.
 //
 // A closed gate holds ring and status back (while the actor loads its state). Memory when idle: about 300 bytes.
@@ -75,7 +78,7 @@ func (m *mailbox) UserMessageCount() int {
 // post puts a control message into the ring; false = full or sealed.
 func (m *mailbox) post(message any) bool {
 	m.mu.Lock()
-	if m.sealed || m.ring.n >= ringBound {
+	if m.sealed || m.ring.n >= ringBound(m.box.kind) {
 		m.mu.Unlock()
 		return false
 	}

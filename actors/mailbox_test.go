@@ -106,7 +106,7 @@ func TestMailboxDeliversAsItsTwin(t *testing.T) {
 				b.postFront(n)
 				front = append(front, n)
 			case "ring":
-				if got, ok := b.post(n), len(ring) < ringBound; got != ok {
+				if got, ok := b.post(n), len(ring) < int(ringBound(kindRobot)); got != ok {
 					t.Fatalf("post with %d in the ring: %v", len(ring), got)
 				} else if ok {
 					ring = append(ring, n)
@@ -118,7 +118,7 @@ func TestMailboxDeliversAsItsTwin(t *testing.T) {
 						ring = append(ring, n)
 					}
 				}
-				if len(ring) > ringBound {
+				if len(ring) > int(ringBound(kindRobot)) {
 					t.Fatalf("%d in the ring", len(ring))
 				}
 			case "status":
@@ -174,7 +174,9 @@ func TestMailboxKeepsEachSendersOrderAndRunsOneAtATime(t *testing.T) {
 	if err := p.quiesce(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p.close()
+	if err := p.close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if inv.clash.Load() {
 		t.Fatal("two workers ran the mailbox at once")
 	}
@@ -217,7 +219,9 @@ func TestSealLosesNothing(t *testing.T) {
 		if err := p.quiesce(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		p.close()
+		if err := p.close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		if got := int64(len(inv.list()) + len(rest)); got != sent.Load() {
 			t.Fatalf("round %d: %d taken, %d delivered or returned", round, sent.Load(), got)
 		}
@@ -283,7 +287,11 @@ func BenchmarkMailbox(b *testing.B) {
 	for _, workers := range []int{1, 2} {
 		b.Run(fmt.Sprintf("status/workers=%d", workers), func(b *testing.B) {
 			p := newPool(workers, false)
-			defer p.close()
+			defer func() {
+				if err := p.close(b.Context()); err != nil {
+					b.Error(err)
+				}
+			}()
 			boxes := make([]*box, 1000)
 			for i := range boxes {
 				bx, _ := testBox(p)

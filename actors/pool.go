@@ -218,12 +218,22 @@ func (p *pool) drain(ctx context.Context, until <-chan struct{}) error {
 	}
 }
 
-// close ends the workers once the queue is empty and waits for them and for what is under way.
-func (p *pool) close() {
+// close ends the workers once the queue is empty and waits for them and for what is under way, as long as ctx allows.
+func (p *pool) close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
 	p.wake.Broadcast()
-	p.asyncs.Wait()
-	p.workers.Wait()
+	done := make(chan struct{})
+	go func() {
+		p.asyncs.Wait()
+		p.workers.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

@@ -21,6 +21,7 @@ type robotShell struct {
 	state *robot.State
 	graph *roadmap.Graph // that the core drives on: the last MapActivated it was told
 	alarm time.Time
+	spec  *robot.Spec     // what is registered; replaced, never changed, so that views may share it
 	known *dispatch.Robot // what the dispatcher was told last, nil = nothing
 }
 
@@ -54,7 +55,7 @@ func (r *robotShell) restore(rec any, absent bool) {
 	}
 	l, _ := rec.(fact.RobotRecord)
 	for _, e := range l.Events {
-		r.state.Apply(e.At, e.Event)
+		r.apply(e.At, e.Event)
 	}
 	r.decide(robot.MapActivated{Graph: r.graph}, nil)
 	m := robot.Restored{Last: l.Last, Holding: l.Holding}
@@ -81,7 +82,12 @@ func (r *robotShell) Decide(now time.Time, m robot.Msg, out []robot.Effect) []ro
 	return r.state.Decide(now, m, out)
 }
 
-func (r *robotShell) apply(at time.Time, e robot.Event) { r.state.Apply(at, e) }
+func (r *robotShell) apply(at time.Time, e robot.Event) {
+	if e, ok := e.(robot.Registered); ok {
+		r.spec = &e.Spec
+	}
+	r.state.Apply(at, e)
+}
 
 // version implements trade: registrations alone are versions; other events leave it as it is.
 func (r *robotShell) version(e robot.Event, _ int) int64 {
@@ -145,6 +151,7 @@ func (r *robotShell) other(m any) {
 func (r *robotShell) show(f func(fleet.Shard, *robot.View)) {
 	v := r.box.sys.views.get()
 	r.state.View(v)
+	v.Spec = r.spec
 	f(r.box.sh.id, v)
 	r.box.sys.views.put(v)
 }
@@ -153,8 +160,7 @@ func (r *robotShell) show(f func(fleet.Shard, *robot.View)) {
 func (r *robotShell) seen() robot.View {
 	var v robot.View
 	r.state.View(&v)
-	spec := *v.Spec // the core's own changes with the next registration
-	v.Spec = &spec
+	v.Spec = r.spec
 	v.Errors, v.Base, v.Horizon = slices.Clone(v.Errors), slices.Clone(v.Base), slices.Clone(v.Horizon)
 	return v
 }

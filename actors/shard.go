@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -144,6 +145,9 @@ func (sh *shard) load() {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.err = err
+	if errors.Is(err, fact.ErrNotFound) {
+		sh.sys.drop(sh) // there is no such warehouse: nothing to remember
+	}
 	if err != nil {
 		sh.phase.Store(int32(phaseClosed))
 		sh.sys.metrics.wrong("open").Inc()
@@ -322,6 +326,15 @@ func (sh *shard) members(k kind) []*box {
 	sh.mu.RUnlock()
 	slices.SortFunc(list, func(a, b *box) int { return strings.Compare(a.id, b.id) })
 	return list
+}
+
+// drop forgets a shard.
+func (s *System) drop(sh *shard) {
+	s.mu.Lock()
+	if s.shards[sh.id] == sh {
+		delete(s.shards, sh.id)
+	}
+	s.mu.Unlock()
 }
 
 // fenced drops a shard that has a newer owner.

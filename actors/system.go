@@ -165,8 +165,8 @@ func NewSystem(o Options) (*System, error) {
 	}
 	placement, err := o.Place(s.as, s)
 	if err != nil {
-		s.pool.close()
 		s.cancel()
+		_ = s.pool.close(context.Background()) // nothing is under way yet
 		return nil, fmt.Errorf("join the cluster: %w", err)
 	}
 	s.placement = placement
@@ -331,8 +331,8 @@ func (s *System) stop(ctx context.Context) error {
 	s.placement.Shutdown()
 	wait("the cluster member to stop")
 	s.as.Shutdown()
-	if len(errs) == 0 || s.Manual {
-		s.pool.close()
+	if err := s.pool.close(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("wait for the workers to end: %w", err))
 	}
 	return errors.Join(errs...)
 }

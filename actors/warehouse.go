@@ -217,7 +217,9 @@ func (w *warehouseShell) createTasks(c createTasks, a *ask) {
 			return
 		}
 		for i := range c.specs {
-			w.box.post(dispatch.TaskChanged{State: task.Open, Spec: c.specs[i]})
+			if w.alive {
+				w.decide(dispatch.TaskChanged{State: task.Open, Spec: c.specs[i]}, nil)
+			}
 			v := task.State{}
 			v.Apply(now, task.Created{Spec: c.specs[i]})
 			sys.Views.ShowTask(sh.id, &v)
