@@ -1,0 +1,160 @@
+package link
+
+import (
+	"fmt"
+	"math"
+
+	linkv1 "starling/proto/gen/starling/link/v1"
+)
+
+// The bounds of frames.
+const (
+	maxFrame     = 256 << 10
+	maxHellos    = 1000
+	maxStatuses  = 500
+	maxEntries   = 1000
+	maxErrors    = 32
+	maxBoot      = 64
+	maxText      = 512
+	maxBase      = 1000
+	maxPosition  = 1e6
+	protocolVers = 1
+)
+
+// fault names what is wrong with a frame: field and problem, never a value.
+type fault struct{ field, problem string }
+
+func (f *fault) Error() string { return f.field + ": " + f.problem }
+
+func bad(field, problem string) error { return &fault{field, problem} }
+
+// checkStatuses holds a batch against its bounds. handles is how many the stream has given out.
+func checkStatuses(b *linkv1.StatusBatch, handles int) error {
+	n := len(b.Handle)
+	if n < 1 || n > maxStatuses {
+		return bad("statuses.handle", fmt.Sprintf("want 1..%d entries", maxStatuses))
+	}
+	for name, l := range map[string]int{
+		"seq": len(b.Seq), "ts_ms": len(b.TsMs), "x": len(b.X), "y": len(b.Y), "theta": len(b.Theta),
+		"velocity_mps": len(b.VelocityMps), "battery_soc": len(b.BatterySoc), "state": len(b.State),
+	} {
+		if l != n {
+			return bad("statuses."+name, "want as many entries as handle")
+		}
+	}
+	if len(b.Mode) != 0 && len(b.Mode) != n {
+		return bad("statuses.mode", "want none, or as many entries as handle")
+	}
+	for i, h := range b.Handle {
+		switch {
+		case h < 1 || int(h) > handles:
+			return bad("statuses.handle", "unknown handle")
+		case !within(b.X[i], maxPosition) || !within(b.Y[i], maxPosition):
+			return bad("statuses.x", "positions must be finite and within ±1e6 m")
+		case !within(b.Theta[i], 100) || !within(b.VelocityMps[i], 100):
+			return bad("statuses.theta", "theta and velocity_mps must be finite and within ±100")
+		case !(b.BatterySoc[i] >= 0 && b.BatterySoc[i] <= 1):
+			return bad("statuses.battery_soc", "want 0..1")
+		case b.State[i] < linkv1.RobotState_ROBOT_STATE_IDLE || b.State[i] > linkv1.RobotState_ROBOT_STATE_MANUAL:
+			return bad("statuses.state", "unknown state")
+		}
+	}
+	if len(b.Errors) > n || len(b.Load) > n {
+		return bad("statuses.errors", "want at most one entry a robot")
+	}
+	for _, e := range b.Errors {
+		if err := checkErrors(e, handles); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkErrors(e *linkv1.RobotErrors, handles int) error {
+	if e.Handle < 1 || int(e.Handle) > handles {
+		return bad("statuses.errors.handle", "unknown handle")
+	}
+	if len(e.Errors) > maxErrors {
+		return bad("statuses.errors", fmt.Sprintf("want at most %d errors a robot", maxErrors))
+	}
+	for _, x := range e.Errors {
+		if len(x.Code) > 64 || len(x.Message) > maxText {
+			return bad("statuses.errors.message", "text too long")
+		}
+		if x.Level < linkv1.ErrorLevel_ERROR_LEVEL_INFO || x.Level > linkv1.ErrorLevel_ERROR_LEVEL_FATAL {
+			return bad("statuses.errors.level", "unknown level")
+		}
+	}
+	return nil
+}
+
+func within(x float32, bound float64) bool { return math.Abs(float64(x)) <= bound } // false for NaN
+
+func checkHello(h *linkv1.Hello) error {
+	switch {
+	case h.ProtocolVersion != protocolVers:
+		return bad("hello.protocol_version", "want 1")
+	case len(h.Robots) < 1 || len(h.Robots) > maxHellos:
+		return bad("hello.robots", fmt.Sprintf("want 1..%d robots", maxHellos))
+	case len(h.Agent) > maxText || len(h.WarehouseId) > 36:
+		return bad("hello.agent", "text too long")
+	}
+	for _, r := range h.Robots {
+		switch {
+		case r.RobotId == "" && r.RobotCode == "":
+			return bad("hello.robots.robot_id", "want robot_id or robot_code")
+		case len(r.RobotId) > 36 || len(r.RobotCode) > 128 || len(r.BootId) > maxBoot:
+			return bad("hello.robots.boot_id", "text too long")
+		case r.Resume != nil && len(r.Resume.Base) > maxBase:
+			return bad("hello.robots.resume.base", "too many vertices")
+		case r.Resume != nil && !within(r.Resume.Heading, 100):
+			return bad("hello.robots.resume.heading", "want a finite angle")
+		case r.Pose != nil && !(math.Abs(r.Pose.X) <= maxPosition && math.Abs(r.Pose.Y) <= maxPosition && math.Abs(r.Pose.Theta) <= 100):
+			return bad("hello.robots.pose", "must be finite and within ±1e6 m")
+		}
+	}
+	return nil
+}
+
+func checkProgress(field string, entries []*linkv1.Progress, handles int) error {
+	if len(entries) > maxEntries {
+		return bad(field, fmt.Sprintf("want at most %d entries", maxEntries))
+	}
+	for _, p := range entries {
+		switch {
+		case p.Handle < 1 || int(p.Handle) > handles:
+			return bad(field+".handle", "unknown handle")
+		case p.Number == 0:
+			return bad(field+".number", "numbers start at 1")
+		case p.Vertex > math.MaxInt32:
+			return bad(field+".vertex", "not a vertex")
+		case !within(p.Heading, 100):
+			return bad(field+".heading", "want a finite angle")
+		case p.Kind < 0 || p.Kind > linkv1.ProgressKind_PROGRESS_KIND_ACTION_FAILED:
+			return bad(field+".kind", "unknown kind")
+		}
+	}
+	return nil
+}
+
+func checkAcks(b *linkv1.AckBatch, handles int) error {
+	if len(b.Commands)+len(b.Orders) > maxEntries {
+		return bad("acks", fmt.Sprintf("want at most %d entries", maxEntries))
+	}
+	for _, a := range b.Commands {
+		switch {
+		case a.Handle < 1 || int(a.Handle) > handles:
+			return bad("acks.commands.handle", "unknown handle")
+		case len(a.CommandId) != 36 || len(a.Reason) > maxText:
+			return bad("acks.commands.command_id", "want a uuid, and a reason of at most 512 characters")
+		case a.Stage < linkv1.CommandStage_COMMAND_STAGE_ACKNOWLEDGED || a.Stage > linkv1.CommandStage_COMMAND_STAGE_FAILED:
+			return bad("acks.commands.stage", "unknown stage")
+		}
+	}
+	for _, a := range b.Orders {
+		if a.Handle < 1 || int(a.Handle) > handles || len(a.Refused) > maxText {
+			return bad("acks.orders.handle", "unknown handle, or text too long")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,360 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"starling/engine/fact"
+	"starling/engine/fleet"
+	"starling/engine/robot"
+	linkv1 "starling/proto/gen/starling/link/v1"
+)
+
+// The bounds of what waits to be sent on one stream. Orders need none: one slot a robot.
+const (
+	maxCommands   = 1024
+	ordersAFrame  = 200
+	gather        = 2 * time.Millisecond // orders that come together leave together
+	openers       = 32                   // robots of one hello that are opened at once
+	mailboxWait   = 5 * time.Millisecond
+	maxHighWaters = 1000
+)
+
+// carried is one robot on one stream.
+type carried struct {
+	stream  *stream
+	handle  uint32
+	id      fleet.RobotID
+	shard   fleet.Shard
+	session uint64
+	boot    string
+	errors  []fleet.RobotError
+	box     interface {
+		Status(s *robot.StatusReported)
+		Tell(m robot.Msg) bool
+	}
+}
+
+// stream is one open stream. Its reader owns robots; what is to be sent is guarded by mu.
+type stream struct {
+	server *Server
+	ss     grpc.BidiStreamingServer[linkv1.Uplink, linkv1.Downlink]
+	who    Identity
+	robots []*carried // by handle - 1
+	status robot.StatusReported
+	shard  fleet.Shard
+
+	mu        sync.Mutex
+	welcomes  []*linkv1.Welcome
+	commands  []*linkv1.Command
+	orders    map[uint32]*linkv1.Order
+	orderly   []uint32 // handles in the order in which their orders came
+	highWater map[uint32]uint64
+	closing   *linkv1.Closing
+	wake      chan struct{}
+	sending   time.Time // since when a frame is on its way out, zero = none
+}
+
+func newStream(s *Server, ss grpc.BidiStreamingServer[linkv1.Uplink, linkv1.Downlink], who Identity) *stream {
+	return &stream{server: s, ss: ss, who: who, orders: map[uint32]*linkv1.Order{}, highWater: map[uint32]uint64{}, wake: make(chan struct{}, 1)}
+}
+
+// run reads and writes until one of them ends. When it returns, grpc ends the stream, and with it whichever of the
+// two is left.
+func (t *stream) run() error {
+	ended := make(chan error, 2)
+	ctx, cancel := context.WithCancel(t.ss.Context())
+	var both sync.WaitGroup
+	both.Go(func() { ended <- t.read(ctx) })
+	both.Go(func() { ended <- t.write(ctx) })
+	defer cancel()
+	slow := time.NewTicker(time.Second)
+	defer slow.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-slow.C:
+			t.mu.Lock()
+			stuck := !t.sending.IsZero() && time.Since(t.sending) > t.server.SlowReader
+			t.mu.Unlock()
+			if stuck {
+				return status.Error(codes.ResourceExhausted, "the reader is too slow")
+			}
+		}
+	}
+}
+
+func (t *stream) dropAll() {
+	for _, c := range t.robots {
+		t.server.drop(c)
+	}
+}
+
+// read takes frames.
+func (t *stream) read(ctx context.Context) error {
+	for {
+		m := linkv1.UplinkFromVTPool()
+		err := t.ss.RecvMsg(m)
+		if err == nil {
+			err = t.frame(ctx, m)
+		}
+		m.ReturnToVTPool()
+		var f *fault
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.As(err, &f):
+			return status.Error(codes.InvalidArgument, f.Error())
+		default:
+			if status.Code(err) == codes.Internal {
+				return status.Error(codes.InvalidArgument, "the frame cannot be decoded")
+			}
+			return err
+		}
+	}
+}
+
+func (t *stream) frame(ctx context.Context, m *linkv1.Uplink) error {
+	count := func(kind string) { t.server.metrics.frames.WithLabelValues(kind).Inc() }
+	if len(m.Traceparent) > 64 {
+		return bad("traceparent", "text too long")
+	}
+	switch f := m.Frame.(type) {
+	case *linkv1.Uplink_Statuses:
+		t.server.metrics.statuses.Add(float64(len(f.Statuses.Handle)))
+		return t.statuses(f.Statuses)
+	case *linkv1.Uplink_Progress:
+		count("progress")
+		if err := checkProgress("progress.entries", f.Progress.Entries, len(t.robots)); err != nil {
+			return err
+		}
+		return t.progress(ctx, f.Progress.Entries)
+	case *linkv1.Uplink_Acks:
+		count("acks")
+		return t.acks(ctx, f.Acks)
+	case *linkv1.Uplink_Hello:
+		count("hello")
+		return t.hello(ctx, f.Hello)
+	case *linkv1.Uplink_Journal:
+		count("journal")
+		if err := checkProgress("journal.entries", f.Journal.Entries, len(t.robots)); err != nil {
+			return err
+		}
+		return t.progress(ctx, f.Journal.Entries)
+	case *linkv1.Uplink_Goodbye:
+		count("goodbye")
+		return t.goodbye(f.Goodbye)
+	case *linkv1.Uplink_Factsheet:
+		count("factsheet")
+		if h := f.Factsheet.Handle; h < 1 || int(h) > len(t.robots) {
+			return bad("factsheet.handle", "unknown handle")
+		}
+		return nil
+	}
+	return bad("frame", "want one of hello, statuses, progress, acks, journal, goodbye, factsheet")
+}
+
+// statuses is the hot path: one scratch status, no allocation.
+func (t *stream) statuses(b *linkv1.StatusBatch) error {
+	if err := checkStatuses(b, len(t.robots)); err != nil {
+		return err
+	}
+	for _, e := range b.Errors {
+		t.robots[e.Handle-1].errors = errorsOf(e)
+	}
+	now := time.Now()
+	s := &t.status
+	for i, h := range b.Handle {
+		c := t.robots[h-1]
+		if c.box == nil {
+			continue
+		}
+		*s = robot.StatusReported{
+			BootID: c.boot, Seq: b.Seq[i], At: time.UnixMilli(b.TsMs[i]), ReceivedAt: now,
+			Pose:     fleet.Pose{X: float64(b.X[i]), Y: float64(b.Y[i]), Theta: float64(b.Theta[i])},
+			Velocity: float64(b.VelocityMps[i]), Battery: float64(b.BatterySoc[i]), State: fleet.RobotState(b.State[i]), Errors: c.errors,
+		}
+		c.box.Status(s)
+	}
+	return nil
+}
+
+func errorsOf(e *linkv1.RobotErrors) []fleet.RobotError {
+	out := make([]fleet.RobotError, 0, len(e.Errors))
+	for _, x := range e.Errors {
+		out = append(out, fleet.RobotError{Code: x.Code, Level: fleet.ErrorLevel(x.Level - 1), Message: x.Message})
+	}
+	return out
+}
+
+// tell hands a reliable message over; a full mailbox makes the stream wait, so that nothing is skipped.
+func (t *stream) tell(ctx context.Context, c *carried, m robot.Msg) error {
+	for c.box != nil && !c.box.Tell(m) {
+		t.server.metrics.dropped.WithLabelValues("mailbox").Inc()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(mailboxWait):
+		}
+	}
+	return nil
+}
+
+func (t *stream) progress(ctx context.Context, entries []*linkv1.Progress) error {
+	for _, p := range entries {
+		if p.Kind > linkv1.ProgressKind_PROGRESS_KIND_TURNED {
+			continue // actions at vertices are reported for the record of the robot's own errors alone
+		}
+		c := t.robots[p.Handle-1]
+		m := robot.Progressed{BootID: c.boot, Number: p.Number, Vertex: fleet.Vertex(p.Vertex), Heading: float64(p.Heading), At: time.UnixMilli(p.AtMs)}
+		if err := t.tell(ctx, c, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *stream) acks(ctx context.Context, b *linkv1.AckBatch) error {
+	if err := checkAcks(b, len(t.robots)); err != nil {
+		return err
+	}
+	stages := [...]fleet.Stage{0, fleet.StageAcknowledged, fleet.StageDone, fleet.StageFailed}
+	for _, a := range b.Commands {
+		m := robot.CommandAcknowledged{ID: fleet.CommandID(a.CommandId), Stage: stages[a.Stage], Reason: a.Reason}
+		if err := t.tell(ctx, t.robots[a.Handle-1], m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *stream) goodbye(g *linkv1.Goodbye) error {
+	if len(g.Handles) == 0 {
+		return io.EOF
+	}
+	for _, h := range g.Handles {
+		if h < 1 || int(h) > len(t.robots) {
+			return bad("goodbye.handles", "unknown handle")
+		}
+		t.server.drop(t.robots[h-1])
+		t.robots[h-1].box = nil
+	}
+	return nil
+}
+
+// hello opens robots, many at once, and answers in their order.
+func (t *stream) hello(ctx context.Context, h *linkv1.Hello) error {
+	if err := checkHello(h); err != nil {
+		return err
+	}
+	if len(t.robots)+len(h.Robots) > t.server.MaxRobots {
+		return status.Error(codes.ResourceExhausted, "too many robots on one stream")
+	}
+	first := len(t.robots)
+	fresh := make([]*carried, len(h.Robots))
+	answers := make([]*linkv1.RobotWelcome, len(h.Robots))
+	for i := range fresh {
+		fresh[i] = &carried{stream: t, handle: uint32(first + i + 1)}
+	}
+	var all sync.WaitGroup
+	slots := make(chan struct{}, openers)
+	for i, r := range h.Robots {
+		slots <- struct{}{}
+		all.Go(func() {
+			answers[i] = t.open(ctx, fresh[i], h.WarehouseId, r)
+			<-slots
+		})
+	}
+	all.Wait()
+	t.robots = append(t.robots, fresh...)
+	w := &linkv1.Welcome{Robots: answers, NowMs: time.Now().UnixMilli()}
+	for _, c := range fresh {
+		if c.box == nil {
+			continue
+		}
+		t.shard = c.shard
+		if g, err := t.server.Engine.ActiveGraph(ctx, c.shard); err == nil && g != nil {
+			w.MapId, w.MapVersion = string(g.MapID), uint32(g.Version)
+		}
+		break
+	}
+	t.mu.Lock()
+	t.welcomes = append(t.welcomes, w)
+	t.mu.Unlock()
+	t.nudge()
+	return nil
+}
+
+// open makes c the way to one robot. A refused robot keeps its handle, unused.
+func (t *stream) open(ctx context.Context, c *carried, warehouse string, r *linkv1.RobotHello) *linkv1.RobotWelcome {
+	w := &linkv1.RobotWelcome{RobotId: r.RobotId, RobotCode: r.RobotCode}
+	found, err := t.server.Directory.FindRobot(ctx, t.who.Tenant, fleet.RobotID(r.RobotId), r.RobotCode)
+	if err == nil && warehouse != "" && string(found.Shard.Warehouse) != warehouse {
+		err = fact.ErrNotFound
+	}
+	if err != nil {
+		w.Refused = refusal(err)
+		return w
+	}
+	w.RobotId = string(found.ID)
+	if !t.who.Any && t.who.Robot != found.ID && (t.who.Fleet == "" || t.who.Fleet != found.Fleet) {
+		w.Refused = "FORBIDDEN"
+		return w
+	}
+	c.id, c.shard, c.boot, c.session = found.ID, found.Shard, r.BootId, t.server.sessions.Add(1)
+	box, err := t.server.Engine.Mailbox(ctx, c.shard, c.id)
+	if err != nil {
+		w.Refused = refusal(err)
+		return w
+	}
+	c.box = box
+	old := t.server.carry(c)
+	answer, err := t.server.Engine.OpenLink(ctx, c.shard, c.id, opened(c, r))
+	if err != nil {
+		t.server.drop(c)
+		c.box = nil
+		w.Refused = refusal(err)
+		return w
+	}
+	if old != nil {
+		t.server.Engine.CloseLink(old.shard, old.id, old.session)
+	}
+	w.Handle, w.ProgressNumber = c.handle, answer.ProgressNumber
+	return w
+}
+
+func opened(c *carried, r *linkv1.RobotHello) robot.LinkOpened {
+	m := robot.LinkOpened{Session: c.session, BootID: r.BootId, At: fleet.NoVertex}
+	if r.Pose != nil {
+		m.Heading = r.Pose.Theta
+	}
+	if s := r.Resume; s != nil {
+		m.OrderID, m.UpdateID, m.ProgressNo, m.Heading = s.OrderId, s.UpdateId, s.ProgressNumber, float64(s.Heading)
+		if s.AtVertex != nil {
+			m.At = fleet.Vertex(*s.AtVertex)
+		}
+		for _, v := range s.Base {
+			m.Base = append(m.Base, fleet.Vertex(v))
+		}
+	}
+	return m
+}
+
+func refusal(err error) string {
+	switch {
+	case errors.Is(err, fact.ErrNotFound):
+		return "NOT_FOUND"
+	case errors.Is(err, fact.ErrBusy):
+		return "RESOURCE_EXHAUSTED"
+	}
+	return "UNAVAILABLE"
+}
