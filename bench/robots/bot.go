@@ -1,0 +1,256 @@
+package robots
+
+import (
+	"math"
+	"time"
+
+	linkv1 "starling/proto/gen/starling/link/v1"
+)
+
+// bot is one virtual robot. Its carrier's goroutine owns it.
+type bot struct {
+	Robot
+	index  int
+	handle uint32 // 0 = not welcome yet
+	boot   string
+	seq    uint64
+
+	at          uint32
+	x, y, theta float64
+	speed       float64
+	battery     float64
+
+	orderID  uint64
+	updateID uint32
+	inc      int64
+	base     []*linkv1.Waypoint
+	horizon  []*linkv1.Waypoint
+	notAfter time.Time
+
+	busy   bool // moving or turning: an event will end it
+	moving bool
+	from   [2]float64
+	to     *linkv1.Waypoint
+	depart time.Time
+	arrive time.Time
+
+	paused  bool // by command
+	held    bool // by the order
+	stopped bool // by a fault
+	silent  bool
+	errors  bool // the error list must be sent
+
+	progress uint64
+	pending  []*linkv1.Progress // not yet covered by the high-water mark
+	unsent   int                // of pending: the first that this stream has not sent
+}
+
+// step looks what the robot can do now: turn, move, or wait.
+func (c *carrier) step(now time.Time, b *bot) {
+	if b.busy || b.stopped || b.paused || b.held {
+		return
+	}
+	target := b.next(now)
+	if target == nil {
+		b.speed = 0
+		return
+	}
+	heading := math.Atan2(float64(target.Y)-b.y, float64(target.X)-b.x)
+	if turn := quarters(b.theta, heading); turn > 0 && c.fleet.o.Motion.QuarterTurn > 0 {
+		b.busy, b.speed = true, 0
+		c.push(now.Add(time.Duration(turn)*c.fleet.o.Motion.QuarterTurn), func(at time.Time) { c.turned(at, b, heading) })
+		return
+	}
+	b.theta = heading
+	if len(b.base) == 0 {
+		b.speed = 0
+		return
+	}
+	start := now
+	if d := c.delay(); d > 0 {
+		start, b.speed = now.Add(d), 0
+	}
+	b.busy, b.moving, b.to, b.from, b.depart = true, true, b.base[0], [2]float64{b.x, b.y}, start
+	b.arrive = start.Add(c.travel(b))
+	c.push(b.arrive, func(at time.Time) { c.arrived(at, b) })
+}
+
+// next is where it drives or, with nothing granted, turns to.
+func (b *bot) next(now time.Time) *linkv1.Waypoint {
+	if len(b.base) > 0 {
+		if !b.notAfter.IsZero() && now.After(b.notAfter) {
+			return nil // the lease is over: ask by standing still
+		}
+		return b.base[0]
+	}
+	if len(b.horizon) > 0 {
+		return b.horizon[0]
+	}
+	return nil
+}
+
+// travel is how long the move to b.to takes: from the present speed, up to the limit, and so that the robot can stop
+// where its grants end.
+func (c *carrier) travel(b *bot) time.Duration {
+	m := c.fleet.o.Motion
+	top := m.SpeedMPS
+	if l := float64(b.to.MaxSpeedMps); l > 0 {
+		top = min(top, l)
+	}
+	d := math.Hypot(float64(b.to.X)-b.x, float64(b.to.Y)-b.y)
+	if m.AccelMPS2 <= 0 {
+		return seconds(d / top)
+	}
+	room := 0.0 // what it may roll on after this vertex, straight ahead
+	for i := 1; i < len(b.base); i++ {
+		p, q := b.base[i-1], b.base[i]
+		if quarters(b.theta, math.Atan2(float64(q.Y-p.Y), float64(q.X-p.X))) > 0 {
+			break
+		}
+		room += math.Hypot(float64(q.X-p.X), float64(q.Y-p.Y))
+	}
+	exit := min(top, math.Sqrt(2*m.AccelMPS2*room))
+	v0 := min(b.speed, top)
+	exit = min(exit, math.Sqrt(v0*v0+2*m.AccelMPS2*d))
+	peak := min(top, math.Sqrt((2*m.AccelMPS2*d+v0*v0+exit*exit)/2))
+	ramps := (peak*peak-v0*v0)/(2*m.AccelMPS2) + (peak*peak-exit*exit)/(2*m.AccelMPS2)
+	t := (peak-v0)/m.AccelMPS2 + (peak-exit)/m.AccelMPS2 + max(0, d-ramps)/peak
+	b.speed = exit
+	return seconds(t)
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// quarters counts the quarter turns between two headings, 0..2.
+func quarters(from, to float64) int {
+	d := math.Abs(math.Remainder(to-from, 2*math.Pi))
+	return int(d/(math.Pi/2) + 0.5)
+}
+
+func (c *carrier) delay() time.Duration {
+	d := c.fleet.o.Delays
+	if d.P <= 0 || c.rng.Float64() >= d.P {
+		return 0
+	}
+	span := float64(d.Max - d.Min)
+	return min(max(d.Min+time.Duration(span*(d.Mean+d.Std*c.rng.NormFloat64())), d.Min), d.Max)
+}
+
+func (c *carrier) turned(now time.Time, b *bot, heading float64) {
+	b.busy, b.theta = false, heading
+	c.report(now, b, linkv1.ProgressKind_PROGRESS_KIND_TURNED)
+	c.step(now, b)
+}
+
+func (c *carrier) arrived(now time.Time, b *bot) {
+	from := b.at
+	b.busy, b.moving = false, false
+	b.at, b.x, b.y = b.to.Vertex, float64(b.to.X), float64(b.to.Y)
+	b.battery = max(0.2, b.battery-1.0/14400*b.arrive.Sub(b.depart).Seconds())
+	if len(b.base) > 0 && b.base[0].Vertex == b.at {
+		b.base = b.base[1:]
+	}
+	c.fleet.Stats.Moves.Add(1)
+	if f := c.fleet.o.OnMove; f != nil {
+		f(Move{Robot: b.index, From: from, To: b.at, Depart: b.depart, Arrive: b.arrive})
+	}
+	c.report(b.arrive, b, linkv1.ProgressKind_PROGRESS_KIND_ARRIVED)
+	c.step(now, b)
+}
+
+// report adds to the reliable lane.
+func (c *carrier) report(at time.Time, b *bot, kind linkv1.ProgressKind) {
+	b.progress++
+	b.pending = append(b.pending, &linkv1.Progress{
+		Handle: b.handle, Number: b.progress, AtMs: at.UnixMilli(), Vertex: b.at, Heading: float32(b.theta), OrderId: b.orderID, Kind: kind,
+	})
+	c.dirty = true
+}
+
+// take obeys an order: the whole truth about what it may drive. What it is entering already cannot be taken back.
+func (c *carrier) take(now time.Time, b *bot, o *linkv1.Order) {
+	if o.Incarnation < b.inc || o.OrderId < b.orderID || o.OrderId == b.orderID && o.UpdateId <= b.updateID {
+		return
+	}
+	c.fleet.Stats.Orders.Add(1)
+	b.inc, b.orderID, b.updateID = o.Incarnation, o.OrderId, o.UpdateId
+	b.base, b.horizon, b.held = o.Base, o.Horizon, o.Paused
+	for i, w := range b.base { // it may have reached some of it since the order was made
+		if w.Vertex == b.at {
+			b.base = b.base[i+1:]
+			break
+		}
+	}
+	b.notAfter = time.Time{}
+	if o.NotAfterMs > 0 {
+		b.notAfter = time.UnixMilli(o.NotAfterMs)
+	}
+	c.step(now, b)
+}
+
+// command obeys and answers.
+func (c *carrier) command(now time.Time, b *bot, m *linkv1.Command) {
+	c.fleet.Stats.Commands.Add(1)
+	done := true
+	switch m.Kind {
+	case linkv1.CommandKind_COMMAND_KIND_PAUSE, linkv1.CommandKind_COMMAND_KIND_STOP:
+		b.paused = true
+	case linkv1.CommandKind_COMMAND_KIND_RESUME:
+		b.paused = false
+	case linkv1.CommandKind_COMMAND_KIND_CLEAR_ERRORS:
+		b.errors = b.errors || b.stopped
+		b.stopped = false
+	case linkv1.CommandKind_COMMAND_KIND_GO_TO, linkv1.CommandKind_COMMAND_KIND_CHARGE, linkv1.CommandKind_COMMAND_KIND_UNSPECIFIED:
+		done = false // the engine sends an order, and knows when the robot is there
+	}
+	c.acks = append(c.acks, &linkv1.CommandAck{Handle: b.handle, CommandId: m.CommandId, Stage: linkv1.CommandStage_COMMAND_STAGE_ACKNOWLEDGED})
+	if done {
+		c.acks = append(c.acks, &linkv1.CommandAck{Handle: b.handle, CommandId: m.CommandId, Stage: linkv1.CommandStage_COMMAND_STAGE_DONE})
+	}
+	c.step(now, b)
+}
+
+// fault makes something happen to a robot, and ends it again.
+func (c *carrier) fault(now time.Time, b *bot, f Fault) {
+	switch f.Kind {
+	case FaultStop:
+		b.stopped, b.errors = true, true
+		c.push(now.Add(f.For), func(at time.Time) {
+			b.stopped, b.errors = false, true
+			c.step(at, b)
+		})
+	case FaultSilent:
+		b.silent = true
+		c.push(now.Add(f.For), func(time.Time) { b.silent = false })
+	case FaultReboot:
+		b.boot += "'"
+		b.seq, b.progress, b.pending, b.unsent = 0, 0, nil, 0
+		b.orderID, b.updateID, b.base, b.horizon = 0, 0, nil, nil
+		c.hangUp = true
+	}
+}
+
+// state is what it says of itself.
+func (b *bot) state() linkv1.RobotState {
+	switch {
+	case b.stopped:
+		return linkv1.RobotState_ROBOT_STATE_ERROR
+	case b.paused:
+		return linkv1.RobotState_ROBOT_STATE_PAUSED
+	case b.moving:
+		return linkv1.RobotState_ROBOT_STATE_MOVING
+	case len(b.base)+len(b.horizon) > 0:
+		return linkv1.RobotState_ROBOT_STATE_WAITING
+	}
+	return linkv1.RobotState_ROBOT_STATE_IDLE
+}
+
+// place is where it is at this moment, between two vertices while it moves.
+func (b *bot) place(now time.Time) (x, y, speed float64) {
+	if !b.moving || !now.After(b.depart) || !b.arrive.After(b.depart) {
+		return b.x, b.y, 0
+	}
+	s := min(1, float64(now.Sub(b.depart))/float64(b.arrive.Sub(b.depart)))
+	dx, dy := float64(b.to.X)-b.from[0], float64(b.to.Y)-b.from[1]
+	return b.from[0] + s*dx, b.from[1] + s*dy, math.Hypot(dx, dy) / b.arrive.Sub(b.depart).Seconds()
+}
