@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"starling/engine/dispatch"
@@ -122,7 +123,11 @@ func (d *driver) step(tb testing.TB) {
 		seen[v] = i
 	}
 	d.quiesce(tb)
-	d.Advance(d.now().Add(time.Second))
+	if d.Manual {
+		d.Advance(d.now().Add(time.Second))
+	} else {
+		time.Sleep(time.Second)
+	}
 	d.quiesce(tb)
 	for i, box := range d.boxes {
 		box.Status(&robot.StatusReported{
@@ -135,7 +140,20 @@ func (d *driver) step(tb testing.TB) {
 
 func TestTasksAreDrivenFromCreationToSuccess(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, func(o *Options) { o.ZoneTick, o.DispatchInterval = time.Second, time.Second })
+	t.Run("in lock-step", func(t *testing.T) {
+		t.Parallel()
+		driveTasks(t, newBed(t, func(o *Options) { o.ZoneTick, o.DispatchInterval = time.Second, time.Second }))
+	})
+	t.Run("by many workers and the clock", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			driveTasks(t, newBed(t, live, func(o *Options) { o.Workers, o.Ownership = 4, &registry{} }))
+		})
+	})
+}
+
+func driveTasks(t *testing.T, b *bed) {
+	t.Helper()
 	g := testGrid(t, 20, 1)
 	d := newDriver(t, b, g, 12)
 	const tasks = 30

@@ -35,6 +35,7 @@ type memory struct {
 	rosters   map[fleet.ZoneID]map[fleet.RobotID]zone.RosterEntry
 	snapshots map[fleet.RobotID]robot.LastKnown
 	graph     *roadmap.Graph
+	warehouse fact.WarehouseRecord
 	groups    []int
 	loads     int
 
@@ -209,7 +210,9 @@ func (m *memory) LoadWarehouse(context.Context, fleet.Shard) (fact.WarehouseReco
 	if m.away != nil {
 		return fact.WarehouseRecord{}, m.away
 	}
-	return fact.WarehouseRecord{Graph: m.graph}, nil
+	rec := m.warehouse
+	rec.Graph = m.graph
+	return rec, nil
 }
 
 func (m *memory) SaveSnapshots(_ context.Context, _ fleet.Shard, snapshots []fact.RobotSnapshot) error {
@@ -222,6 +225,30 @@ func (m *memory) SaveSnapshots(_ context.Context, _ fleet.Shard, snapshots []fac
 		m.snapshots[s.Robot] = s.Last
 	}
 	return nil
+}
+
+// unfinished lists the open tasks and those that are held.
+func (m *memory) unfinished() (open []task.Spec, held []fleet.TaskID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, r := range m.tasks {
+		var s task.State
+		for _, e := range r.Events {
+			s.Apply(e.At, e.Event)
+		}
+		switch {
+		case s.Status == fleet.TaskCreated:
+			open = append(open, s.Spec)
+		case !s.Status.Final():
+			held = append(held, id)
+			if rec := m.robots[s.Robot]; rec != nil {
+				rec.Active = &s
+			}
+		}
+	}
+	slices.SortFunc(open, func(a, b task.Spec) int { return cmp.Compare(a.ID, b.ID) })
+	slices.Sort(held)
+	return open, held
 }
 
 func (m *memory) set(f func(units []fact.Unit) ([]error, []bool)) {

@@ -32,6 +32,8 @@ type pool struct {
 	head    *node
 	tail    *node
 	ops     []func() // manual mode: asynchronous operations not yet run
+	loads   []func() // that wait for a loader
+	loading int      // loaders at work
 	manual  bool
 	closed  bool
 	workers sync.WaitGroup
@@ -154,6 +156,47 @@ func (p *pool) async(f func()) {
 		defer p.done()
 		f()
 	})
+}
+
+// loaders is how many actors read the store at once.
+const loaders = 32
+
+// load is async for reads of the store, of which a start can bring thousands: at most loaders run at once, the others
+// wait in order. Bound: one an actor.
+func (p *pool) load(f func()) {
+	if p.manual {
+		p.async(f)
+		return
+	}
+	p.busy.Add(1)
+	p.mu.Lock()
+	p.loads = append(p.loads, f)
+	start := p.loading < loaders
+	if start {
+		p.loading++
+	}
+	p.mu.Unlock()
+	if start {
+		p.asyncs.Go(p.loader)
+	}
+}
+
+func (p *pool) loader() {
+	for {
+		p.mu.Lock()
+		if len(p.loads) == 0 {
+			p.loads = nil
+			p.loading--
+			p.mu.Unlock()
+			return
+		}
+		f := p.loads[0]
+		p.loads[0] = nil
+		p.loads = p.loads[1:]
+		p.mu.Unlock()
+		f()
+		p.done()
+	}
 }
 
 // quiesce waits until every mailbox is empty and nothing is under way. Mail that outsiders keep sending keeps it
