@@ -2,207 +2,233 @@ package fact
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 
 	"starling/engine/fleet"
+	"starling/engine/roadmap"
+	"starling/engine/task"
 )
 
-// Rows are what repositories return: plain data, as the tables have it. The gateway's rooms read them.
+// The rows that clients list and read, as the stores give them. Ids are set by whoever creates; times that a store
+// sets itself are said so.
 
-// Page asks for a part of a list. Cursor is opaque, "" = from the start.
+// ErrBadCursor: the cursor was not made by this list.
+var ErrBadCursor = errors.New("cursor is not one of this list")
+
+// Page asks for one page of a list: at most Limit rows (1..500) after Cursor ("" = from the start).
 type Page struct {
 	Limit  int
 	Cursor string
 }
 
-// Listed is one part of a list; Next is "" at the end.
-type Listed[T any] struct {
+// List is one page; Next is "" after the last.
+type List[T any] struct {
 	Items []T
 	Next  string
 }
 
-// TenantRow is a tenant.
-type TenantRow struct {
+// Tenant is one customer. Version counts changes of Settings, a JSON object.
+type Tenant struct {
 	ID        fleet.TenantID
 	Slug      string
 	Name      string
 	Settings  json.RawMessage
+	Version   int64
 	CreatedAt time.Time
 }
 
-// WarehouseRow is a warehouse.
-type WarehouseRow struct {
+// User is a person who has signed in.
+type User struct {
+	ID          fleet.UserID
+	Tenant      fleet.TenantID
+	Subject     string // the token's
+	Email       string
+	DisplayName string
+	Role        string // overrides the token's where the tenant allows it, "" = does not
+	CreatedAt   time.Time
+	LastLoginAt time.Time
+}
+
+// Warehouse is one floor. Timezone is an IANA name.
+type Warehouse struct {
 	ID        fleet.WarehouseID
 	Tenant    fleet.TenantID
 	Code      string
 	Name      string
 	Timezone  string
+	Region    string
 	CreatedAt time.Time
 }
 
-// MapRow is a map with its newest and its active version (0 = none).
-type MapRow struct {
-	ID            fleet.MapID
-	Warehouse     fleet.WarehouseID
-	Name          string
-	Version       int
-	ActiveVersion int
-	CreatedAt     time.Time
-}
-
-// MapVersionRow is one version of a map. Content is filled by GetMapVersion alone.
-type MapVersionRow struct {
-	Map       fleet.MapID
+// Map is a series of versions of one floor's roadmap. Revision rises with every upload and activation.
+type Map struct {
+	ID        fleet.MapID
+	Tenant    fleet.TenantID
 	Warehouse fleet.WarehouseID
 	Name      string
-	Version   int
-	Status    string // DRAFT, ACTIVE, RETIRED
-	Format    string
-	ResM      float64
-	Content   []byte
-	Report    json.RawMessage
+	Newest    int // newest version
+	Active    int // active version, 0 = none
+	Revision  int64
 	CreatedBy fleet.UserID
 	CreatedAt time.Time
 }
 
-// OverlayRow is a polygon that a client has put over a map.
-type OverlayRow struct {
+// MapVersion is one uploaded version. Status is DRAFT, ACTIVE or RETIRED.
+type MapVersion struct {
+	Map         fleet.MapID
+	Tenant      fleet.TenantID
+	Warehouse   fleet.WarehouseID
+	Version     int
+	Status      string
+	Format      string
+	ResM        float64 // metres per cell of a grid; 0 for others
+	Vertices    int
+	Lanes       int
+	Zones       int
+	Report      roadmap.Report
+	CreatedBy   fleet.UserID
+	CreatedAt   time.Time
+	ActivatedAt time.Time // zero = never
+}
+
+// MapUpload is a map, or a further version of one, as it comes in. Graph is nil where the source cannot be built.
+type MapUpload struct {
+	Map     Map // Name, Warehouse and CreatedBy of a new map; ID, Tenant and CreatedBy of a further version
+	Format  string
+	ResM    float64
+	Content []byte
+	Report  roadmap.Report
+	Graph   *roadmap.Graph
+}
+
+// Zone is a traffic zone of a map, or an overlay that people drew. Kind is traffic, keep_out, slow, parking or
+// charging. Version is for If-Match.
+type Zone struct {
 	ID        fleet.ZoneID
+	Tenant    fleet.TenantID
 	Map       fleet.MapID
 	Warehouse fleet.WarehouseID
 	Kind      string
 	Name      string
 	Capacity  int
-	Polygon   [][2]float64 // closed ring
+	Polygon   roadmap.Polygon // metres
 	Version   int64
 }
 
-// LaneRow is what was changed on a lane.
-type LaneRow struct {
-	ID       fleet.LaneID
-	Map      fleet.MapID
-	Closed   bool
-	SpeedMPS float64
-	Reason   string
+// ZoneFilter narrows a list of zones; zero values narrow nothing.
+type ZoneFilter struct {
+	Map       fleet.MapID
+	Warehouse fleet.WarehouseID
+	Kind      string
 }
 
-// RobotRow is a registered robot with its last snapshot.
-type RobotRow struct {
-	ID           fleet.RobotID
-	Warehouse    fleet.WarehouseID
-	Code         string
-	DisplayName  string
-	Fleet        string
-	Model        string
-	Protocol     string
-	Control      fleet.Control
-	Capabilities []string
-	AllowedZones []fleet.ZoneID
-	Priority     uint8
-	RadiusM      float64
-	MaxSpeedMPS  float64
-	Version      int64
-	CreatedAt    time.Time
-	Connection   fleet.Connection
-	State        fleet.RobotState
-	Located      bool
-	Pose         fleet.Pose
-	Battery      float64
-	ReportedAt   time.Time // zero = never
+// Lane is a lane of a map's active version (or its newest, where none is active) with what was changed at run time.
+type Lane struct {
+	ID        fleet.LaneID
+	Map       fleet.MapID
+	Warehouse fleet.WarehouseID
+	From, To  string // vertex ids
+	LengthM   float64
+	SpeedMPS  float64 // limit in force; 0 = none
+	Closed    bool    // in force
+	Reason    string  // of the change at run time
+	ChangedAt time.Time
+	Points    [2][2]float64 // metres
 }
 
-// TaskRow is a task.
-type TaskRow struct {
-	ID            fleet.TaskID
-	Tenant        fleet.TenantID
-	Warehouse     fleet.WarehouseID
-	Type          fleet.TaskType
-	Status        fleet.TaskStatus
-	Source        string
-	Priority      uint8
-	Payload       json.RawMessage
-	Robot         fleet.RobotID
-	WantedFleet   string
-	EarliestStart time.Time
-	Deadline      time.Time
-	Errand        int
-	Errands       int
-	Reason        string
-	Version       int64
-	CreatedAt     time.Time
-	AssignedAt    time.Time
-	StartedAt     time.Time
-	FinishedAt    time.Time
-	UpdatedAt     time.Time
+// RobotFilter narrows a list of robots; zero values narrow nothing.
+type RobotFilter struct {
+	Warehouse fleet.WarehouseID
+	Fleet     string
+	Code      string
 }
 
-// TaskFilter narrows a list of tasks; zero fields do not.
+// TaskFilter narrows a list of tasks; zero values narrow nothing.
 type TaskFilter struct {
-	Status       []fleet.TaskStatus
-	Type         string
+	Status       string // wire name
+	Type         string // wire name
 	Warehouse    fleet.WarehouseID
 	Robot        fleet.RobotID
 	Source       string
 	CreatedAfter time.Time
 }
 
-// TaskEventRow is one recorded event of a task.
-type TaskEventRow struct {
-	ID         fleet.EventID
-	Seq        int64
-	Type       string
-	From, To   string // statuses, From "" at creation
-	OccurredAt time.Time
-	Actor      string // user id or part of the engine
-	Payload    json.RawMessage
+// TaskEvent is one entry of a task's history.
+type TaskEvent struct {
+	ID      fleet.EventID
+	Task    fleet.TaskID
+	Seq     int64  // the task's version after it
+	Type    string // created, assigned, …
+	From    string // status, "" for the first
+	To      string
+	At      time.Time
+	By      fleet.Actor
+	Payload json.RawMessage // a JSON object
 }
 
-// CommandRow is a command and the stages it has passed.
-type CommandRow struct {
-	ID     fleet.CommandID
-	Robot  fleet.RobotID
-	Kind   fleet.CommandKind
-	Stages []StageRow
-}
-
-// StageRow is one stage and when it was reached.
-type StageRow struct {
+// CommandStage is one step of a command, with its time.
+type CommandStage struct {
 	Stage fleet.Stage
 	At    time.Time
 }
 
-// DecisionRow is one recorded decision of the dispatcher.
-type DecisionRow struct {
+// Command is an operator's wish and how far it has got.
+type Command struct {
+	ID        fleet.CommandID
+	Robot     fleet.RobotID
+	Kind      fleet.CommandKind
+	Place     string
+	ExpiresAt time.Time
+	By        fleet.UserID
+	Reason    string         // of a failure
+	Stages    []CommandStage // in order
+}
+
+// Decision is one award with its reasons, or (Task "") a deadlock that was broken: Robot yielded, Cycle stood.
+type Decision struct {
 	ID           fleet.DecisionID
+	Warehouse    fleet.WarehouseID
 	At           time.Time
 	Task         fleet.TaskID
 	Robot        fleet.RobotID
-	Travel       float64
-	Queue        float64
-	Battery      float64
-	Priority     float64
-	Total        float64
-	Alternatives []AlternativeRow
+	Cost         task.Cost
+	Alternatives []task.Alternative
+	Cycle        []fleet.RobotID
 	Reason       string
+	InputsDigest string
 }
 
-// AlternativeRow is a robot that was not chosen.
-type AlternativeRow struct {
-	Robot  fleet.RobotID
-	Total  float64
-	Reason string
-}
-
-// DecisionFilter narrows a list of decisions; zero fields do not.
+// DecisionFilter narrows a list of decisions; zero values narrow nothing.
 type DecisionFilter struct {
 	Warehouse fleet.WarehouseID
 	Task      fleet.TaskID
 	Robot     fleet.RobotID
-	After     time.Time
 }
 
-// RobotFilter narrows a list of robots; zero fields do not.
-type RobotFilter struct {
-	Warehouse fleet.WarehouseID
-	Fleet     string
+// AuditEntry says who did what. Tenant "" = unknown: a refused sign-in.
+type AuditEntry struct {
+	ID           string // uuid
+	At           time.Time
+	Tenant       fleet.TenantID
+	User         fleet.UserID
+	Subject      string
+	Action       string
+	ResourceType string
+	ResourceID   string
+	RequestID    string
+	TraceID      string
+	Method       string
+	Path         string
+	Status       int
+	Duration     time.Duration
+	ClientIP     string
+	UserAgent    string
+	Details      json.RawMessage // a JSON object, nil = {}
+}
+
+// Place says where an aggregate lives.
+type Place struct {
+	Shard fleet.Shard
+	Map   fleet.MapID // of maps, zones and lanes
 }
