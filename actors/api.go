@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"starling/engine/dispatch"
 	"starling/engine/fact"
@@ -169,6 +170,9 @@ func (s *System) ClearVertex(
 	if _, err := request[done](ctx, sh, kindZone, string(id), zone.VertexCleared{Vertex: v}, nil); err != nil {
 		return fmt.Errorf("clear vertex %d: %w", v, err)
 	}
+	s.log.LogAttrs(ctx, slog.LevelInfo, "vertex cleared by hand", slog.String("event", "zone.cleared"),
+		slog.String("shard", sh.key), slog.String("vertex", g.Vertices[v].ID), slog.String("user_id", string(by.User)),
+		slog.String("trace", string(trace)))
 	return nil
 }
 

@@ -319,22 +319,22 @@ type nullViews struct{ *window }
 
 func (nullViews) ShowRobot(fleet.Shard, *robot.View) {}
 
-// BenchmarkLockstep is one step of 1 s of 200 robots on an open floor: reports, zones, dispatch, orders.
+// BenchmarkLockstep is one step of 1 s of 500 robots, all with tasks, on an open floor: reports, zones, dispatch, orders.
 func BenchmarkLockstep(b *testing.B) {
 	bd := newBed(b, func(o *Options) { o.ZoneTick, o.DispatchInterval = time.Second, time.Second })
-	d := newDriver(b, bd, testGrid(b, 40, 1), 200)
-	i := 0
+	const robots = 500
+	d := newDriver(b, bd, testGrid(b, 80, 1), robots)
+	n := 0
 	b.ReportAllocs()
 	for b.Loop() {
-		if i%2 == 0 {
-			spec := testSpec(i)
-			spec.Errands, spec.Places = []fleet.Vertex{fleet.Vertex(i * 37 % 1600), fleet.Vertex((i*91 + 200) % 1600)}, []string{"a", "b"}
+		for ; n < d.moves/50+robots; n++ { // as many tasks as are done, about
+			spec := testSpec(n)
+			spec.Errands, spec.Places = []fleet.Vertex{fleet.Vertex(n * 37 % 6400), fleet.Vertex((n*911 + 200) % 6400)}, []string{"a", "b"}
 			if _, err := bd.CreateTask(b.Context(), spec, testBy, "", nil); err != nil {
 				b.Fatal(err)
 			}
 		}
 		d.step(b)
-		i++
 	}
 	b.ReportMetric(float64(d.moves)/float64(b.N), "moves/op")
 }

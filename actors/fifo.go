@@ -23,6 +23,18 @@ func (q *fifo) push(m any) {
 	q.n++
 }
 
+// all empties the fifo.
+func (q *fifo) all() []any {
+	var all []any
+	for {
+		m, ok := q.pop()
+		if !ok {
+			return all
+		}
+		all = append(all, m)
+	}
+}
+
 func (q *fifo) pop() (any, bool) {
 	if q.n == 0 {
 		return nil, false

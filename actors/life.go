@@ -192,7 +192,11 @@ func (l *life) end(err error) {
 func (l *life) stopped() {
 	b := l.box
 	rest := b.seal()
-	b.detach()
+	for _, m := range b.detach() {
+		if r, ok := m.(*record); ok {
+			r.orphan()
+		}
+	}
 	b.sh.forget(b)
 	b.sys.wheel.cancel(&b.timer)
 	b.sys.metrics.active.WithLabelValues(b.kind.String()).Dec()

@@ -450,3 +450,23 @@ func TestStopSavesWhatIsUnderWay(t *testing.T) {
 		t.Fatalf("after stop: %v", err)
 	}
 }
+
+func TestMailOfAnActorStoppedFromOutsideReachesTheNextOne(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	if _, err := b.CreateTask(t.Context(), testSpec(1), testBy, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	sh := b.shards[testShard]
+	bx := sh.find(kindTask, "task-00001")
+	a := &ask{msg: task.CancelRequested{}, ready: make(chan struct{}), sys: b.System}
+	bx.post(a)
+	b.ActorSystem().Root.Stop(bx.pid.Load()) // system mail comes first
+	b.quiesce(t)
+	if a.err != nil || a.answer == nil {
+		t.Fatalf("answer %v, %v", a.answer, a.err)
+	}
+	if sh.find(kindTask, "task-00001") == bx {
+		t.Fatal("the dead activation is still in the directory")
+	}
+}

@@ -172,11 +172,13 @@ func (m *mailbox) sealIfEmpty() bool {
 	return true
 }
 
-// detach lets go of the actor. protoactor's sets of PIDs remember the dead for long, and a PID its mailbox.
-func (m *mailbox) detach() {
+// detach lets go of the actor and returns the answers it has not read. protoactor's sets of PIDs remember the dead for
+// long, and a PID its mailbox.
+func (m *mailbox) detach() []any {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.invoker = nobody{}
-	m.mu.Unlock()
+	return m.front.all()
 }
 
 // nobody stands where an actor has been.
@@ -194,14 +196,7 @@ func (m *mailbox) takeRing() []any {
 }
 
 func (m *mailbox) rest() []any {
-	var rest []any
-	for {
-		v, ok := m.ring.pop()
-		if !ok {
-			break
-		}
-		rest = append(rest, v)
-	}
+	rest := m.ring.all()
 	if m.status != nil {
 		m.box.sys.statuses.put(m.status)
 		m.status = nil

@@ -16,6 +16,7 @@ type metrics struct {
 	journalQueue   prometheus.Gauge
 	journalGroup   prometheus.Histogram
 	journalSeconds prometheus.Histogram
+	assignment     prometheus.Histogram
 	skippedTicks   prometheus.Counter
 	snapshots      prometheus.Counter
 	tables         prometheus.Counter
@@ -66,10 +67,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
 		}),
 	}
+	m.assignment = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "starling_actors_assignment_seconds",
+		Help:    "From when a task could be assigned (created, earliest start passed) to its first award recorded.",
+		Buckets: prometheus.ExponentialBuckets(0.01, 2, 15),
+	})
 	if reg != nil {
 		reg.MustRegister(m.drops, m.records, m.panics, m.activations, m.active, m.errors, m.coalesced, m.skippedTicks,
 			m.snapshots, m.tables, m.tableSeconds, m.renewals, m.journalQueue, m.tableBytes, m.shards, m.journalGroup,
-			m.journalSeconds)
+			m.journalSeconds, m.assignment)
 	}
 	return m
 }

@@ -352,3 +352,25 @@ func TestBatchOfTasksIsOneUnit(t *testing.T) {
 		t.Fatalf("cancelled call: %v", err)
 	}
 }
+
+// The warehouse ends while its unit is under way: whoever asked is told, not left waiting.
+func TestRequestOfAnEndedActorIsAnswered(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	sh, err := b.open(t.Context(), testShard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.quiesce(t)
+	bx := sh.find(kindWarehouse, "")
+	a := &ask{msg: createTasks{specs: []task.Spec{testSpec(1)}}, ready: make(chan struct{}), sys: b.System}
+	b.mem.set(func(units []fact.Unit) ([]error, []bool) {
+		b.ActorSystem().Root.Stop(bx.pid.Load())
+		return nil, nil
+	})
+	bx.post(a)
+	b.quiesce(t)
+	if !a.answered() || !errors.Is(a.err, fact.ErrUnknown) {
+		t.Fatalf("answered %v: %v, %v", a.answered(), a.answer, a.err)
+	}
+}

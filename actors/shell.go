@@ -185,7 +185,7 @@ func (s *shell[M, E, F]) perform(effects []F, a *ask) {
 		case rankRecord:
 		case rankShow, rankGlimpse:
 			shows = true
-		default:
+		case rankTell, rankSoft:
 			s.trade.perform(f, a)
 		}
 	}
@@ -210,7 +210,7 @@ func (s *shell[M, E, F]) record(now time.Time, a *ask) {
 			st.events, st.by, st.traces = append(st.events, e), append(st.by, by), append(st.traces, trace)
 		case rankSoft, rankGlimpse:
 			soft = append(soft, f)
-		default:
+		case rankTell, rankShow:
 			st.held = append(st.held, f)
 		}
 	}

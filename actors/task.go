@@ -63,8 +63,17 @@ func (t *taskShell) Decide(now time.Time, m task.Msg, out []task.Effect) []task.
 	return t.state.Decide(now, m, out)
 }
 
-func (t *taskShell) apply(at time.Time, e task.Event) { t.state.Apply(at, e) }
-func (t *taskShell) same(_, _ task.Event) bool        { return false }
+func (t *taskShell) apply(at time.Time, e task.Event) {
+	t.state.Apply(at, e)
+	if _, ok := e.(task.Assigned); ok && t.state.Awards == 1 {
+		since := t.state.Spec.CreatedAt
+		if start := t.state.Spec.EarliestStart; start.After(since) {
+			since = start
+		}
+		t.box.sys.metrics.assignment.Observe(t.box.sys.now().Sub(since).Seconds())
+	}
+}
+func (t *taskShell) same(_, _ task.Event) bool { return false }
 
 // version implements trade: each event is a version.
 func (t *taskShell) version(_ task.Event, n int) int64 { return t.state.Version + int64(n) + 1 }

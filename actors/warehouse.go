@@ -217,8 +217,11 @@ func (w *warehouseShell) createTasks(c createTasks, a *ask) {
 			return
 		}
 		for i := range c.specs {
+			m := dispatch.TaskChanged{State: task.Open, Spec: c.specs[i]}
 			if w.alive {
-				w.decide(dispatch.TaskChanged{State: task.Open, Spec: c.specs[i]}, nil)
+				w.decide(m, nil)
+			} else { // restarted since: whoever stands here next may have read the store too early
+				w.box.post(m)
 			}
 			v := task.State{}
 			v.Apply(now, task.Created{Spec: c.specs[i]})
