@@ -159,7 +159,7 @@ func NewSystem(o Options) (*System, error) {
 	}
 	s.as = actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(quiet{o.Log.Handler()}).With(slog.String("event", "actor.runtime"))
-	}))
+	}), actor.WithDeadLetterThrottleInterval(100*time.Millisecond)) // a goroutine sleeps that long after a dead letter
 	if s.Owner == "" {
 		s.Owner = s.as.ID
 	}

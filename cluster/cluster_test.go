@@ -114,7 +114,7 @@ func start(t *testing.T) *house {
 	t.Helper()
 	as := actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 		return slog.New(slog.DiscardHandler)
-	}))
+	}), actor.WithDeadLetterThrottleInterval(10*time.Millisecond))
 	h := &house{as: as, pids: map[string]*actor.PID{}}
 	m, err := Start(as, h)
 	if err != nil {
