@@ -30,15 +30,20 @@ func ParsePolygon(raw []byte) (Polygon, error) {
 		return nil, errPolygon
 	}
 	p := Polygon(g.Coordinates[0])
+	return p, p.Check()
+}
+
+// Check says what is wrong with the ring, nil where nothing is.
+func (p Polygon) Check() error {
 	if len(p) < 4 || len(p) > maxRing || p[0] != p[len(p)-1] || p.area() == 0 {
-		return nil, errPolygon
+		return errPolygon
 	}
 	for _, c := range p {
 		if !finite(c[0]) || !finite(c[1]) {
-			return nil, errPolygon
+			return errPolygon
 		}
 	}
-	return p, nil
+	return nil
 }
 
 func (p Polygon) area() float64 {
@@ -122,6 +127,9 @@ func sign(x float64) int {
 
 // Nearest returns the vertex nearest to a point, within maxDist metres.
 func (g *Graph) Nearest(x, y, maxDist float64) (fleet.Vertex, bool) {
+	if !finite(x) || !finite(y) {
+		return fleet.NoVertex, false
+	}
 	if g.Rows > 0 {
 		return g.nearestCell(x, y, maxDist)
 	}
