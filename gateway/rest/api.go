@@ -1,0 +1,430 @@
+package rest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/cors"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"starling/engine/fact"
+	"starling/engine/fleet"
+	"starling/gateway/auth"
+)
+
+// Check says how a dependency does; critical ones make the process not ready.
+type Check struct {
+	Name     string
+	Critical bool
+	Probe    func(ctx context.Context) error
+}
+
+// Options are the door's ports and settings.
+type Options struct {
+	Engine  Engine // nil = this process has no engine role: engine routes answer UNAVAILABLE
+	Views   Views
+	Facts   Facts
+	Auth    *auth.Verifier
+	Dev     *auth.DevIssuer // nil = not in development
+	Log     *slog.Logger
+	Metrics http.Handler          // served at /metrics; nil = served elsewhere
+	Registr prometheus.Registerer // nil = metrics are kept and not registered
+	Checks  []Check
+	// Faults of the configuration: the process serves health and readiness and nothing else.
+	Missing []string
+	Invalid any
+	// Draining says that the process is stopping.
+	Draining func() bool
+
+	Version     string
+	Stacks      bool          // stack traces in the log
+	Timeout     time.Duration // 0 = 10 s
+	MaxInFlight int           // 0 = 2,000
+	CORS        []string
+	Now         func() time.Time // nil = time.Now
+}
+
+type api struct {
+	Options
+	huma    huma.API
+	metrics metrics
+}
+
+type metrics struct {
+	requests *prometheus.CounterVec
+	duration prometheus.Histogram
+	dropped  prometheus.Counter
+}
+
+// The bounds of bodies in bytes.
+const (
+	maxBody = 1 << 20
+	maxMap  = 64 << 20
+)
+
+// New returns the door.
+func New(o Options) http.Handler {
+	r, _ := build(o)
+	return r
+}
+
+func build(o Options) (http.Handler, huma.API) {
+	hookHuma()
+	if o.Timeout <= 0 {
+		o.Timeout = 10 * time.Second
+	}
+	if o.MaxInFlight <= 0 {
+		o.MaxInFlight = 2000
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	a := &api{Options: o, metrics: metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_rest_requests_total", Help: "Requests by method and status."}, []string{"method", "status"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "starling_rest_duration_seconds", Help: "Time from a request's start to its end.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
+		dropped:  prometheus.NewCounter(prometheus.CounterOpts{Name: "starling_rest_dropped_total", Help: "Requests refused because too many were under way."}),
+	}}
+	if o.Registr != nil {
+		o.Registr.MustRegister(a.metrics.requests, a.metrics.duration, a.metrics.dropped)
+	}
+	r := chi.NewRouter()
+	r.Use(identify, a.access)
+	if len(o.CORS) > 0 {
+		r.Use(cors.Handler(cors.Options{
+			AllowedOrigins: o.CORS, AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
+			AllowedHeaders: []string{"Authorization", "Content-Type", "If-Match", "Idempotency-Key", "X-Request-ID", "X-Tenant-ID", "X-Tenant-Slug", "Traceparent"},
+			ExposedHeaders: []string{"ETag", "Location", "X-Request-ID", "Idempotent-Replayed", "Retry-After"}, MaxAge: 600,
+		}))
+	}
+	r.Use(a.bound)
+	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		a.write(w, r, newError(http.StatusNotFound, codeNotFound, "there is no such path"))
+	})
+	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		a.write(w, r, newError(http.StatusMethodNotAllowed, codeNotFound, "the path does not know this method"))
+	})
+	a.frame(r)
+	if len(o.Missing) > 0 || o.Invalid != nil {
+		return r, nil
+	}
+	config := huma.DefaultConfig("Starling", o.Version)
+	config.Info.Description = "Fleet management for warehouse robots."
+	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
+	config.OpenAPIPath = "/openapi"
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer", BearerFormat: "JWT"}}
+	config.Security = []map[string][]string{{"bearer": {}}}
+	config.RejectUnknownQueryParameters = true
+	a.huma = humachi.New(r, config)
+	a.identity()
+	a.warehouses()
+	a.maps()
+	a.lanes()
+	a.zones()
+	a.robots()
+	a.statuses()
+	a.commands()
+	a.tasks()
+	a.explanations()
+	a.scheduler()
+	return r, a.huma
+}
+
+// op describes one operation.
+type op struct {
+	method, path, id, summary, tag string
+	roles                          []string // one of these; nil = anybody with a token
+	status                         int      // of success; 0 = 200
+	body                           int64    // bound of the body in bytes; 0 = maxBody
+	engine                         bool     // needs the engine role
+	tenantless                     bool     // needs no tenant
+	answer                         any      // type of a body that is rendered by hand
+	also                           []int    // further statuses it may answer with
+}
+
+// add registers an operation: token, role and tenant are checked before h runs, and whatever h returns as an error
+// becomes the uniform body.
+func add[I, O any](a *api, o op, h func(ctx context.Context, who *auth.Identity, in *I) (*O, error)) {
+	d := huma.Operation{
+		Method: o.method, Path: o.path, OperationID: o.id, Summary: o.summary, Tags: []string{o.tag}, DefaultStatus: o.status,
+		MaxBodyBytes: max(o.body, maxBody), Errors: statuses(o),
+		Middlewares: huma.Middlewares{func(c huma.Context, next func(huma.Context)) { a.authorise(c, next, o) }},
+	}
+	if o.body > maxBody {
+		d.BodyReadTimeout = time.Minute
+	}
+	if o.answer != nil {
+		schema := a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeOf(o.answer), true, o.id)
+		d.Responses = map[string]*huma.Response{statusText(o.status): {
+			Description: http.StatusText(o.status), Content: map[string]*huma.MediaType{"application/json": {Schema: schema}},
+		}}
+	}
+	huma.Register(a.huma, d, func(ctx context.Context, in *I) (*O, error) {
+		out, err := h(ctx, auth.From(ctx), in)
+		if err == nil {
+			return out, nil
+		}
+		if e := ctx.Err(); errors.Is(e, context.DeadlineExceeded) {
+			err = e
+		}
+		return nil, a.explain(ctx, err)
+	})
+}
+
+func statusText(s int) string {
+	return string([]byte{byte('0' + s/100), byte('0' + s/10%10), byte('0' + s%10)})
+}
+
+// statuses lists what an operation may answer besides success.
+func statuses(o op) []int {
+	s := []int{400, 401, 403, 404, 422, 429, 500, 503, 504}
+	if o.method != http.MethodGet {
+		s = append(s, 409, 412, 413, 415)
+	}
+	for _, x := range o.also {
+		if !slices.Contains(s, x) {
+			s = append(s, x)
+		}
+	}
+	slices.Sort(s)
+	return s
+}
+
+// explain turns an error into its answer and gives the log its cause.
+func (a *api) explain(ctx context.Context, err error) *Error {
+	e := table(err)
+	q := requestOf(ctx)
+	e.Body.RequestID = q.id
+	q.errorCode, q.errorText = e.Body.Code, err.Error()
+	return e
+}
+
+// authorise lets an operation run for who may.
+func (a *api) authorise(c huma.Context, next func(huma.Context), o op) {
+	ctx := c.Context()
+	refuse := func(err error) {
+		e := a.explain(ctx, err)
+		c.SetHeader("Content-Type", "application/json")
+		if e.retry != "" {
+			c.SetHeader("Retry-After", e.retry)
+		}
+		if e.status == http.StatusUnauthorized {
+			c.SetHeader("WWW-Authenticate", `Bearer realm="starling"`)
+		}
+		c.SetStatus(e.status)
+		_ = json.NewEncoder(c.BodyWriter()).Encode(e)
+	}
+	bearer, ok := strings.CutPrefix(c.Header("Authorization"), "Bearer ")
+	if !ok {
+		refuse(auth.ErrUnauthenticated)
+		return
+	}
+	who, err := a.Auth.Verify(ctx, bearer)
+	if err == nil {
+		err = a.chooseTenant(ctx, who, c.Header("X-Tenant-ID"), c.Header("X-Tenant-Slug"))
+	}
+	switch {
+	case err != nil:
+	case o.roles != nil && !who.Has(o.roles...):
+		err = auth.ErrForbidden
+	case !o.tenantless && who.Tenant == "" && len(who.Tenants) == 0:
+		err = auth.ErrForbidden
+	case !o.tenantless && who.Tenant == "":
+		err = invalid("header.X-Tenant-ID", "the token names several tenants: choose one")
+	case o.engine && a.Engine == nil:
+		err = fact.ErrUnavailable
+	}
+	if err != nil {
+		refuse(err)
+		return
+	}
+	requestOf(ctx).tenant = string(who.Tenant)
+	next(huma.WithContext(c, auth.With(ctx, who)))
+}
+
+func (a *api) chooseTenant(ctx context.Context, who *auth.Identity, id, slug string) error {
+	if id == "" && slug != "" && a.Facts != nil {
+		t, err := a.Facts.GetTenantBySlug(ctx, slug)
+		if errors.Is(err, fact.ErrNotFound) {
+			return auth.ErrForbidden
+		}
+		if err != nil {
+			return err
+		}
+		id = string(t.ID)
+	}
+	return who.Choose(fleet.TenantID(strings.ToLower(id)))
+}
+
+// by is the actor of what an identity causes.
+func by(who *auth.Identity) fleet.Actor {
+	if len(who.Subject) == 36 && isUUID(who.Subject) {
+		return fleet.Actor{User: fleet.UserID(who.Subject)}
+	}
+	return fleet.Actor{Part: "api"}
+}
+
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i, c := range s {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		if dash != (c == '-') || !dash && !strings.ContainsRune("0123456789abcdefABCDEF", c) {
+			return false
+		}
+	}
+	return true
+}
+
+// printable holds a client's text against its bounds: no control characters, no broken UTF-8.
+func (f *faults) printable(field, s string, least, most int) {
+	n := 0
+	for _, r := range s {
+		n++
+		if unicode.IsControl(r) || r == unicode.ReplacementChar {
+			f.add(field, "want printable characters")
+			return
+		}
+	}
+	if n < least || n > most {
+		f.add(field, "want "+span(least, most)+" characters")
+	}
+}
+
+func span(least, most int) string {
+	b, _ := json.Marshal(least)
+	c, _ := json.Marshal(most)
+	return string(b) + ".." + string(c)
+}
+
+// keyed is the header of every request that creates.
+type keyed struct {
+	Key string `header:"Idempotency-Key" maxLength:"128" doc:"1..128 printable characters: the same key and body get the first answer again"`
+}
+
+// created is an answer that is rendered before it is recorded, so that it can be given again byte for byte.
+type created struct {
+	Status      int
+	ContentType string `header:"Content-Type"`
+	Location    string `header:"Location"`
+	Replayed    string `header:"Idempotent-Replayed"`
+	Body        []byte
+}
+
+func render(status int, location string, v any) (fact.Answer, error) {
+	b, err := json.Marshal(v)
+	return fact.Answer{Status: status, Location: location, Body: b}, err
+}
+
+func answerOf(ans *fact.Answer, replayed bool) *created {
+	c := &created{Status: ans.Status, ContentType: "application/json", Location: ans.Location, Body: ans.Body}
+	if replayed {
+		c.Replayed = "true"
+	}
+	return c
+}
+
+// errReused is what a second use of a key with another body gets.
+func errReused() error { return &fact.ConflictError{Key: "idempotency_key"} }
+
+// once runs a creation under the client's key. prepare checks the request, renders the answer and returns how to
+// record it; with a key that was used already it is not called.
+func (a *api) once(ctx context.Context, who *auth.Identity, route string, k *keyed, raw []byte, prepare func() (fact.Answer, func(*fact.Idempotency) error, error)) (*created, error) {
+	for _, c := range k.Key {
+		if c < 0x20 || c > 0x7e {
+			return nil, invalid("header.Idempotency-Key", "want printable characters")
+		}
+	}
+	sum := sha256.Sum256(raw)
+	if k.Key != "" {
+		print, first, err := a.Facts.FirstAnswer(ctx, who.Tenant, route, k.Key)
+		switch {
+		case errors.Is(err, fact.ErrNotFound):
+		case err != nil:
+			return nil, err
+		case !slices.Equal(print, sum[:]):
+			return nil, errReused()
+		case first != nil:
+			return answerOf(first, true), nil
+		}
+	}
+	ans, record, err := prepare()
+	if err != nil {
+		return nil, err
+	}
+	var idem *fact.Idempotency
+	if k.Key != "" {
+		idem = &fact.Idempotency{Key: k.Key, Route: route, Fingerprint: sum[:], Answer: ans}
+	}
+	err = record(idem)
+	var c *fact.ConflictError
+	if errors.As(err, &c) && c.Key == "idempotency_key" && c.SameFingerprint && c.Answer != nil {
+		return answerOf(c.Answer, true), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return answerOf(&ans, false), nil
+}
+
+// paged is the query of every list.
+type paged struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Items of a page"`
+	Cursor string `query:"cursor" maxLength:"1024" doc:"next_cursor of the page before"`
+}
+
+func (p *paged) page() fact.Page { return fact.Page{Limit: p.Limit, Cursor: p.Cursor} }
+
+// list is the body of every list.
+type list[T any] struct {
+	Items []T     `json:"items" nullable:"false"`
+	Next  *string `json:"next_cursor" doc:"null at the end"`
+}
+
+type listed[T any] struct{ Body list[T] }
+
+func listOf[R, T any](l fact.List[R], body func(*R) T) *listed[T] {
+	out := &listed[T]{Body: list[T]{Items: make([]T, 0, len(l.Items))}}
+	for i := range l.Items {
+		out.Body.Items = append(out.Body.Items, body(&l.Items[i]))
+	}
+	if l.Next != "" {
+		out.Body.Next = &l.Next
+	}
+	return out
+}
+
+// Times on the wire.
+
+const wireTime = "2006-01-02T15:04:05.000Z"
+
+func ts(t time.Time) string { return t.UTC().Format(wireTime) }
+
+func tsp(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	s := ts(t)
+	return &s
+}
+
+// text is nil for "".
+func text[S ~string](s S) *string {
+	if s == "" {
+		return nil
+	}
+	t := string(s)
+	return &t
+}

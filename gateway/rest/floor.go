@@ -1,0 +1,250 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"starling/engine/dispatch"
+	"starling/engine/fact"
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+	"starling/gateway/auth"
+)
+
+type laneBody struct {
+	LaneID   string      `json:"lane_id" format:"uuid"`
+	MapID    string      `json:"map_id" format:"uuid"`
+	From     string      `json:"from"`
+	To       string      `json:"to"`
+	LengthM  float64     `json:"length_m"`
+	SpeedMPS *float64    `json:"speed_limit_mps"`
+	Closed   bool        `json:"closed"`
+	Reason   *string     `json:"reason"`
+	Geometry lineGeoJSON `json:"geometry"`
+}
+
+type lineGeoJSON struct {
+	Type        string        `json:"type" enum:"LineString"`
+	Coordinates [2][2]float64 `json:"coordinates"`
+}
+
+func laneOf(l *fact.Lane) laneBody {
+	b := laneBody{
+		LaneID: string(l.ID), MapID: string(l.Map), From: l.From, To: l.To, LengthM: l.LengthM, Closed: l.Closed, Reason: text(l.Reason),
+		Geometry: lineGeoJSON{"LineString", l.Points},
+	}
+	if l.SpeedMPS > 0 {
+		b.SpeedMPS = &l.SpeedMPS
+	}
+	return b
+}
+
+func (a *api) lanes() {
+	type query struct {
+		paged
+		MapID string `query:"map_id" required:"true" format:"uuid"`
+	}
+	add(a, op{method: http.MethodGet, path: "/api/v1/lanes", id: "list-lanes", summary: "Lanes of a map", tag: "maps", roles: []string{auth.Viewer, auth.Service}},
+		func(ctx context.Context, who *auth.Identity, in *query) (*listed[laneBody], error) {
+			if _, err := a.Facts.GetMap(ctx, who.Tenant, fleet.MapID(in.MapID)); err != nil {
+				return nil, err
+			}
+			l, err := a.Facts.ListLanes(ctx, who.Tenant, fleet.MapID(in.MapID), in.page())
+			return listOf(l, laneOf), err
+		})
+	type patch struct {
+		ID   string `path:"lane_id" format:"uuid"`
+		Body struct {
+			Closed   *bool    `json:"closed,omitempty"`
+			SpeedMPS *float64 `json:"speed_limit_mps,omitempty" minimum:"0" maximum:"100" doc:"0 = as in the map"`
+			Reason   string   `json:"reason,omitempty" maxLength:"500"`
+		}
+	}
+	type out struct{ Body laneBody }
+	add(a, op{method: http.MethodPatch, path: "/api/v1/lanes/{lane_id}", id: "patch-lane", summary: "Close, open or slow a lane", tag: "maps", roles: []string{auth.Operator}, engine: true},
+		func(ctx context.Context, who *auth.Identity, in *patch) (*out, error) {
+			var f faults
+			f.printable("body.reason", in.Body.Reason, 0, 500)
+			if in.Body.Closed == nil && in.Body.SpeedMPS == nil {
+				f.add("body", "want closed, speed_limit_mps or both")
+			}
+			if err := f.err(); err != nil {
+				return nil, err
+			}
+			l, err := a.Facts.GetLane(ctx, who.Tenant, fleet.LaneID(in.ID))
+			if err != nil {
+				return nil, err
+			}
+			m := dispatch.LaneRequested{Lane: l.ID, Closed: in.Body.Closed, SpeedMPS: in.Body.SpeedMPS, Reason: in.Body.Reason, By: by(who), Trace: traceOf(ctx)}
+			if _, err := a.Engine.ChangeLane(ctx, fleet.Shard{Tenant: who.Tenant, Warehouse: l.Warehouse}, m); err != nil {
+				return nil, err
+			}
+			l, err = a.Facts.GetLane(ctx, who.Tenant, l.ID)
+			return &out{laneOf(&l)}, err
+		})
+}
+
+type polygonGeoJSON struct {
+	Type        string         `json:"type" enum:"Polygon"`
+	Coordinates [][][2]float64 `json:"coordinates" minItems:"1" maxItems:"1" doc:"one closed ring, in map metres"`
+}
+
+type zoneBody struct {
+	ZoneID    string         `json:"zone_id" format:"uuid"`
+	MapID     string         `json:"map_id" format:"uuid"`
+	Kind      string         `json:"kind" enum:"traffic,keep_out,slow,parking,charging"`
+	Name      string         `json:"name"`
+	Capacity  int            `json:"capacity"`
+	Polygon   polygonGeoJSON `json:"polygon"`
+	Version   int64          `json:"version"`
+	Occupancy *int           `json:"occupancy" doc:"traffic zones: robots in it now"`
+	Queue     *int           `json:"queue_length" doc:"traffic zones: robots with a task that wait"`
+}
+
+func (a *api) zoneOf(who *auth.Identity) func(*fact.Zone) zoneBody {
+	return func(z *fact.Zone) zoneBody {
+		b := zoneBody{
+			ZoneID: string(z.ID), MapID: string(z.Map), Kind: z.Kind, Name: z.Name, Capacity: z.Capacity, Version: z.Version,
+			Polygon: polygonGeoJSON{"Polygon", [][][2]float64{z.Polygon}},
+		}
+		if z.Kind == "traffic" && a.Views != nil {
+			if v, _, ok := a.Views.Zone(fleet.Shard{Tenant: who.Tenant, Warehouse: z.Warehouse}, z.ID); ok {
+				b.Occupancy, b.Queue = &v.Occupancy, &v.Queue
+			}
+		}
+		return b
+	}
+}
+
+type newZone struct {
+	MapID    string         `json:"map_id" format:"uuid"`
+	Kind     string         `json:"kind" enum:"keep_out,slow,parking,charging"`
+	Name     string         `json:"name,omitempty" maxLength:"200"`
+	Capacity int            `json:"capacity,omitempty" minimum:"0" maximum:"1000000"`
+	Polygon  polygonGeoJSON `json:"polygon"`
+}
+
+type zoneOut struct {
+	Status int
+	ETag   string `header:"ETag"`
+	Body   zoneBody
+}
+
+func (a *api) zones() {
+	read := []string{auth.Viewer, auth.Service}
+	type query struct {
+		paged
+		MapID       string `query:"map_id" format:"uuid"`
+		WarehouseID string `query:"warehouse_id" format:"uuid"`
+		Kind        string `query:"kind" enum:"traffic,keep_out,slow,parking,charging"`
+	}
+	add(a, op{method: http.MethodGet, path: "/api/v1/zones", id: "list-zones", summary: "Zones", tag: "zones", roles: read},
+		func(ctx context.Context, who *auth.Identity, in *query) (*listed[zoneBody], error) {
+			f := fact.ZoneFilter{Map: fleet.MapID(in.MapID), Warehouse: fleet.WarehouseID(in.WarehouseID), Kind: in.Kind}
+			l, err := a.Facts.ListZones(ctx, who.Tenant, f, in.page())
+			return listOf(l, a.zoneOf(who)), err
+		})
+	type get struct {
+		ID string `path:"zone_id" format:"uuid"`
+	}
+	add(a, op{method: http.MethodGet, path: "/api/v1/zones/{zone_id}", id: "get-zone", summary: "A zone", tag: "zones", roles: read},
+		func(ctx context.Context, who *auth.Identity, in *get) (*zoneOut, error) {
+			z, err := a.Facts.GetZone(ctx, who.Tenant, fleet.ZoneID(in.ID))
+			return &zoneOut{200, etag(z.Version), a.zoneOf(who)(&z)}, err
+		})
+	type put struct {
+		ID      string `path:"zone_id" format:"uuid"`
+		IfMatch string `header:"If-Match"`
+		Body    newZone
+	}
+	add(a, op{method: http.MethodPut, path: "/api/v1/zones/{zone_id}", id: "put-zone", summary: "Draw or redraw an overlay", tag: "zones", roles: []string{auth.Admin}, engine: true, also: []int{201}},
+		func(ctx context.Context, who *auth.Identity, in *put) (*zoneOut, error) {
+			return a.putZone(ctx, who, in.ID, in.IfMatch, &in.Body)
+		})
+	type remove struct {
+		ID      string `path:"zone_id" format:"uuid"`
+		IfMatch string `header:"If-Match"`
+	}
+	add(a, op{method: http.MethodDelete, path: "/api/v1/zones/{zone_id}", id: "delete-zone", summary: "Remove an overlay", tag: "zones", roles: []string{auth.Admin}, engine: true, status: 204},
+		func(ctx context.Context, who *auth.Identity, in *remove) (*struct{}, error) {
+			z, err := a.Facts.GetZone(ctx, who.Tenant, fleet.ZoneID(in.ID))
+			if err != nil {
+				return nil, err
+			}
+			if z.Kind == "traffic" {
+				return nil, newError(http.StatusConflict, codeConflict, "a traffic zone belongs to its map")
+			}
+			v, err := ifMatch(in.IfMatch)
+			if err != nil {
+				return nil, err
+			}
+			if err := a.Facts.DeleteZone(ctx, who.Tenant, z.ID, v); err != nil {
+				return nil, err
+			}
+			return nil, a.keepOut(ctx, who, z.Map, z.Warehouse)
+		})
+}
+
+func (a *api) putZone(ctx context.Context, who *auth.Identity, id, header string, b *newZone) (*zoneOut, error) {
+	var f faults
+	f.printable("body.name", b.Name, 0, 200)
+	ring := roadmap.Polygon(b.Polygon.Coordinates[0])
+	if err := ring.Check(); err != nil {
+		f.add("body.polygon.coordinates", err.Error())
+	}
+	if err := f.err(); err != nil {
+		return nil, err
+	}
+	v, err := ifMatch(header)
+	if err != nil {
+		return nil, err
+	}
+	m, err := a.Facts.GetMap(ctx, who.Tenant, fleet.MapID(b.MapID))
+	if errors.Is(err, fact.ErrNotFound) {
+		return nil, invalid("body.map_id", "there is no such map")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if old, err := a.Facts.GetZone(ctx, who.Tenant, fleet.ZoneID(id)); err == nil && old.Kind == "traffic" {
+		return nil, newError(http.StatusConflict, codeConflict, "a traffic zone belongs to its map")
+	}
+	z := fact.Zone{ID: fleet.ZoneID(id), Tenant: who.Tenant, Map: m.ID, Warehouse: m.Warehouse, Kind: b.Kind, Name: b.Name, Capacity: b.Capacity, Polygon: ring}
+	saved, fresh, err := a.Facts.PutZone(ctx, z, v)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.keepOut(ctx, who, m.ID, m.Warehouse); err != nil {
+		return nil, err
+	}
+	out := &zoneOut{http.StatusOK, etag(saved.Version), a.zoneOf(who)(&saved)}
+	if fresh {
+		out.Status = http.StatusCreated
+	}
+	return out, nil
+}
+
+// keepOut tells the engine which vertices nobody may enter, where the map is the active one.
+func (a *api) keepOut(ctx context.Context, who *auth.Identity, m fleet.MapID, w fleet.WarehouseID) error {
+	shard := fleet.Shard{Tenant: who.Tenant, Warehouse: w}
+	g, err := a.Engine.ActiveGraph(ctx, shard)
+	if err != nil || g == nil || g.MapID != m {
+		return err
+	}
+	var out []fleet.Vertex
+	for p := (fact.Page{Limit: 500}); ; {
+		l, err := a.Facts.ListZones(ctx, who.Tenant, fact.ZoneFilter{Map: m, Kind: "keep_out"}, p)
+		if err != nil {
+			return err
+		}
+		for i := range l.Items {
+			out = append(out, g.Inside(l.Items[i].Polygon)...)
+		}
+		if l.Next == "" {
+			break
+		}
+		p.Cursor = l.Next
+	}
+	return a.Engine.ChangeOverlays(ctx, shard, out)
+}

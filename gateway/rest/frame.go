@@ -1,0 +1,121 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/swaggest/swgui/v5emb"
+
+	"starling/engine/fleet"
+	"starling/gateway/auth"
+)
+
+// probeBound is how long one dependency may take to answer for /readyz.
+const probeBound = 2 * time.Second
+
+// frame is what every role serves: health, readiness, metrics, the documents, in development the issuer.
+func (a *api) frame(r chi.Router) {
+	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		answerJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	})
+	r.Get("/readyz", a.ready)
+	if a.Metrics != nil {
+		r.Method(http.MethodGet, "/metrics", a.Metrics)
+	}
+	if len(a.Missing) > 0 || a.Invalid != nil {
+		return
+	}
+	docs := v5emb.New("Starling", "/openapi.json", "/docs/")
+	r.Get("/docs", http.RedirectHandler("/docs/", http.StatusMovedPermanently).ServeHTTP)
+	r.Mount("/docs/", docs)
+	if a.Dev != nil {
+		r.Get("/.well-known/openid-configuration", a.Dev.Discovery)
+		r.Get("/.well-known/jwks.json", a.Dev.JWKS)
+		r.Post("/dev/token", a.devToken)
+	}
+}
+
+func answerJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// ready says whether requests should come here, and how each dependency does.
+func (a *api) ready(w http.ResponseWriter, r *http.Request) {
+	if len(a.Missing) > 0 || a.Invalid != nil {
+		e := newError(http.StatusServiceUnavailable, codePrecondition, "the configuration is incomplete or invalid")
+		missing := a.Missing
+		if missing == nil {
+			missing = []string{}
+		}
+		a.write(w, r, e.with("missing", missing).with("invalid", a.Invalid))
+		return
+	}
+	states, down := map[string]string{}, false
+	for _, c := range a.Checks {
+		ctx, cancel := context.WithTimeout(r.Context(), probeBound)
+		err := c.Probe(ctx)
+		cancel()
+		switch {
+		case err == nil:
+			states[c.Name] = "ok"
+		case c.Critical:
+			states[c.Name], down = "down", true
+		default:
+			states[c.Name] = "degraded"
+		}
+	}
+	if a.Draining != nil && a.Draining() {
+		states["process"], down = "stopping", true
+	}
+	if down {
+		a.write(w, r, newError(http.StatusServiceUnavailable, codeUnavailable, "a dependency is down").with("dependencies", states))
+		return
+	}
+	answerJSON(w, http.StatusOK, map[string]any{"status": "ok", "dependencies": states})
+}
+
+// devToken signs a token for whoever asks: this is development.
+func (a *api) devToken(w http.ResponseWriter, r *http.Request) {
+	var q struct {
+		auth.Grant
+		Slug string `json:"tenant_slug"`
+	}
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&q); err != nil {
+		a.write(w, r, newError(http.StatusBadRequest, codeInvalid, "want {tenant or tenant_slug, role, robot?, fleet?, subject?}"))
+		return
+	}
+	if q.Slug != "" && a.Facts != nil {
+		t, err := a.Facts.GetTenantBySlug(r.Context(), q.Slug)
+		if err != nil {
+			a.write(w, r, table(err))
+			return
+		}
+		q.Tenant = t.ID
+	}
+	var f faults
+	if !slices.Contains(auth.Roles(), q.Role) {
+		f.add("body.role", "unknown role")
+	}
+	if q.Tenant != "" && !isUUID(string(q.Tenant)) {
+		f.add("body.tenant", "want a uuid")
+	}
+	if err := f.err(); err != nil {
+		a.write(w, r, table(err))
+		return
+	}
+	q.Tenant = fleet.TenantID(q.Tenant)
+	token, expires, err := a.Dev.Issue(q.Grant, a.Now())
+	if err != nil {
+		a.write(w, r, newError(http.StatusInternalServerError, codeInternal, "internal error"))
+		return
+	}
+	answerJSON(w, http.StatusOK, map[string]any{"access_token": token, "token_type": "Bearer", "expires_at": ts(expires)})
+}

@@ -1,0 +1,144 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"starling/engine/fact"
+	"starling/engine/fleet"
+	"starling/gateway/auth"
+)
+
+type meBody struct {
+	Subject   string         `json:"subject"`
+	Email     *string        `json:"email"`
+	Name      *string        `json:"name"`
+	Roles     []string       `json:"roles" nullable:"false"`
+	TenantIDs []string       `json:"tenant_ids" nullable:"false"`
+	Claims    map[string]any `json:"claims"`
+}
+
+type tenantBody struct {
+	TenantID  string `json:"tenant_id" format:"uuid"`
+	Slug      string `json:"slug"`
+	Name      string `json:"name"`
+	CreatedAt string `json:"created_at" format:"date-time"`
+}
+
+func tenantOf(t *fact.Tenant) tenantBody {
+	return tenantBody{TenantID: string(t.ID), Slug: t.Slug, Name: t.Name, CreatedAt: ts(t.CreatedAt)}
+}
+
+type settingsBody struct {
+	Settings map[string]any `json:"settings" doc:"quotas, sampling, dispatch policy, CORS, degradation level"`
+	Version  int64          `json:"version"`
+}
+
+type settingsOut struct {
+	ETag string `header:"ETag"`
+	Body settingsBody
+}
+
+func settingsOf(t *fact.Tenant) *settingsOut {
+	s := map[string]any{}
+	_ = json.Unmarshal(t.Settings, &s) // a JSON object by the store's promise
+	return &settingsOut{ETag: etag(t.Version), Body: settingsBody{Settings: s, Version: t.Version}}
+}
+
+type newTenant struct {
+	Slug string `json:"slug" minLength:"1" maxLength:"63" pattern:"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"`
+	Name string `json:"name" minLength:"1" maxLength:"200"`
+}
+
+// etag is the version of an object as a header.
+func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
+
+var tagShape = regexp.MustCompile(`^(W/)?"([0-9]{1,18})"$`) //nolint:gochecknoglobals // compiled once, never written
+
+// ifMatch reads an If-Match header: -1 = whatever version.
+func ifMatch(h string) (int64, error) {
+	if h == "" || h == "*" {
+		return -1, nil
+	}
+	m := tagShape.FindStringSubmatch(h)
+	if m == nil {
+		return 0, newError(http.StatusPreconditionFailed, codePrecondition, "If-Match wants the ETag of the object")
+	}
+	return strconv.ParseInt(m[2], 10, 64)
+}
+
+func (a *api) identity() {
+	type me struct{ Body meBody }
+	add(a, op{method: http.MethodGet, path: "/api/v1/me", id: "get-me", summary: "Who am I", tag: "identity", tenantless: true},
+		func(_ context.Context, who *auth.Identity, _ *struct{}) (*me, error) {
+			b := meBody{Subject: who.Subject, Email: text(who.Email), Name: text(who.Name), Roles: who.Roles, TenantIDs: []string{}, Claims: who.Claims}
+			for _, t := range who.Tenants {
+				b.TenantIDs = append(b.TenantIDs, string(t))
+			}
+			if b.Roles == nil {
+				b.Roles = []string{}
+			}
+			return &me{b}, nil
+		})
+	type tenant struct{ Body tenantBody }
+	add(a, op{method: http.MethodGet, path: "/api/v1/tenants/current", id: "get-current-tenant", summary: "The tenant in force", tag: "identity"},
+		func(ctx context.Context, who *auth.Identity, _ *struct{}) (*tenant, error) {
+			t, err := a.Facts.GetTenant(ctx, who.Tenant)
+			return &tenant{tenantOf(&t)}, err
+		})
+	add(a, op{method: http.MethodGet, path: "/api/v1/tenants", id: "list-tenants", summary: "All tenants", tag: "identity", roles: []string{auth.PlatformAdmin}, tenantless: true},
+		func(ctx context.Context, _ *auth.Identity, in *paged) (*listed[tenantBody], error) {
+			l, err := a.Facts.ListTenants(ctx, in.page())
+			return listOf(l, tenantOf), err
+		})
+	type createTenant struct {
+		keyed
+		RawBody []byte
+		Body    newTenant
+	}
+	add(a, op{method: http.MethodPost, path: "/api/v1/tenants", id: "create-tenant", summary: "Create a tenant", tag: "identity", roles: []string{auth.PlatformAdmin}, tenantless: true, status: 201, answer: tenantBody{}},
+		func(ctx context.Context, who *auth.Identity, in *createTenant) (*created, error) {
+			return a.once(ctx, who, "POST /tenants", &in.keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+				var f faults
+				f.printable("body.name", in.Body.Name, 1, 200)
+				t := fact.Tenant{ID: fleet.TenantID(uuid.NewString()), Slug: in.Body.Slug, Name: in.Body.Name, Settings: json.RawMessage(`{}`), CreatedAt: a.Now()}
+				ans, err := render(201, "/api/v1/tenants/current", tenantOf(&t))
+				if ferr := f.err(); ferr != nil {
+					err = ferr
+				}
+				return ans, func(i *fact.Idempotency) error { return a.Facts.CreateTenant(ctx, t, i) }, err
+			})
+		})
+	a.settings()
+}
+
+func (a *api) settings() {
+	add(a, op{method: http.MethodGet, path: "/api/v1/tenants/current/settings", id: "get-settings", summary: "The tenant's settings", tag: "identity", roles: []string{auth.Admin}},
+		func(ctx context.Context, who *auth.Identity, _ *struct{}) (*settingsOut, error) {
+			t, err := a.Facts.GetTenant(ctx, who.Tenant)
+			return settingsOf(&t), err
+		})
+	type patch struct {
+		IfMatch string         `header:"If-Match"`
+		Body    map[string]any `doc:"JSON merge patch of the settings"`
+	}
+	add(a, op{method: http.MethodPatch, path: "/api/v1/tenants/current/settings", id: "patch-settings", summary: "Change the tenant's settings", tag: "identity", roles: []string{auth.Admin}},
+		func(ctx context.Context, who *auth.Identity, in *patch) (*settingsOut, error) {
+			v, err := ifMatch(in.IfMatch)
+			if err != nil {
+				return nil, err
+			}
+			b, err := json.Marshal(in.Body)
+			if err != nil || len(b) > 16<<10 || strings.Contains(string(b), `\u0000`) {
+				return nil, invalid("body", "want an object of at most 16 KiB without NUL")
+			}
+			t, err := a.Facts.PatchSettings(ctx, who.Tenant, b, v)
+			return settingsOf(&t), err
+		})
+}

@@ -1,0 +1,191 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"starling/engine/fleet"
+)
+
+type requestKey struct{}
+
+// request is what the access log knows of a request while it runs.
+type request struct {
+	id, trace            string
+	tenant, robot, task  string
+	errorCode, errorText string
+	stack                string
+}
+
+func requestOf(ctx context.Context) *request {
+	r, _ := ctx.Value(requestKey{}).(*request)
+	if r == nil {
+		return &request{}
+	}
+	return r
+}
+
+func requestID(ctx context.Context) string { return requestOf(ctx).id }
+
+// traceOf is the traceparent that goes on with what the request causes.
+func traceOf(ctx context.Context) fleet.Trace { return fleet.Trace(requestOf(ctx).trace) }
+
+var (
+	idShape    = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)                    //nolint:gochecknoglobals // compiled once, never written
+	traceShape = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`) //nolint:gochecknoglobals // as above
+)
+
+// identify gives every request an id and a place for what the log will say of it.
+func identify(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := &request{id: r.Header.Get("X-Request-ID"), trace: r.Header.Get("Traceparent")}
+		if !idShape.MatchString(q.id) {
+			q.id = uuid.NewString()
+		}
+		if !traceShape.MatchString(q.trace) {
+			t := uuid.New()
+			s := uuid.New()
+			q.trace = fmt.Sprintf("00-%x-%x-00", t[:], s[:8])
+		}
+		w.Header().Set("X-Request-ID", q.id)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, q)))
+	})
+}
+
+// recorder remembers the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap gives http.ResponseController the writer below.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func quiet(path string) bool { return path == "/healthz" || path == "/readyz" || path == "/metrics" }
+
+// access logs start and end of a request, quiet ones at debug level, and turns a panic into a 500.
+func (a *api) access(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(hw http.ResponseWriter, r *http.Request) {
+		q, start, level := requestOf(r.Context()), time.Now(), slog.LevelInfo
+		if quiet(r.URL.Path) {
+			level = slog.LevelDebug
+		}
+		attrs := func(more ...slog.Attr) []slog.Attr {
+			base := []slog.Attr{
+				slog.String("request_id", q.id), slog.String("method", r.Method), slog.String("path", pathOf(r)),
+				slog.String("client_ip", clientIP(r)), slog.String("trace_id", traceID(q.trace)),
+				slog.String("tenant_id", q.tenant), slog.String("robot_id", q.robot), slog.String("task_id", q.task),
+			}
+			return append(base, more...)
+		}
+		a.Log.LogAttrs(r.Context(), min(level, slog.LevelDebug), "request started", append(attrs(), slog.String("event", "http.start"))...)
+		w := &recorder{ResponseWriter: hw}
+		defer func() {
+			if p := recover(); p != nil {
+				q.errorCode, q.errorText, q.stack = codeInternal, fmt.Sprint(p), string(debug.Stack())
+				if w.status == 0 {
+					a.write(w, r, newError(http.StatusInternalServerError, codeInternal, "internal error"))
+				}
+			}
+			took := time.Since(start)
+			a.metrics.requests.WithLabelValues(r.Method, fmt.Sprint(w.status)).Inc()
+			a.metrics.duration.Observe(took.Seconds())
+			end := attrs(slog.String("event", "http.end"), slog.Int("status_code", w.status), slog.Float64("duration_ms", float64(took.Microseconds())/1000))
+			if q.errorCode != "" {
+				end = append(end, slog.String("error_code", q.errorCode), slog.String("error", q.errorText))
+				if q.stack != "" && a.Stacks {
+					end = append(end, slog.String("stack", q.stack))
+				}
+			}
+			if w.status >= 500 {
+				level = slog.LevelError
+			}
+			a.Log.LogAttrs(r.Context(), level, "request ended", end...)
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// pathOf is the path without secrets that stand in it.
+func pathOf(r *http.Request) string {
+	if strings.HasPrefix(r.URL.Path, "/rmf/") {
+		return "/rmf/[redacted]"
+	}
+	return r.URL.Path
+}
+
+func clientIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+func traceID(traceparent string) string {
+	if len(traceparent) < 35 {
+		return ""
+	}
+	return traceparent[3:35]
+}
+
+// bound gives every request its time, and refuses what is more than the door can hold.
+func (a *api) bound(next http.Handler) http.Handler {
+	var inFlight atomic.Int64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if quiet(r.URL.Path) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if inFlight.Add(1) > int64(a.MaxInFlight) {
+			inFlight.Add(-1)
+			a.metrics.dropped.Inc()
+			a.write(w, r, newError(http.StatusTooManyRequests, codeExhausted, "too many requests are under way"))
+			return
+		}
+		defer inFlight.Add(-1)
+		ctx, cancel := context.WithTimeout(r.Context(), a.Timeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// write answers with an error from outside huma.
+func (a *api) write(w http.ResponseWriter, r *http.Request, e *Error) {
+	q := requestOf(r.Context())
+	e.Body.RequestID = q.id
+	if q.errorCode == "" {
+		q.errorCode, q.errorText = e.Body.Code, e.Body.Message
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if e.retry != "" {
+		w.Header().Set("Retry-After", e.retry)
+	}
+	w.WriteHeader(e.status)
+	_ = json.NewEncoder(w).Encode(e)
+}

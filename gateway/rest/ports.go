@@ -1,0 +1,86 @@
+// Package rest is the HTTP door: it decodes, checks, authorises and routes; it renders what comes back. It decides
+// nothing about robots. The operations' types are the OpenAPI document.
+package rest
+
+import (
+	"context"
+	"encoding/json"
+
+	"starling/engine/dispatch"
+	"starling/engine/fact"
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+	"starling/engine/robot"
+	"starling/engine/task"
+	"starling/engine/zone"
+)
+
+// Engine is what the door needs of the actors. Errors wrap those of package fact.
+type Engine interface {
+	CreateTask(ctx context.Context, spec task.Spec, by fleet.Actor, trace fleet.Trace, idem *fact.Idempotency) (task.View, error)
+	CreateTasks(ctx context.Context, shard fleet.Shard, specs []task.Spec, by fleet.Actor, trace fleet.Trace, idem *fact.Idempotency) error
+	CancelTask(ctx context.Context, shard fleet.Shard, id fleet.TaskID, reason string, by fleet.Actor, trace fleet.Trace) (task.View, error)
+	RegisterRobot(ctx context.Context, spec robot.Spec, ifVersion int64, by fleet.Actor, trace fleet.Trace, idem *fact.Idempotency) (robot.View, error)
+	RemoveRobot(ctx context.Context, shard fleet.Shard, id fleet.RobotID, ifVersion int64, by fleet.Actor, trace fleet.Trace) error
+	CommandRobot(ctx context.Context, shard fleet.Shard, c robot.Command, by fleet.Actor, trace fleet.Trace, idem *fact.Idempotency) error
+	ReportStatus(ctx context.Context, shard fleet.Shard, id fleet.RobotID, s robot.StatusReported) (accepted bool, reason string, err error)
+	ActivateMap(ctx context.Context, g *roadmap.Graph, shard fleet.Shard, by fleet.Actor, trace fleet.Trace) error
+	ChangeLane(ctx context.Context, shard fleet.Shard, m dispatch.LaneRequested) (dispatch.LaneState, error)
+	ChangeOverlays(ctx context.Context, shard fleet.Shard, keepOut []fleet.Vertex) error
+	ActiveGraph(ctx context.Context, shard fleet.Shard) (*roadmap.Graph, error)
+}
+
+// Views are the newest states.
+type Views interface {
+	Robot(shard fleet.Shard, id fleet.RobotID) (v robot.View, version uint64, ok bool)
+	Zone(shard fleet.Shard, id fleet.ZoneID) (v zone.View, version uint64, ok bool)
+	Warehouse(shard fleet.Shard) (v dispatch.View, version uint64, ok bool)
+	Robots(shard fleet.Shard, f func(*robot.View) bool)
+}
+
+// Facts are the stored rows. Errors wrap fact.ErrNotFound, ErrConflict (*fact.ConflictError), ErrUnavailable, or are
+// fact.ErrBadCursor.
+type Facts interface {
+	FirstAnswer(ctx context.Context, tenant fleet.TenantID, route, key string) (fingerprint []byte, answer *fact.Answer, err error)
+
+	CreateTenant(ctx context.Context, t fact.Tenant, idem *fact.Idempotency) error
+	GetTenant(ctx context.Context, id fleet.TenantID) (fact.Tenant, error)
+	GetTenantBySlug(ctx context.Context, slug string) (fact.Tenant, error)
+	ListTenants(ctx context.Context, p fact.Page) (fact.List[fact.Tenant], error)
+	PatchSettings(ctx context.Context, id fleet.TenantID, patch json.RawMessage, ifVersion int64) (fact.Tenant, error)
+
+	CreateWarehouse(ctx context.Context, w fact.Warehouse, idem *fact.Idempotency) error
+	GetWarehouse(ctx context.Context, tenant fleet.TenantID, id fleet.WarehouseID) (fact.Warehouse, error)
+	ListWarehouses(ctx context.Context, tenant fleet.TenantID, p fact.Page) (fact.List[fact.Warehouse], error)
+
+	CreateMap(ctx context.Context, u fact.MapUpload, idem *fact.Idempotency) error
+	AddMapVersion(ctx context.Context, u fact.MapUpload, idem *fact.Idempotency) (version int, err error)
+	GetMap(ctx context.Context, tenant fleet.TenantID, id fleet.MapID) (fact.Map, error)
+	ListMaps(ctx context.Context, tenant fleet.TenantID, warehouse fleet.WarehouseID, p fact.Page) (fact.List[fact.Map], error)
+	ListMapVersions(ctx context.Context, tenant fleet.TenantID, id fleet.MapID, p fact.Page) (fact.List[fact.MapVersion], error)
+	GetMapVersion(ctx context.Context, tenant fleet.TenantID, id fleet.MapID, version int) (fact.MapVersion, []byte, error)
+
+	PutZone(ctx context.Context, z fact.Zone, ifVersion int64) (saved fact.Zone, created bool, err error)
+	GetZone(ctx context.Context, tenant fleet.TenantID, id fleet.ZoneID) (fact.Zone, error)
+	DeleteZone(ctx context.Context, tenant fleet.TenantID, id fleet.ZoneID, ifVersion int64) error
+	ListZones(ctx context.Context, tenant fleet.TenantID, f fact.ZoneFilter, p fact.Page) (fact.List[fact.Zone], error)
+
+	GetLane(ctx context.Context, tenant fleet.TenantID, id fleet.LaneID) (fact.Lane, error)
+	ListLanes(ctx context.Context, tenant fleet.TenantID, id fleet.MapID, p fact.Page) (fact.List[fact.Lane], error)
+
+	GetRobot(ctx context.Context, tenant fleet.TenantID, id fleet.RobotID) (Robot, error)
+	ListRobots(ctx context.Context, tenant fleet.TenantID, f fact.RobotFilter, p fact.Page) (fact.List[Robot], error)
+	GetCommand(ctx context.Context, tenant fleet.TenantID, robot fleet.RobotID, id fleet.CommandID) (fact.Command, error)
+
+	GetTask(ctx context.Context, tenant fleet.TenantID, id fleet.TaskID) (task.View, error)
+	ListTasks(ctx context.Context, tenant fleet.TenantID, f fact.TaskFilter, p fact.Page) (fact.List[task.View], error)
+	ListTaskEvents(ctx context.Context, tenant fleet.TenantID, id fleet.TaskID, p fact.Page) (fact.List[fact.TaskEvent], error)
+	ListDecisions(ctx context.Context, tenant fleet.TenantID, f fact.DecisionFilter, p fact.Page) (fact.List[fact.Decision], error)
+}
+
+// Robot is a registered robot as stored: its registration and its last snapshot.
+type Robot struct {
+	Spec    robot.Spec
+	Version int64
+	Last    robot.LastKnown
+}

@@ -1,0 +1,440 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"starling/engine/fact"
+	"starling/engine/fleet"
+	"starling/engine/robot"
+	"starling/gateway/auth"
+)
+
+type poseBody struct {
+	X     float64 `json:"x"`
+	Y     float64 `json:"y"`
+	Theta float64 `json:"theta"`
+	MapID *string `json:"map_id"`
+}
+
+type robotErrorBody struct {
+	Code    string `json:"code" maxLength:"64"`
+	Level   string `json:"level" enum:"INFO,WARNING,FATAL"`
+	Message string `json:"message" maxLength:"512"`
+}
+
+type robotBody struct {
+	RobotID      string           `json:"robot_id" format:"uuid"`
+	Code         string           `json:"robot_code"`
+	DisplayName  *string          `json:"display_name"`
+	Fleet        *string          `json:"fleet"`
+	Model        *string          `json:"model"`
+	Protocol     string           `json:"protocol" enum:"link,vda5050,open-rmf,rest"`
+	WarehouseID  string           `json:"warehouse_id" format:"uuid"`
+	Capabilities []string         `json:"capabilities" nullable:"false"`
+	AllowedZones []string         `json:"allowed_zones" nullable:"false"`
+	Priority     int              `json:"priority"`
+	RadiusM      float64          `json:"footprint_radius_m"`
+	MaxSpeedMPS  float64          `json:"max_speed_mps"`
+	Control      string           `json:"control" enum:"engine,external,mirrored,autonomous"`
+	Connection   string           `json:"connection" enum:"ONLINE,STALE,OFFLINE,NEVER_SEEN"`
+	State        *string          `json:"state" enum:"IDLE,MOVING,WAITING,CHARGING,PAUSED,ERROR,MANUAL"`
+	Pose         *poseBody        `json:"pose"`
+	Vertex       *string          `json:"vertex"`
+	VelocityMPS  *float64         `json:"velocity_mps"`
+	BatterySOC   *float64         `json:"battery_soc"`
+	TaskID       *string          `json:"task_id"`
+	AgeMS        *int64           `json:"age_ms" doc:"since the last status was received"`
+	Errors       []robotErrorBody `json:"errors" nullable:"false"`
+	Waiting      *string          `json:"waiting" doc:"what it waits for, null while it moves or has nothing to do"`
+	Version      int64            `json:"version"`
+	CreatedAt    string           `json:"created_at" format:"date-time"`
+}
+
+// robotOf renders a stored robot with its newest view over it.
+func (a *api) robotOf(r *Robot) robotBody {
+	s := &r.Spec
+	b := robotBody{
+		RobotID: string(s.ID), Code: s.Code, DisplayName: text(s.DisplayName), Fleet: text(s.Fleet), Model: text(s.Model), Protocol: s.Protocol,
+		WarehouseID: string(s.Warehouse), Capabilities: nonNil(s.Capabilities), AllowedZones: []string{}, Priority: int(s.Priority),
+		RadiusM: s.RadiusM, MaxSpeedMPS: s.MaxSpeedMPS, Control: s.Control.String(), Connection: r.Last.Connection.String(),
+		Errors: []robotErrorBody{}, Version: r.Version, CreatedAt: ts(s.CreatedAt),
+	}
+	for _, z := range s.AllowedZones {
+		b.AllowedZones = append(b.AllowedZones, string(z))
+	}
+	if l := &r.Last; !l.ReportedAt.IsZero() {
+		age := max(0, a.Now().Sub(l.ReportedAt).Milliseconds())
+		b.Pose, b.BatterySOC, b.AgeMS, b.State = &poseBody{l.Pose.X, l.Pose.Y, l.Pose.Theta, nil}, &l.Battery, &age, stateName(l.State)
+	}
+	if a.Views == nil {
+		return b
+	}
+	if v, _, ok := a.Views.Robot(fleet.Shard{Tenant: s.Tenant, Warehouse: s.Warehouse}, s.ID); ok {
+		a.overlay(&b, &v)
+	}
+	return b
+}
+
+func stateName(s fleet.RobotState) *string {
+	if s == fleet.StateUnknown {
+		return nil
+	}
+	return text(s.String())
+}
+
+func (a *api) overlay(b *robotBody, v *robot.View) {
+	b.Connection, b.TaskID, b.State = v.Connection.String(), text(v.Task), stateName(v.State)
+	if v.Located {
+		b.Pose, b.VelocityMPS, b.BatterySOC = &poseBody{v.Pose.X, v.Pose.Y, v.Pose.Theta, text(v.MapID)}, &v.Velocity, &v.Battery
+	}
+	if !v.ReceivedAt.IsZero() {
+		age := max(0, a.Now().Sub(v.ReceivedAt).Milliseconds())
+		b.AgeMS = &age
+	}
+	if v.Vertex != fleet.NoVertex && a.Engine != nil && v.Spec != nil {
+		g, err := a.Engine.ActiveGraph(context.Background(), fleet.Shard{Tenant: v.Spec.Tenant, Warehouse: v.Spec.Warehouse})
+		if err == nil && g != nil && int(v.Vertex) < len(g.Vertices) {
+			b.Vertex = &g.Vertices[v.Vertex].ID
+		}
+	}
+	if v.Waiting.Cause != fleet.CauseNone {
+		b.Waiting = text(v.Waiting.Cause.String())
+	}
+	for _, e := range v.Errors {
+		b.Errors = append(b.Errors, robotErrorBody{e.Code, e.Level.String(), e.Message})
+	}
+}
+
+type robotWish struct {
+	DisplayName  *string   `json:"display_name,omitempty" maxLength:"200"`
+	Fleet        *string   `json:"fleet,omitempty" maxLength:"64"`
+	Model        *string   `json:"model,omitempty" maxLength:"200"`
+	Capabilities *[]string `json:"capabilities,omitempty" maxItems:"64"`
+	AllowedZones *[]string `json:"allowed_zones,omitempty" maxItems:"256"`
+	Priority     *int      `json:"priority,omitempty" minimum:"0" maximum:"9"`
+	RadiusM      *float64  `json:"footprint_radius_m,omitempty" minimum:"0.01" maximum:"20"`
+	MaxSpeedMPS  *float64  `json:"max_speed_mps,omitempty" minimum:"0.01" maximum:"50"`
+}
+
+type newRobot struct {
+	Code        string `json:"robot_code" minLength:"1" maxLength:"128"`
+	Protocol    string `json:"protocol" enum:"link,vda5050,open-rmf,rest"`
+	WarehouseID string `json:"warehouse_id" format:"uuid"`
+	robotWish
+}
+
+// put fills spec with what is wished.
+func (w *robotWish) put(s *robot.Spec, f *faults) {
+	set := func(field string, to *string, v *string, most int) {
+		if v != nil {
+			f.printable("body."+field, *v, 0, most)
+			*to = *v
+		}
+	}
+	set("display_name", &s.DisplayName, w.DisplayName, 200)
+	set("fleet", &s.Fleet, w.Fleet, 64)
+	set("model", &s.Model, w.Model, 200)
+	if w.Capabilities != nil {
+		s.Capabilities = *w.Capabilities
+		for _, c := range s.Capabilities {
+			f.printable("body.capabilities", c, 1, 64)
+		}
+	}
+	if w.AllowedZones != nil {
+		s.AllowedZones = nil
+		for _, z := range *w.AllowedZones {
+			if !isUUID(z) {
+				f.add("body.allowed_zones", "want uuids")
+			}
+			s.AllowedZones = append(s.AllowedZones, fleet.ZoneID(z))
+		}
+	}
+	if w.Priority != nil {
+		s.Priority = uint8(*w.Priority)
+	}
+	if w.RadiusM != nil {
+		s.RadiusM = *w.RadiusM
+	}
+	if w.MaxSpeedMPS != nil {
+		s.MaxSpeedMPS = *w.MaxSpeedMPS
+	}
+}
+
+type robotOut struct {
+	ETag string `header:"ETag"`
+	Body robotBody
+}
+
+type robotPath struct {
+	ID      string `path:"robot_id" format:"uuid"`
+	IfMatch string `header:"If-Match"`
+}
+
+func (a *api) robots() {
+	read := []string{auth.Viewer, auth.Service}
+	type create struct {
+		keyed
+		RawBody []byte
+		Body    newRobot
+	}
+	add(a, op{method: http.MethodPost, path: "/api/v1/robots", id: "create-robot", summary: "Register a robot", tag: "robots", roles: []string{auth.Admin}, status: 201, engine: true, answer: robotBody{}},
+		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
+			return a.once(ctx, who, "POST /robots", &in.keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+				return a.newRobot(ctx, who, &in.Body)
+			})
+		})
+	type query struct {
+		paged
+		WarehouseID string `query:"warehouse_id" format:"uuid"`
+		Fleet       string `query:"fleet" maxLength:"64"`
+		Code        string `query:"robot_code" maxLength:"128"`
+	}
+	add(a, op{method: http.MethodGet, path: "/api/v1/robots", id: "list-robots", summary: "Robots", tag: "robots", roles: read},
+		func(ctx context.Context, who *auth.Identity, in *query) (*listed[robotBody], error) {
+			f := fact.RobotFilter{Warehouse: fleet.WarehouseID(in.WarehouseID), Fleet: in.Fleet, Code: in.Code}
+			var bad faults
+			bad.printable("query.fleet", in.Fleet, 0, 64)
+			bad.printable("query.robot_code", in.Code, 0, 128)
+			if err := bad.err(); err != nil {
+				return nil, err
+			}
+			l, err := a.Facts.ListRobots(ctx, who.Tenant, f, in.page())
+			return listOf(l, a.robotOf), err
+		})
+	add(a, op{method: http.MethodGet, path: "/api/v1/robots/{robot_id}", id: "get-robot", summary: "A robot", tag: "robots", roles: append([]string{auth.RobotRole}, read...)},
+		func(ctx context.Context, who *auth.Identity, in *robotPath) (*robotOut, error) {
+			r, err := a.robot(ctx, who, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			return &robotOut{etag(r.Version), a.robotOf(&r)}, nil
+		})
+	type patch struct {
+		robotPath
+		Body robotWish
+	}
+	add(a, op{method: http.MethodPatch, path: "/api/v1/robots/{robot_id}", id: "patch-robot", summary: "Change a robot's registration", tag: "robots", roles: []string{auth.Admin}, engine: true},
+		func(ctx context.Context, who *auth.Identity, in *patch) (*robotOut, error) {
+			r, err := a.robot(ctx, who, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			v, err := ifMatch(in.IfMatch)
+			if err != nil {
+				return nil, err
+			}
+			var f faults
+			in.Body.put(&r.Spec, &f)
+			if err := f.err(); err != nil {
+				return nil, err
+			}
+			if v < 0 {
+				v = r.Version // what was read here must not have changed meanwhile
+			}
+			if _, err := a.Engine.RegisterRobot(ctx, r.Spec, v, by(who), traceOf(ctx), nil); err != nil {
+				return nil, err
+			}
+			if r, err = a.robot(ctx, who, in.ID); err != nil {
+				return nil, err
+			}
+			return &robotOut{etag(r.Version), a.robotOf(&r)}, nil
+		})
+	add(a, op{method: http.MethodDelete, path: "/api/v1/robots/{robot_id}", id: "delete-robot", summary: "Delete a robot's registration", tag: "robots", roles: []string{auth.Admin}, engine: true, status: 204},
+		func(ctx context.Context, who *auth.Identity, in *robotPath) (*struct{}, error) {
+			r, err := a.robot(ctx, who, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			v, err := ifMatch(in.IfMatch)
+			if err != nil {
+				return nil, err
+			}
+			return nil, a.Engine.RemoveRobot(ctx, fleet.Shard{Tenant: who.Tenant, Warehouse: r.Spec.Warehouse}, r.Spec.ID, v, by(who), traceOf(ctx))
+		})
+}
+
+// robot reads a robot of the tenant; a robot's own token sees only itself and its fleet.
+func (a *api) robot(ctx context.Context, who *auth.Identity, id string) (Robot, error) {
+	requestOf(ctx).robot = id
+	r, err := a.Facts.GetRobot(ctx, who.Tenant, fleet.RobotID(id))
+	if err == nil && !who.Has(auth.Viewer, auth.Service) && !own(who, &r.Spec) {
+		err = fact.ErrNotFound
+	}
+	return r, err
+}
+
+func own(who *auth.Identity, s *robot.Spec) bool {
+	return who.RobotID == s.ID || who.Fleet != "" && who.Fleet == s.Fleet
+}
+
+func (a *api) newRobot(ctx context.Context, who *auth.Identity, b *newRobot) (fact.Answer, func(*fact.Idempotency) error, error) {
+	var f faults
+	f.printable("body.robot_code", b.Code, 1, 128)
+	s := robot.Spec{
+		ID: fleet.RobotID(uuid.NewString()), Tenant: who.Tenant, Warehouse: fleet.WarehouseID(b.WarehouseID), Code: b.Code, Protocol: b.Protocol,
+		RadiusM: 0.3, MaxSpeedMPS: 1.5, CreatedAt: a.Now().Truncate(time.Millisecond),
+	}
+	if b.Protocol == "open-rmf" || b.Protocol == "rest" {
+		s.Control = fleet.ControlExternal
+	}
+	b.put(&s, &f)
+	if err := f.err(); err != nil {
+		return fact.Answer{}, nil, err
+	}
+	if _, err := a.shardOf(ctx, who, b.WarehouseID, "body.warehouse_id"); err != nil {
+		return fact.Answer{}, nil, err
+	}
+	requestOf(ctx).robot = string(s.ID)
+	r := Robot{Spec: s, Version: 1}
+	ans, err := render(201, "/api/v1/robots/"+string(s.ID), a.robotOf(&r))
+	return ans, func(i *fact.Idempotency) error {
+		_, err := a.Engine.RegisterRobot(ctx, s, 0, by(who), traceOf(ctx), i)
+		return err
+	}, err
+}
+
+type statusWish struct {
+	BootID string `json:"boot_id,omitempty" maxLength:"64"`
+	Seq    uint64 `json:"seq" maximum:"9007199254740991"`
+	TS     string `json:"ts" format:"date-time"`
+	Pose   struct {
+		X     float64 `json:"x" minimum:"-1000000" maximum:"1000000"`
+		Y     float64 `json:"y" minimum:"-1000000" maximum:"1000000"`
+		Theta float64 `json:"theta" minimum:"-100" maximum:"100"`
+		MapID string  `json:"map_id,omitempty" format:"uuid"`
+	} `json:"pose"`
+	VelocityMPS float64          `json:"velocity_mps,omitempty" minimum:"-100" maximum:"100"`
+	BatterySOC  float64          `json:"battery_soc" minimum:"0" maximum:"1"`
+	State       string           `json:"state" enum:"IDLE,MOVING,WAITING,CHARGING,PAUSED,ERROR,MANUAL"`
+	Errors      []robotErrorBody `json:"errors,omitempty" maxItems:"32"`
+}
+
+// message turns the wish into the core's message.
+func (w *statusWish) message(now time.Time, prefix string, f *faults) robot.StatusReported {
+	at, err := time.Parse(time.RFC3339, w.TS)
+	if err != nil {
+		f.add(prefix+"ts", "want an RFC 3339 time")
+	}
+	f.printable(prefix+"boot_id", w.BootID, 0, 64)
+	state, _ := fleet.ParseRobotState(w.State)
+	m := robot.StatusReported{
+		BootID: w.BootID, Seq: w.Seq, At: at, ReceivedAt: now, Pose: fleet.Pose{X: w.Pose.X, Y: w.Pose.Y, Theta: w.Pose.Theta},
+		MapID: fleet.MapID(w.Pose.MapID), Velocity: w.VelocityMPS, Battery: w.BatterySOC, State: state,
+	}
+	for _, e := range w.Errors {
+		f.printable(prefix+"errors.code", e.Code, 1, 64)
+		f.printable(prefix+"errors.message", e.Message, 0, 512)
+		level, _ := fleet.ParseErrorLevel(e.Level)
+		m.Errors = append(m.Errors, fleet.RobotError{Code: e.Code, Level: level, Message: e.Message})
+	}
+	return m
+}
+
+type acceptedBody struct {
+	Accepted bool    `json:"accepted"`
+	Reason   *string `json:"reason" doc:"stale_seq"`
+}
+
+type itemBody struct {
+	Index    int      `json:"index"`
+	Accepted bool     `json:"accepted"`
+	Error    *errBody `json:"error"`
+}
+
+type errBody struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// judged turns the core's verdict into an answer: an older number is not accepted and no error, anything else is.
+func judged(accepted bool, reason string) (acceptedBody, error) {
+	switch reason {
+	case "clock_skew":
+		return acceptedBody{}, invalid("body.ts", "more than five minutes from the engine's clock")
+	case "off_map":
+		return acceptedBody{}, invalid("body.pose", "the position is not on the map")
+	case "unknown_map":
+		return acceptedBody{}, invalid("body.pose.map_id", "not the active map")
+	}
+	return acceptedBody{accepted, text(reason)}, nil
+}
+
+func (a *api) statuses() {
+	roles := []string{auth.RobotRole, auth.Admin, auth.Service}
+	type post struct {
+		ID   string `path:"robot_id" format:"uuid"`
+		Body statusWish
+	}
+	type out struct{ Body acceptedBody }
+	add(a, op{method: http.MethodPost, path: "/api/v1/robots/{robot_id}/status", id: "post-status", summary: "Report a robot's status", tag: "robots", roles: roles, status: 202, engine: true},
+		func(ctx context.Context, who *auth.Identity, in *post) (*out, error) {
+			var f faults
+			m := in.Body.message(a.Now(), "body.", &f)
+			if err := f.err(); err != nil {
+				return nil, err
+			}
+			b, err := a.reportStatus(ctx, who, in.ID, m)
+			return &out{b}, err
+		})
+	type batch struct {
+		Body struct {
+			Items []struct {
+				RobotID string `json:"robot_id" format:"uuid"`
+				statusWish
+			} `json:"items" minItems:"1" maxItems:"1000"`
+		}
+	}
+	type outs struct {
+		Body struct {
+			Items []itemBody `json:"items" nullable:"false"`
+		}
+	}
+	add(a, op{method: http.MethodPost, path: "/api/v1/robots/status", id: "post-statuses", summary: "Report many robots' statuses", tag: "robots", roles: roles, engine: true},
+		func(ctx context.Context, who *auth.Identity, in *batch) (*outs, error) {
+			o := &outs{}
+			o.Body.Items = make([]itemBody, len(in.Body.Items))
+			for i := range in.Body.Items {
+				x := &in.Body.Items[i]
+				item := itemBody{Index: i}
+				var f faults
+				m := x.message(a.Now(), "", &f)
+				err := f.err()
+				if err == nil {
+					var b acceptedBody
+					if b, err = a.reportStatus(ctx, who, x.RobotID, m); err == nil {
+						item.Accepted = b.Accepted
+					}
+				}
+				if err != nil {
+					if errors.Is(err, context.DeadlineExceeded) {
+						return nil, err
+					}
+					e := table(err)
+					item.Error = &errBody{e.Body.Code, e.Body.Message}
+				}
+				o.Body.Items[i] = item
+			}
+			return o, nil
+		})
+}
+
+func (a *api) reportStatus(ctx context.Context, who *auth.Identity, id string, m robot.StatusReported) (acceptedBody, error) {
+	r, err := a.Facts.GetRobot(ctx, who.Tenant, fleet.RobotID(id))
+	if err != nil {
+		return acceptedBody{}, err
+	}
+	requestOf(ctx).robot = id
+	if !who.Has(auth.Admin, auth.Service) && !own(who, &r.Spec) {
+		return acceptedBody{}, auth.ErrForbidden
+	}
+	accepted, reason, err := a.Engine.ReportStatus(ctx, fleet.Shard{Tenant: who.Tenant, Warehouse: r.Spec.Warehouse}, r.Spec.ID, m)
+	if err != nil {
+		return acceptedBody{}, err
+	}
+	return judged(accepted, reason)
+}

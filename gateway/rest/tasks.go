@@ -1,0 +1,434 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"starling/engine/fact"
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+	"starling/engine/robot"
+	"starling/engine/task"
+	"starling/gateway/auth"
+)
+
+type progressBody struct {
+	Errand int `json:"errand" doc:"errands done"`
+	Of     int `json:"of"`
+}
+
+type taskJSON struct {
+	TaskID        string          `json:"task_id" format:"uuid"`
+	TenantID      string          `json:"tenant_id" format:"uuid"`
+	WarehouseID   string          `json:"warehouse_id" format:"uuid"`
+	TaskType      string          `json:"task_type" enum:"transport,patrol,go_to,charge"`
+	Status        string          `json:"status" enum:"CREATED,ASSIGNED,EXECUTING,CANCELLING,SUCCEEDED,FAILED,CANCELLED"`
+	Source        string          `json:"source"`
+	Priority      int             `json:"priority"`
+	Payload       json.RawMessage `json:"payload"`
+	RobotID       *string         `json:"robot_id"`
+	Fleet         *string         `json:"fleet"`
+	EarliestStart *string         `json:"earliest_start"`
+	Deadline      *string         `json:"deadline"`
+	Progress      progressBody    `json:"progress"`
+	Reason        *string         `json:"reason"`
+	Version       int64           `json:"version"`
+	CreatedAt     string          `json:"created_at" format:"date-time"`
+	AssignedAt    *string         `json:"assigned_at"`
+	StartedAt     *string         `json:"started_at"`
+	FinishedAt    *string         `json:"finished_at"`
+}
+
+func taskBody(t *task.View) taskJSON {
+	s := &t.Spec
+	b := taskJSON{
+		TaskID: string(s.ID), TenantID: string(s.Shard.Tenant), WarehouseID: string(s.Shard.Warehouse), TaskType: s.Type.String(), Status: t.Status.String(),
+		Source: s.Source, Priority: int(s.Priority), Payload: json.RawMessage(s.Payload), RobotID: text(t.Robot), Fleet: text(s.Fleet),
+		EarliestStart: tsp(s.EarliestStart), Deadline: tsp(s.Deadline), Progress: progressBody{t.Errand, len(s.Errands)}, Reason: text(t.Reason),
+		Version: t.Version, CreatedAt: ts(s.CreatedAt), AssignedAt: tsp(t.AssignedAt), StartedAt: tsp(t.StartedAt), FinishedAt: tsp(t.FinishedAt),
+	}
+	if b.RobotID == nil {
+		b.RobotID = text(s.Robot)
+	}
+	if len(b.Payload) == 0 {
+		b.Payload = json.RawMessage(`{}`)
+	}
+	return b
+}
+
+// taskDoc is taskJSON for the document: a payload is an object.
+type payloadWish struct {
+	Pickup    string   `json:"pickup,omitempty" maxLength:"128" doc:"place or vertex"`
+	Dropoff   string   `json:"dropoff,omitempty" maxLength:"128"`
+	Waypoints []string `json:"waypoints,omitempty" maxItems:"100"`
+	_         struct{} `additionalProperties:"true"`
+}
+
+type newTask struct {
+	TaskType      string      `json:"task_type" enum:"transport,patrol,go_to,charge"`
+	WarehouseID   string      `json:"warehouse_id" format:"uuid"`
+	Priority      int         `json:"priority,omitempty" minimum:"0" maximum:"9" default:"0"`
+	EarliestStart *time.Time  `json:"earliest_start,omitempty"`
+	Deadline      *time.Time  `json:"deadline,omitempty"`
+	Payload       payloadWish `json:"payload,omitempty"`
+	RobotID       string      `json:"robot_id,omitempty" format:"uuid"`
+	Fleet         string      `json:"fleet,omitempty" maxLength:"64"`
+}
+
+// maxPayload bounds what a client keeps with a task.
+const maxPayload = 16 << 10
+
+// maker turns wishes into specs; it remembers what several tasks of a batch ask alike.
+type maker struct {
+	a      *api
+	who    *auth.Identity
+	now    time.Time
+	graphs map[string]*roadmap.Graph
+	robots map[string]*robot.Spec
+}
+
+func (a *api) maker(who *auth.Identity) *maker {
+	return &maker{a: a, who: who, now: a.Now().Truncate(time.Millisecond), graphs: map[string]*roadmap.Graph{}, robots: map[string]*robot.Spec{}}
+}
+
+// spec checks a wish. Faults go to f with prefix; an error is not the client's fault.
+func (m *maker) spec(ctx context.Context, w *newTask, payload []byte, prefix string, f *faults) (task.Spec, error) {
+	kind, _ := fleet.ParseTaskType(w.TaskType)
+	s := task.Spec{
+		ID: fleet.TaskID(uuid.NewString()), Shard: fleet.Shard{Tenant: m.who.Tenant, Warehouse: fleet.WarehouseID(w.WarehouseID)}, Type: kind,
+		Priority: uint8(w.Priority), Payload: payload, Robot: fleet.RobotID(w.RobotID), Fleet: w.Fleet, Source: "api", CreatedAt: m.now, CreatedBy: by(m.who).User,
+	}
+	if len(payload) > maxPayload || bytes.Contains(payload, []byte(`\u0000`)) {
+		f.add(prefix+"payload", "want at most 16 KiB without NUL")
+	}
+	f.printable(prefix+"fleet", w.Fleet, 0, 64)
+	if w.EarliestStart != nil {
+		s.EarliestStart = w.EarliestStart.UTC().Truncate(time.Millisecond)
+	}
+	if w.Deadline != nil {
+		if s.Deadline = w.Deadline.UTC().Truncate(time.Millisecond); s.Deadline.Before(s.EarliestStart) {
+			f.add(prefix+"deadline", "lies before earliest_start")
+		}
+	}
+	g, err := m.graph(ctx, w.WarehouseID)
+	if errors.Is(err, fact.ErrNotFound) {
+		f.add(prefix+"warehouse_id", "there is no such warehouse")
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	if w.RobotID != "" {
+		if err := m.robot(ctx, w, prefix, f); err != nil {
+			return s, err
+		}
+	}
+	m.errands(g, w, &s, prefix, f)
+	return s, nil
+}
+
+func (m *maker) graph(ctx context.Context, warehouse string) (*roadmap.Graph, error) {
+	if g, ok := m.graphs[warehouse]; ok {
+		return g, nil
+	}
+	if _, err := m.a.Facts.GetWarehouse(ctx, m.who.Tenant, fleet.WarehouseID(warehouse)); err != nil {
+		return nil, err
+	}
+	g, err := m.a.Engine.ActiveGraph(ctx, fleet.Shard{Tenant: m.who.Tenant, Warehouse: fleet.WarehouseID(warehouse)})
+	if err == nil && g == nil {
+		err = newError(http.StatusPreconditionFailed, codePrecondition, "the warehouse has no active map")
+	}
+	if err == nil {
+		m.graphs[warehouse] = g
+	}
+	return g, err
+}
+
+func (m *maker) robot(ctx context.Context, w *newTask, prefix string, f *faults) error {
+	s, ok := m.robots[w.RobotID]
+	if !ok {
+		r, err := m.a.Facts.GetRobot(ctx, m.who.Tenant, fleet.RobotID(w.RobotID))
+		if err != nil && !errors.Is(err, fact.ErrNotFound) {
+			return err
+		}
+		if err == nil {
+			s = &r.Spec
+		}
+		m.robots[w.RobotID] = s
+	}
+	if s == nil || string(s.Warehouse) != w.WarehouseID {
+		f.add(prefix+"robot_id", "there is no such robot in the warehouse")
+	}
+	return nil
+}
+
+// errands resolves the places of a task on the active map.
+func (m *maker) errands(g *roadmap.Graph, w *newTask, s *task.Spec, prefix string, f *faults) {
+	place := func(field, ref string) {
+		f.printable(prefix+"payload."+field, ref, 1, 128)
+		v, ok := g.Find(ref)
+		if !ok {
+			f.add(prefix+"payload."+field, "no such place or vertex on the active map")
+			return
+		}
+		s.Errands, s.Places = append(s.Errands, v), append(s.Places, ref)
+	}
+	want := func(field, ref string) {
+		if ref == "" {
+			f.add(prefix+"payload."+field, "is needed for this task type")
+			return
+		}
+		place(field, ref)
+	}
+	way := func() {
+		for i, p := range w.Payload.Waypoints {
+			place(fmt.Sprintf("waypoints[%d]", i), p)
+		}
+	}
+	switch s.Type {
+	case fleet.Transport:
+		want("pickup", w.Payload.Pickup)
+		way()
+		want("dropoff", w.Payload.Dropoff)
+	case fleet.Patrol:
+		if way(); len(w.Payload.Waypoints) == 0 {
+			f.add(prefix+"payload.waypoints", "is needed for this task type")
+		}
+	case fleet.GoTo, fleet.Charge:
+		if way(); w.Payload.Dropoff != "" {
+			place("dropoff", w.Payload.Dropoff)
+		} else if len(w.Payload.Waypoints) == 0 && s.Type == fleet.Charge {
+			m.charger(g, s, prefix, f)
+		} else if len(w.Payload.Waypoints) == 0 {
+			f.add(prefix+"payload.dropoff", "is needed for this task type, or waypoints")
+		}
+	}
+}
+
+func (m *maker) charger(g *roadmap.Graph, s *task.Spec, prefix string, f *faults) {
+	for v := range g.Vertices {
+		if g.Vertices[v].Charging {
+			s.Errands, s.Places = append(s.Errands, fleet.Vertex(v)), append(s.Places, g.Vertices[v].ID)
+			return
+		}
+	}
+	f.add(prefix+"payload.dropoff", "is needed: the map has no charging vertex")
+}
+
+// payloads takes the payloads out of a body as they were sent.
+func payloads(raw []byte, batch bool) []json.RawMessage {
+	type one struct {
+		Payload json.RawMessage `json:"payload"`
+	}
+	var all struct {
+		one
+		Items []one `json:"items"`
+	}
+	_ = json.Unmarshal(raw, &all) // huma has read it before
+	pick := func(o one) json.RawMessage {
+		if len(o.Payload) == 0 {
+			return json.RawMessage(`{}`)
+		}
+		return o.Payload
+	}
+	if !batch {
+		return []json.RawMessage{pick(all.one)}
+	}
+	out := make([]json.RawMessage, len(all.Items))
+	for i := range all.Items {
+		out[i] = pick(all.Items[i])
+	}
+	return out
+}
+
+type taskOut struct{ Body taskJSON }
+
+func (a *api) tasks() {
+	read := []string{auth.Viewer, auth.Service}
+	write := []string{auth.Operator, auth.Service}
+	type create struct {
+		keyed
+		RawBody []byte
+		Body    newTask
+	}
+	add(a, op{method: http.MethodPost, path: "/api/v1/tasks", id: "create-task", summary: "Create a task", tag: "tasks", roles: write, status: 201, engine: true, answer: taskJSON{}},
+		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
+			out, err := a.once(ctx, who, "POST /tasks", &in.keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+				var f faults
+				s, err := a.maker(who).spec(ctx, &in.Body, payloads(in.RawBody, false)[0], "body.", &f)
+				if err == nil {
+					err = f.err()
+				}
+				if err != nil {
+					return fact.Answer{}, nil, err
+				}
+				requestOf(ctx).task = string(s.ID)
+				ans, err := render(201, "/api/v1/tasks/"+string(s.ID), taskBody(&task.View{Spec: s, Version: 1}))
+				return ans, func(i *fact.Idempotency) error {
+					_, err := a.Engine.CreateTask(ctx, s, by(who), traceOf(ctx), i)
+					return err
+				}, err
+			})
+			return a.asItIs(ctx, who, out, err)
+		})
+	a.taskBatch(write)
+	type query struct {
+		paged
+		Status       string    `query:"status" enum:"CREATED,ASSIGNED,EXECUTING,CANCELLING,SUCCEEDED,FAILED,CANCELLED"`
+		TaskType     string    `query:"task_type" enum:"transport,patrol,go_to,charge"`
+		WarehouseID  string    `query:"warehouse_id" format:"uuid"`
+		RobotID      string    `query:"robot_id" format:"uuid"`
+		Source       string    `query:"source" enum:"api,rmf,schedule"`
+		CreatedAfter time.Time `query:"created_after"`
+	}
+	add(a, op{method: http.MethodGet, path: "/api/v1/tasks", id: "list-tasks", summary: "Tasks, the newest first", tag: "tasks", roles: read},
+		func(ctx context.Context, who *auth.Identity, in *query) (*listed[taskJSON], error) {
+			f := fact.TaskFilter{Status: in.Status, Type: in.TaskType, Warehouse: fleet.WarehouseID(in.WarehouseID), Robot: fleet.RobotID(in.RobotID), Source: in.Source, CreatedAfter: in.CreatedAfter}
+			l, err := a.Facts.ListTasks(ctx, who.Tenant, f, in.page())
+			return listOf(l, taskBody), err
+		})
+	type get struct {
+		ID string `path:"task_id" format:"uuid"`
+	}
+	add(a, op{method: http.MethodGet, path: "/api/v1/tasks/{task_id}", id: "get-task", summary: "A task", tag: "tasks", roles: read},
+		func(ctx context.Context, who *auth.Identity, in *get) (*taskOut, error) {
+			t, err := a.task(ctx, who, in.ID)
+			return &taskOut{taskBody(&t)}, err
+		})
+	type cancel struct {
+		ID   string `path:"task_id" format:"uuid"`
+		Body *struct {
+			Reason string `json:"reason,omitempty" maxLength:"500"`
+		}
+	}
+	add(a, op{method: http.MethodPost, path: "/api/v1/tasks/{task_id}/cancel", id: "cancel-task", summary: "Cancel a task; always ends", tag: "tasks", roles: write, engine: true},
+		func(ctx context.Context, who *auth.Identity, in *cancel) (*taskOut, error) {
+			reason := "cancelled by a client"
+			if in.Body != nil && in.Body.Reason != "" {
+				var f faults
+				if f.printable("body.reason", in.Body.Reason, 0, 500); f.err() != nil {
+					return nil, f.err()
+				}
+				reason = in.Body.Reason
+			}
+			t, err := a.task(ctx, who, in.ID)
+			if err != nil {
+				return nil, err
+			}
+			v, err := a.Engine.CancelTask(ctx, t.Spec.Shard, t.Spec.ID, reason, by(who), traceOf(ctx))
+			return &taskOut{taskBody(&v)}, err
+		})
+	a.taskEvents(read)
+}
+
+// task reads a task of the tenant.
+func (a *api) task(ctx context.Context, who *auth.Identity, id string) (task.View, error) {
+	requestOf(ctx).task = id
+	return a.Facts.GetTask(ctx, who.Tenant, fleet.TaskID(id))
+}
+
+// asItIs answers a key whose first answer is not kept any more with the task as it is now.
+func (a *api) asItIs(ctx context.Context, who *auth.Identity, out *created, err error) (*created, error) {
+	var c *fact.ConflictError
+	if !errors.As(err, &c) || c.Key != "idempotency_key" || !c.SameFingerprint || c.Existing == "" {
+		return out, err
+	}
+	t, err := a.task(ctx, who, c.Existing)
+	if err != nil {
+		return nil, err
+	}
+	ans, err := render(201, "/api/v1/tasks/"+c.Existing, taskBody(&t))
+	return answerOf(&ans, true), err
+}
+
+type batchItem struct {
+	Index  int    `json:"index"`
+	TaskID string `json:"task_id" format:"uuid"`
+	Status string `json:"status"`
+}
+
+type batchBody struct {
+	Items []batchItem `json:"items" nullable:"false"`
+}
+
+func (a *api) taskBatch(roles []string) {
+	type batch struct {
+		keyed
+		RawBody []byte
+		Body    struct {
+			Items []newTask `json:"items" minItems:"1" maxItems:"1000"`
+		}
+	}
+	add(a, op{method: http.MethodPost, path: "/api/v1/tasks:batch", id: "create-tasks", summary: "Create many tasks of one warehouse, all or none", tag: "tasks", roles: roles, status: 201, engine: true, answer: batchBody{}},
+		func(ctx context.Context, who *auth.Identity, in *batch) (*created, error) {
+			return a.once(ctx, who, "POST /tasks:batch", &in.keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+				var f faults
+				m, raw := a.maker(who), payloads(in.RawBody, true)
+				specs, body := make([]task.Spec, len(in.Body.Items)), batchBody{}
+				for i := range in.Body.Items {
+					var err error
+					prefix := fmt.Sprintf("body.items[%d].", i)
+					if in.Body.Items[i].WarehouseID != in.Body.Items[0].WarehouseID {
+						f.add(prefix+"warehouse_id", "want the same warehouse for the whole batch")
+						continue
+					}
+					if specs[i], err = m.spec(ctx, &in.Body.Items[i], raw[i], prefix, &f); err != nil {
+						return fact.Answer{}, nil, err
+					}
+					body.Items = append(body.Items, batchItem{i, string(specs[i].ID), fleet.TaskCreated.String()})
+				}
+				if err := f.err(); err != nil {
+					return fact.Answer{}, nil, err
+				}
+				ans, err := render(201, "", body)
+				return ans, func(i *fact.Idempotency) error {
+					return a.Engine.CreateTasks(ctx, specs[0].Shard, specs, by(who), traceOf(ctx), i)
+				}, err
+			})
+		})
+}
+
+type eventBody struct {
+	EventID    string          `json:"event_id" format:"uuid"`
+	Seq        int64           `json:"seq"`
+	EventType  string          `json:"event_type"`
+	FromStatus *string         `json:"from_status"`
+	ToStatus   string          `json:"to_status"`
+	OccurredAt string          `json:"occurred_at" format:"date-time"`
+	Actor      *string         `json:"actor" doc:"user id, or the part of the engine"`
+	Payload    json.RawMessage `json:"payload"`
+}
+
+func eventOf(e *fact.TaskEvent) eventBody {
+	actor := string(e.By.User)
+	if actor == "" {
+		actor = e.By.Part
+	}
+	b := eventBody{string(e.ID), e.Seq, e.Type, text(e.From), e.To, ts(e.At), text(actor), e.Payload}
+	if len(b.Payload) == 0 {
+		b.Payload = json.RawMessage(`{}`)
+	}
+	return b
+}
+
+func (a *api) taskEvents(read []string) {
+	type query struct {
+		paged
+		ID string `path:"task_id" format:"uuid"`
+	}
+	add(a, op{method: http.MethodGet, path: "/api/v1/tasks/{task_id}/events", id: "list-task-events", summary: "A task's history", tag: "tasks", roles: read},
+		func(ctx context.Context, who *auth.Identity, in *query) (*listed[eventBody], error) {
+			if _, err := a.task(ctx, who, in.ID); err != nil {
+				return nil, err
+			}
+			l, err := a.Facts.ListTaskEvents(ctx, who.Tenant, fleet.TaskID(in.ID), in.page())
+			return listOf(l, eventOf), err
+		})
+}
