@@ -2,6 +2,7 @@ package robots
 
 import (
 	"math"
+	"math/rand/v2"
 	"time"
 
 	linkv1 "starling/proto/gen/starling/link/v1"
@@ -14,6 +15,7 @@ type bot struct {
 	handle uint32 // 0 = not welcome yet
 	boot   string
 	seq    uint64
+	rng    *rand.Rand // its delays depend on the seed and its index alone
 
 	at          uint32
 	x, y, theta float64
@@ -66,12 +68,29 @@ func (c *carrier) step(now time.Time, b *bot) {
 		b.speed = 0
 		return
 	}
-	start := now
-	if d := c.delay(); d > 0 {
-		start, b.speed = now.Add(d), 0
+	if d := c.delay(b); d > 0 {
+		b.busy, b.speed = true, 0
+		c.push(now.Add(d), func(at time.Time) { c.late(at, b) })
+		return
 	}
-	b.busy, b.moving, b.to, b.from, b.depart = true, true, b.base[0], [2]float64{b.x, b.y}, start
-	b.arrive = start.Add(c.travel(b))
+	c.depart(now, b)
+}
+
+// late ends a delay. Whatever came meanwhile counts: a pause, a fault, the end of the lease, another way to face.
+func (c *carrier) late(now time.Time, b *bot) {
+	b.busy = false
+	if b.stopped || b.paused || b.held || len(b.base) == 0 || b.next(now) == nil ||
+		quarters(b.theta, math.Atan2(float64(b.base[0].Y)-b.y, float64(b.base[0].X)-b.x)) > 0 {
+		c.step(now, b)
+		return
+	}
+	c.depart(now, b)
+}
+
+// depart begins the move to the first vertex of the base.
+func (c *carrier) depart(now time.Time, b *bot) {
+	b.busy, b.moving, b.to, b.from, b.depart = true, true, b.base[0], [2]float64{b.x, b.y}, now
+	b.arrive = now.Add(c.travel(b))
 	c.push(b.arrive, func(at time.Time) { c.arrived(at, b) })
 }
 
@@ -127,13 +146,13 @@ func quarters(from, to float64) int {
 	return int(d/(math.Pi/2) + 0.5)
 }
 
-func (c *carrier) delay() time.Duration {
+func (c *carrier) delay(b *bot) time.Duration {
 	d := c.fleet.o.Delays
-	if d.P <= 0 || c.rng.Float64() >= d.P {
+	if d.P <= 0 || b.rng.Float64() >= d.P {
 		return 0
 	}
 	span := float64(d.Max - d.Min)
-	return min(max(d.Min+time.Duration(span*(d.Mean+d.Std*c.rng.NormFloat64())), d.Min), d.Max)
+	return min(max(d.Min+time.Duration(span*(d.Mean+d.Std*b.rng.NormFloat64())), d.Min), d.Max)
 }
 
 func (c *carrier) turned(now time.Time, b *bot, heading float64) {
@@ -221,7 +240,7 @@ func (c *carrier) fault(now time.Time, b *bot, f Fault) {
 		})
 	case FaultSilent:
 		b.silent = true
-		c.push(now.Add(f.For), func(time.Time) { b.silent = false })
+		c.push(now.Add(f.For), func(time.Time) { b.silent, c.dirty = false, true })
 	case FaultReboot:
 		b.boot += "'"
 		b.seq, b.progress, b.pending, b.unsent = 0, 0, nil, 0

@@ -21,6 +21,7 @@ const (
 	batchSize   = 500
 	gatherEvery = 10 * time.Millisecond
 	queueFrames = 256
+	againAfter  = time.Second
 )
 
 // carrier is one stream and its robots: one goroutine decides, one receives, one sends.
@@ -174,6 +175,7 @@ func (c *carrier) serve(ctx context.Context, in <-chan *linkv1.Downlink, failed 
 				if m.GetClosing() != nil {
 					return context.Canceled
 				}
+				c.due(now) // first what was due before m came, so that no grant serves a move that began before it
 				c.receive(now, m)
 				select {
 				case m = <-in:
@@ -181,7 +183,6 @@ func (c *carrier) serve(ctx context.Context, in <-chan *linkv1.Downlink, failed 
 					more = false
 				}
 			}
-			c.due(now)
 			c.flush()
 		case now := <-tick.C:
 			c.due(now)
@@ -210,20 +211,25 @@ func (c *carrier) due(now time.Time) {
 
 func (c *carrier) hello(ctx context.Context) {
 	for first := 0; first < len(c.bots); first += batchSize {
-		h := &linkv1.Hello{ProtocolVersion: 1, Agent: "starling virtual robots", WarehouseId: c.fleet.o.WarehouseID}
-		for _, b := range c.bots[first:min(first+batchSize, len(c.bots))] {
-			at := b.at
-			r := &linkv1.Resume{OrderId: b.orderID, UpdateId: b.updateID, ProgressNumber: b.progress, AtVertex: &at, Incarnation: b.inc, Heading: float32(b.theta)}
-			for _, w := range b.base {
-				r.Base = append(r.Base, w.Vertex)
-			}
-			h.Robots = append(h.Robots, &linkv1.RobotHello{
-				RobotId: b.ID, RobotCode: b.Code, BootId: b.boot, Resume: r, Pose: &linkv1.Pose{X: b.x, Y: b.y, Theta: b.theta},
-			})
-			b.handle, b.unsent = 0, 0
-		}
+		h := c.helloOf(c.bots[first:min(first+batchSize, len(c.bots))])
 		c.send(ctx, &linkv1.Uplink{Frame: &linkv1.Uplink_Hello{Hello: h}})
 	}
+}
+
+func (c *carrier) helloOf(bots []*bot) *linkv1.Hello {
+	h := &linkv1.Hello{ProtocolVersion: 1, Agent: "starling virtual robots", WarehouseId: c.fleet.o.WarehouseID}
+	for _, b := range bots {
+		at := b.at
+		r := &linkv1.Resume{OrderId: b.orderID, UpdateId: b.updateID, ProgressNumber: b.progress, AtVertex: &at, Incarnation: b.inc, Heading: float32(b.theta)}
+		for _, w := range b.base {
+			r.Base = append(r.Base, w.Vertex)
+		}
+		h.Robots = append(h.Robots, &linkv1.RobotHello{
+			RobotId: b.ID, RobotCode: b.Code, BootId: b.boot, Resume: r, Pose: &linkv1.Pose{X: b.x, Y: b.y, Theta: b.theta},
+		})
+		b.handle, b.unsent = 0, 0
+	}
+	return h
 }
 
 func (c *carrier) send(ctx context.Context, m *linkv1.Uplink) {
@@ -285,6 +291,9 @@ func (c *carrier) welcome(now time.Time, w *linkv1.Welcome) {
 		}
 		if r.Handle == 0 {
 			c.fleet.o.Log.Warn("robot refused", slog.String("event", "robots.refused"), slog.String("robot_id", b.ID), slog.String("reason", r.Refused))
+			if r.Refused != "NOT_FOUND" && r.Refused != "FORBIDDEN" {
+				c.askAgain(now, b)
+			}
 			continue
 		}
 		b.handle = r.Handle
@@ -298,6 +307,22 @@ func (c *carrier) welcome(now time.Time, w *linkv1.Welcome) {
 		c.dirty = c.dirty || len(b.pending) > 0
 		c.step(now, b)
 	}
+}
+
+// askAgain announces a refused robot again after a while, on this stream or, where it has ended, not at all: the next
+// one begins with all robots.
+func (c *carrier) askAgain(now time.Time, b *bot) {
+	out := c.out
+	c.push(now.Add(againAfter), func(at time.Time) {
+		if b.handle != 0 || c.out != out {
+			return
+		}
+		select {
+		case c.out <- &linkv1.Uplink{Frame: &linkv1.Uplink_Hello{Hello: c.helloOf([]*bot{b})}}:
+		default:
+			c.askAgain(at, b)
+		}
+	})
 }
 
 // statuses sends one status of every robot, in batches; a full queue drops them.

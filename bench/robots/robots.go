@@ -133,8 +133,9 @@ func (f *Fleet) newCarrier(first, last int) *carrier {
 		r := f.o.Robots[i]
 		b := &bot{
 			Robot: r, index: i, boot: fmt.Sprintf("boot-%x-%d", f.o.Seed, now.UnixMilli()), at: r.Vertex, x: r.X, y: r.Y, theta: r.Heading,
-			battery: 0.5 + 0.5*c.rng.Float64(),
+			rng: rand.New(rand.NewPCG(f.o.Seed, uint64(i)+1<<32)),
 		}
+		b.battery = 0.5 + 0.5*b.rng.Float64()
 		c.bots = append(c.bots, b)
 	}
 	for _, x := range f.o.Faults {

@@ -34,12 +34,15 @@ func checkStatuses(b *linkv1.StatusBatch, handles int) error {
 	if n < 1 || n > maxStatuses {
 		return bad("statuses.handle", fmt.Sprintf("want 1..%d entries", maxStatuses))
 	}
-	for name, l := range map[string]int{
-		"seq": len(b.Seq), "ts_ms": len(b.TsMs), "x": len(b.X), "y": len(b.Y), "theta": len(b.Theta),
-		"velocity_mps": len(b.VelocityMps), "battery_soc": len(b.BatterySoc), "state": len(b.State),
+	for _, c := range [...]struct {
+		name string
+		n    int
+	}{
+		{"seq", len(b.Seq)}, {"ts_ms", len(b.TsMs)}, {"x", len(b.X)}, {"y", len(b.Y)}, {"theta", len(b.Theta)},
+		{"velocity_mps", len(b.VelocityMps)}, {"battery_soc", len(b.BatterySoc)}, {"state", len(b.State)},
 	} {
-		if l != n {
-			return bad("statuses."+name, "want as many entries as handle")
+		if c.n != n {
+			return bad("statuses."+c.name, "want as many entries as handle")
 		}
 	}
 	if len(b.Mode) != 0 && len(b.Mode) != n {
@@ -61,6 +64,21 @@ func checkStatuses(b *linkv1.StatusBatch, handles int) error {
 	}
 	if len(b.Errors) > n || len(b.Load) > n {
 		return bad("statuses.errors", "want at most one entry a robot")
+	}
+	for _, m := range b.Mode {
+		if m < 0 || m > linkv1.OperatingMode_OPERATING_MODE_TEACHIN {
+			return bad("statuses.mode", "unknown mode")
+		}
+	}
+	for _, l := range b.Load {
+		switch {
+		case l.Handle < 1 || int(l.Handle) > handles:
+			return bad("statuses.load.handle", "unknown handle")
+		case len(l.LoadId) > maxText || len(l.LoadType) > maxText:
+			return bad("statuses.load.load_id", "text too long")
+		case !(l.WeightKg >= 0 && l.WeightKg <= maxPosition):
+			return bad("statuses.load.weight_kg", "want 0..1e6")
+		}
 	}
 	for _, e := range b.Errors {
 		if err := checkErrors(e, handles); err != nil {

@@ -2,6 +2,8 @@ package link
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -19,7 +21,11 @@ func (t *stream) nudge() {
 
 func (t *stream) putOrder(handle uint32, o *linkv1.Order) bool {
 	t.mu.Lock()
-	if t.orders[handle] == nil {
+	switch {
+	case t.orders[handle] != nil:
+	case handle > t.known:
+		t.early = append(t.early, handle)
+	default:
 		t.orderly = append(t.orderly, handle)
 	}
 	t.orders[handle] = o
@@ -30,8 +36,12 @@ func (t *stream) putOrder(handle uint32, o *linkv1.Order) bool {
 
 func (t *stream) putCommand(c *linkv1.Command) bool {
 	t.mu.Lock()
-	full := len(t.commands) >= maxCommands
-	if !full {
+	full := len(t.commands)+len(t.unknown) >= maxCommands
+	switch {
+	case full:
+	case c.Handle > t.known:
+		t.unknown = append(t.unknown, c)
+	default:
 		t.commands = append(t.commands, c)
 	}
 	t.mu.Unlock()
@@ -103,6 +113,7 @@ func (t *stream) next() (m *linkv1.Downlink, last bool) {
 	case len(t.welcomes) > 0:
 		w := t.welcomes[0]
 		t.welcomes = t.welcomes[1:]
+		t.introduce(uint32(len(w.Robots)))
 		return &linkv1.Downlink{Frame: &linkv1.Downlink_Welcome{Welcome: w}}, false
 	case len(t.commands) > 0:
 		b := &linkv1.CommandBatch{Commands: t.commands}
@@ -121,7 +132,8 @@ func (t *stream) next() (m *linkv1.Downlink, last bool) {
 		return &linkv1.Downlink{Frame: &linkv1.Downlink_Orders{Orders: b}}, false
 	case len(t.highWater) > 0:
 		w := &linkv1.HighWater{}
-		for h, n := range t.highWater {
+		for _, h := range slices.Sorted(maps.Keys(t.highWater)) {
+			n := t.highWater[h]
 			w.Handle, w.ProgressNumber = append(w.Handle, h), append(w.ProgressNumber, n)
 			delete(t.highWater, h)
 			if len(w.Handle) == maxHighWaters {
@@ -131,4 +143,25 @@ func (t *stream) next() (m *linkv1.Downlink, last bool) {
 		return &linkv1.Downlink{Frame: &linkv1.Downlink_HighWater{HighWater: w}}, false
 	}
 	return nil, false
+}
+
+// introduce lets out what waited for the welcome of the next n handles. t.mu is held.
+func (t *stream) introduce(n uint32) {
+	t.known += n
+	early, unknown := t.early, t.unknown
+	t.early, t.unknown = nil, nil
+	for _, h := range early {
+		if h > t.known {
+			t.early = append(t.early, h)
+		} else {
+			t.orderly = append(t.orderly, h)
+		}
+	}
+	for _, c := range unknown {
+		if c.Handle > t.known {
+			t.unknown = append(t.unknown, c)
+		} else {
+			t.commands = append(t.commands, c)
+		}
+	}
 }

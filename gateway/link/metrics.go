@@ -9,6 +9,7 @@ type metrics struct {
 	statuses prometheus.Counter
 	closed   *prometheus.CounterVec
 	dropped  *prometheus.CounterVec
+	paced    prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -19,9 +20,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		statuses: prometheus.NewCounter(prometheus.CounterOpts{Name: "starling_link_statuses_total", Help: "Statuses taken."}),
 		closed:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_link_closed_total", Help: "Streams ended by code."}, []string{"code"}),
 		dropped:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_link_dropped_total", Help: "What a full queue refused."}, []string{"queue"}),
+		paced:    prometheus.NewCounter(prometheus.CounterOpts{Name: "starling_link_paced_total", Help: "Times a stream was read no further for a while."}),
 	}
 	if r != nil {
-		r.MustRegister(m.streams, m.robots, m.frames, m.statuses, m.closed, m.dropped)
+		r.MustRegister(m.streams, m.robots, m.frames, m.statuses, m.closed, m.dropped, m.paced)
 	}
 	return m
 }

@@ -33,6 +33,9 @@ type Options struct {
 	Registerer prometheus.Registerer // nil = metrics are kept and not registered
 	MaxRobots  int                   // per stream; 0 = 10,000
 	SlowReader time.Duration         // a frame that cannot be sent for so long ends the stream; 0 = 10 s
+	// A stream that sends more in a second is read no further until the next.
+	MaxFrames   int // 0 = 5,000
+	MaxStatuses int // 0 = 200,000
 }
 
 // Server is the link's server side, and the actors' way to the robots.
@@ -43,6 +46,7 @@ type Server struct {
 	metrics  *metrics
 	sessions atomic.Uint64
 	draining atomic.Bool
+	enders   sync.WaitGroup
 	routes   [64]routes
 
 	mu      sync.Mutex
@@ -59,6 +63,12 @@ type routes struct {
 func New(o Options) *Server {
 	if o.MaxRobots <= 0 {
 		o.MaxRobots = 10_000
+	}
+	if o.MaxFrames <= 0 {
+		o.MaxFrames = 5000
+	}
+	if o.MaxStatuses <= 0 {
+		o.MaxStatuses = 200_000
 	}
 	if o.SlowReader <= 0 {
 		o.SlowReader = 10 * time.Second
@@ -103,6 +113,7 @@ func (s *Server) Stop(ctx context.Context) {
 		s.grpc.Stop()
 		<-done
 	}
+	s.enders.Wait()
 }
 
 // recoverPanic turns a panic in one stream into that stream's end.
@@ -136,7 +147,12 @@ func (s *Server) Connect(ss grpc.BidiStreamingServer[linkv1.Uplink, linkv1.Downl
 	delete(s.streams, st)
 	s.mu.Unlock()
 	s.metrics.streams.Dec()
-	st.dropAll()
+	// A reader that is in the midst of opening robots would add them after dropAll: first it ends. It can do so only
+	// when this handler has returned.
+	s.enders.Go(func() {
+		st.both.Wait()
+		st.dropAll()
+	})
 	if err != nil && status.Code(err) != codes.Canceled {
 		s.metrics.closed.WithLabelValues(status.Code(err).String()).Inc()
 		s.Log.LogAttrs(ss.Context(), slog.LevelInfo, "link stream ended", slog.String("event", "link.closed"),
@@ -184,23 +200,42 @@ func (s *Server) route(id fleet.RobotID) *carried {
 	return p.m[id]
 }
 
-// carry makes c the way to its robot and returns the way there was before.
-func (s *Server) carry(c *carried) *carried {
+// carry makes c the way to its robot and returns the way there was before; ok is false where that one is newer.
+func (s *Server) carry(c *carried) (old *carried, ok bool) {
 	p := s.part(c.id)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	old := p.m[c.id]
+	old = p.m[c.id]
+	if old != nil && old.session > c.session {
+		return nil, false
+	}
 	p.m[c.id] = c
 	if old == nil {
 		s.metrics.robots.Inc()
 	}
-	return old
+	return old, true
+}
+
+// giveBack undoes carry: old is the way again, unless its stream has ended since.
+func (s *Server) giveBack(c, old *carried) {
+	p := s.part(c.id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.m[c.id] != c:
+	case old != nil && !old.gone.Load():
+		p.m[c.id] = old
+	default:
+		delete(p.m, c.id)
+		s.metrics.robots.Dec()
+	}
 }
 
 // drop ends c where it still is the way to its robot, and tells the robot.
 func (s *Server) drop(c *carried) {
 	p := s.part(c.id)
 	p.mu.Lock()
+	c.gone.Store(true)
 	if p.m[c.id] == c {
 		delete(p.m, c.id)
 		s.metrics.robots.Dec()

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -36,6 +39,7 @@ type carried struct {
 	session uint64
 	boot    string
 	errors  []fleet.RobotError
+	gone    atomic.Bool // taken over by another stream, or said goodbye: what it says no longer counts
 	box     interface {
 		Status(s *robot.StatusReported)
 		Tell(m robot.Msg) bool
@@ -50,9 +54,14 @@ type stream struct {
 	robots []*carried // by handle - 1
 	status robot.StatusReported
 	shard  fleet.Shard
+	rate   rate
+	both   sync.WaitGroup // reader and writer
 
 	mu        sync.Mutex
 	welcomes  []*linkv1.Welcome
+	known     uint32            // handles up to here have been told; nothing is sent to later ones
+	early     []uint32          // handles with orders that wait for their welcome
+	unknown   []*linkv1.Command // commands that do
 	commands  []*linkv1.Command
 	orders    map[uint32]*linkv1.Order
 	orderly   []uint32 // handles in the order in which their orders came
@@ -71,9 +80,8 @@ func newStream(s *Server, ss grpc.BidiStreamingServer[linkv1.Uplink, linkv1.Down
 func (t *stream) run() error {
 	ended := make(chan error, 2)
 	ctx, cancel := context.WithCancel(t.ss.Context())
-	var both sync.WaitGroup
-	both.Go(func() { ended <- t.read(ctx) })
-	both.Go(func() { ended <- t.write(ctx) })
+	t.both.Go(func() { ended <- t.guard(func() error { return t.read(ctx) }) })
+	t.both.Go(func() { ended <- t.guard(func() error { return t.write(ctx) }) })
 	defer cancel()
 	slow := time.NewTicker(time.Second)
 	defer slow.Stop()
@@ -92,9 +100,24 @@ func (t *stream) run() error {
 	}
 }
 
+// guard turns a panic into the end of this stream alone. It stands in the goroutine that may panic: the interceptor
+// sees only the handler's own.
+func (t *stream) guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			t.server.Log.LogAttrs(t.ss.Context(), slog.LevelError, "link stream panicked", slog.String("event", "link.panic"),
+				slog.Any("error", p), slog.String("stack", string(debug.Stack())))
+			err = status.Error(codes.Internal, "internal error")
+		}
+	}()
+	return f()
+}
+
 func (t *stream) dropAll() {
 	for _, c := range t.robots {
-		t.server.drop(c)
+		if c.box != nil {
+			t.server.drop(c)
+		}
 	}
 }
 
@@ -103,6 +126,9 @@ func (t *stream) read(ctx context.Context) error {
 	for {
 		m := linkv1.UplinkFromVTPool()
 		err := t.ss.RecvMsg(m)
+		if err == nil {
+			err = t.pace(ctx, m)
+		}
 		if err == nil {
 			err = t.frame(ctx, m)
 		}
@@ -175,7 +201,8 @@ func (t *stream) statuses(b *linkv1.StatusBatch) error {
 	s := &t.status
 	for i, h := range b.Handle {
 		c := t.robots[h-1]
-		if c.box == nil {
+		if c.box == nil || c.gone.Load() {
+			t.server.metrics.dropped.WithLabelValues("not_carried").Inc()
 			continue
 		}
 		*s = robot.StatusReported{
@@ -198,7 +225,7 @@ func errorsOf(e *linkv1.RobotErrors) []fleet.RobotError {
 
 // tell hands a reliable message over; a full mailbox makes the stream wait, so that nothing is skipped.
 func (t *stream) tell(ctx context.Context, c *carried, m robot.Msg) error {
-	for c.box != nil && !c.box.Tell(m) {
+	for c.box != nil && !c.gone.Load() && !c.box.Tell(m) {
 		t.server.metrics.dropped.WithLabelValues("mailbox").Inc()
 		select {
 		case <-ctx.Done():
@@ -270,8 +297,10 @@ func (t *stream) hello(ctx context.Context, h *linkv1.Hello) error {
 	for i, r := range h.Robots {
 		slots <- struct{}{}
 		all.Go(func() {
-			answers[i] = t.open(ctx, fresh[i], h.WarehouseId, r)
-			<-slots
+			defer func() { <-slots }()
+			if err := t.guard(func() error { answers[i] = t.open(ctx, fresh[i], h.WarehouseId, r); return nil }); err != nil {
+				answers[i] = &linkv1.RobotWelcome{RobotId: r.RobotId, RobotCode: r.RobotCode, Refused: "UNAVAILABLE"}
+			}
 		})
 	}
 	all.Wait()
@@ -316,16 +345,20 @@ func (t *stream) open(ctx context.Context, c *carried, warehouse string, r *link
 		w.Refused = refusal(err)
 		return w
 	}
-	c.box = box
-	old := t.server.carry(c)
+	old, ok := t.server.carry(c)
+	if !ok {
+		w.Refused = "CONFLICT" // a newer session came between
+		return w
+	}
 	answer, err := t.server.Engine.OpenLink(ctx, c.shard, c.id, opened(c, r))
 	if err != nil {
-		t.server.drop(c)
-		c.box = nil
+		t.server.giveBack(c, old)
 		w.Refused = refusal(err)
 		return w
 	}
+	c.box = box
 	if old != nil {
+		old.gone.Store(true)
 		t.server.Engine.CloseLink(old.shard, old.id, old.session)
 	}
 	w.Handle, w.ProgressNumber = c.handle, answer.ProgressNumber
@@ -357,4 +390,33 @@ func refusal(err error) string {
 		return "RESOURCE_EXHAUSTED"
 	}
 	return "UNAVAILABLE"
+}
+
+// rate counts what came within the present second.
+type rate struct {
+	since            time.Time
+	frames, statuses int
+}
+
+// pace stops reading until the next second where a stream sends more than its share: the sender feels it as
+// back-pressure, and nothing is lost.
+func (t *stream) pace(ctx context.Context, m *linkv1.Uplink) error {
+	now := time.Now()
+	if now.Sub(t.rate.since) >= time.Second {
+		t.rate = rate{since: now}
+	}
+	t.rate.frames++
+	if f, ok := m.Frame.(*linkv1.Uplink_Statuses); ok {
+		t.rate.statuses += len(f.Statuses.Handle)
+	}
+	if t.rate.frames <= t.server.MaxFrames && t.rate.statuses <= t.server.MaxStatuses {
+		return nil
+	}
+	t.server.metrics.paced.Inc()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Until(t.rate.since.Add(time.Second))):
+		return nil
+	}
 }
