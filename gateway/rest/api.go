@@ -48,7 +48,7 @@ type Options struct {
 	// Draining says that the process is stopping.
 	Draining func() bool
 
-	Version     string
+	Version     string        // of the program, shown by /healthz
 	Stacks      bool          // stack traces in the log
 	Timeout     time.Duration // 0 = 10 s
 	MaxInFlight int           // 0 = 2,000
@@ -67,6 +67,9 @@ type metrics struct {
 	duration prometheus.Histogram
 	dropped  prometheus.Counter
 }
+
+// apiVersion is the version of the document; it changes with the API, not with the program.
+const apiVersion = "1.0.0"
 
 // The bounds of bodies in bytes.
 const (
@@ -119,10 +122,11 @@ func build(o Options) (http.Handler, huma.API) {
 	if len(o.Missing) > 0 || o.Invalid != nil {
 		return r, nil
 	}
-	config := huma.DefaultConfig("Starling", o.Version)
+	config := huma.DefaultConfig("Starling", apiVersion)
 	config.Info.Description = "Fleet management for warehouse robots."
 	config.DocsPath, config.SchemasPath, config.CreateHooks = "", "", nil
 	config.OpenAPIPath = "/openapi"
+	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"bearer": {Type: "http", Scheme: "bearer", BearerFormat: "JWT"}}
 	config.Security = []map[string][]string{{"bearer": {}}}
 	config.RejectUnknownQueryParameters = true
@@ -139,6 +143,12 @@ func build(o Options) (http.Handler, huma.API) {
 	a.explanations()
 	a.scheduler()
 	return r, a.huma
+}
+
+// schemaName is a type's name in the document.
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	return strings.TrimSuffix(strings.TrimSuffix(name, "Body"), "JSON")
 }
 
 // op describes one operation.

@@ -24,6 +24,12 @@ type laneBody struct {
 	Geometry lineGeoJSON `json:"geometry"`
 }
 
+type laneWish struct {
+	Closed   *bool    `json:"closed,omitempty"`
+	SpeedMPS *float64 `json:"speed_limit_mps,omitempty" minimum:"0" maximum:"100" doc:"0 = as in the map"`
+	Reason   string   `json:"reason,omitempty" maxLength:"500"`
+}
+
 type lineGeoJSON struct {
 	Type        string        `json:"type" enum:"LineString"`
 	Coordinates [2][2]float64 `json:"coordinates"`
@@ -55,11 +61,7 @@ func (a *api) lanes() {
 		})
 	type patch struct {
 		ID   string `path:"lane_id" format:"uuid"`
-		Body struct {
-			Closed   *bool    `json:"closed,omitempty"`
-			SpeedMPS *float64 `json:"speed_limit_mps,omitempty" minimum:"0" maximum:"100" doc:"0 = as in the map"`
-			Reason   string   `json:"reason,omitempty" maxLength:"500"`
-		}
+		Body laneWish
 	}
 	type out struct{ Body laneBody }
 	add(a, op{method: http.MethodPatch, path: "/api/v1/lanes/{lane_id}", id: "patch-lane", summary: "Close, open or slow a lane", tag: "maps", roles: []string{auth.Operator}, engine: true},

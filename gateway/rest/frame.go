@@ -20,7 +20,7 @@ const probeBound = 2 * time.Second
 // frame is what every role serves: health, readiness, metrics, the documents, in development the issuer.
 func (a *api) frame(r chi.Router) {
 	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) {
-		answerJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+		answerJSON(w, http.StatusOK, map[string]string{"status": "ok", "version": a.Version})
 	})
 	r.Get("/readyz", a.ready)
 	if a.Metrics != nil {

@@ -131,9 +131,7 @@ func (a *api) upload(who *auth.Identity, m fact.Map, version int, src *mapSource
 
 func (a *api) maps() {
 	read := []string{auth.Viewer, auth.Service}
-	type validate struct {
-		Body struct{ mapSource }
-	}
+	type validate struct{ Body mapSource }
 	type validated struct{ Body reportBody }
 	add(a, op{method: http.MethodPost, path: "/api/v1/maps:validate", id: "validate-map", summary: "The report of a map, nothing stored", tag: "maps", roles: []string{auth.Viewer, auth.Service}, body: maxMap},
 		func(_ context.Context, _ *auth.Identity, in *validate) (*validated, error) {
@@ -201,7 +199,7 @@ func (a *api) mapVersions() {
 		ID      string `path:"map_id" format:"uuid"`
 		IfMatch string `header:"If-Match"`
 		RawBody []byte
-		Body    struct{ mapSource }
+		Body    mapSource
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/maps/{map_id}/versions", id: "create-map-version", summary: "Upload a further version as a draft", tag: "maps", roles: []string{auth.Admin}, status: 201, body: maxMap, answer: uploadBody{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
@@ -214,7 +212,7 @@ func (a *api) mapVersions() {
 					return fact.Answer{}, nil, err
 				}
 				m.Tenant = who.Tenant
-				u, err := a.upload(who, m, m.Newest+1, &in.Body.mapSource)
+				u, err := a.upload(who, m, m.Newest+1, &in.Body)
 				if err != nil {
 					return fact.Answer{}, nil, err
 				}

@@ -298,20 +298,31 @@ func (a *api) newRobot(ctx context.Context, who *auth.Identity, b *newRobot) (fa
 	}, err
 }
 
+type poseWish struct {
+	X     float64 `json:"x" minimum:"-1000000" maximum:"1000000"`
+	Y     float64 `json:"y" minimum:"-1000000" maximum:"1000000"`
+	Theta float64 `json:"theta" minimum:"-100" maximum:"100"`
+	MapID string  `json:"map_id,omitempty" format:"uuid"`
+}
+
 type statusWish struct {
-	BootID string `json:"boot_id,omitempty" maxLength:"64"`
-	Seq    uint64 `json:"seq" maximum:"9007199254740991"`
-	TS     string `json:"ts" format:"date-time"`
-	Pose   struct {
-		X     float64 `json:"x" minimum:"-1000000" maximum:"1000000"`
-		Y     float64 `json:"y" minimum:"-1000000" maximum:"1000000"`
-		Theta float64 `json:"theta" minimum:"-100" maximum:"100"`
-		MapID string  `json:"map_id,omitempty" format:"uuid"`
-	} `json:"pose"`
+	BootID      string           `json:"boot_id,omitempty" maxLength:"64"`
+	Seq         uint64           `json:"seq" maximum:"9007199254740991"`
+	TS          string           `json:"ts" format:"date-time"`
+	Pose        poseWish         `json:"pose"`
 	VelocityMPS float64          `json:"velocity_mps,omitempty" minimum:"-100" maximum:"100"`
 	BatterySOC  float64          `json:"battery_soc" minimum:"0" maximum:"1"`
 	State       string           `json:"state" enum:"IDLE,MOVING,WAITING,CHARGING,PAUSED,ERROR,MANUAL"`
 	Errors      []robotErrorBody `json:"errors,omitempty" maxItems:"32"`
+}
+
+type robotStatusWish struct {
+	RobotID string `json:"robot_id" format:"uuid"`
+	statusWish
+}
+
+type statusesWish struct {
+	Items []robotStatusWish `json:"items" minItems:"1" maxItems:"1000" nullable:"false"`
 }
 
 // message turns the wish into the core's message.
@@ -344,6 +355,10 @@ type itemBody struct {
 	Index    int      `json:"index"`
 	Accepted bool     `json:"accepted"`
 	Error    *errBody `json:"error"`
+}
+
+type verdictsBody struct {
+	Items []itemBody `json:"items" nullable:"false"`
 }
 
 type errBody struct {
@@ -381,19 +396,8 @@ func (a *api) statuses() {
 			b, err := a.reportStatus(ctx, who, in.ID, m)
 			return &out{b}, err
 		})
-	type batch struct {
-		Body struct {
-			Items []struct {
-				RobotID string `json:"robot_id" format:"uuid"`
-				statusWish
-			} `json:"items" minItems:"1" maxItems:"1000"`
-		}
-	}
-	type outs struct {
-		Body struct {
-			Items []itemBody `json:"items" nullable:"false"`
-		}
-	}
+	type batch struct{ Body statusesWish }
+	type outs struct{ Body verdictsBody }
 	add(a, op{method: http.MethodPost, path: "/api/v1/robots/status", id: "post-statuses", summary: "Report many robots' statuses", tag: "robots", roles: roles, engine: true},
 		func(ctx context.Context, who *auth.Identity, in *batch) (*outs, error) {
 			o := &outs{}

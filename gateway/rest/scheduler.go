@@ -22,6 +22,11 @@ const (
 	planTables = 64
 )
 
+type planWish struct {
+	WarehouseID string    `json:"warehouse_id" format:"uuid"`
+	Items       []newTask `json:"tasks" minItems:"1" maxItems:"100" nullable:"false"`
+}
+
 func (a *api) scheduler() {
 	type query struct {
 		paged
@@ -37,10 +42,7 @@ func (a *api) scheduler() {
 		})
 	type wish struct {
 		RawBody []byte
-		Body    struct {
-			WarehouseID string    `json:"warehouse_id" format:"uuid"`
-			Items       []newTask `json:"tasks" minItems:"1" maxItems:"100"`
-		}
+		Body    planWish
 	}
 	type out struct{ Body planBody }
 	add(a, op{method: http.MethodPost, path: "/api/v1/scheduler/plan", id: "plan", summary: "What would be decided now; changes nothing", tag: "scheduler", roles: []string{auth.Operator, auth.Service}, engine: true},

@@ -82,6 +82,14 @@ type newTask struct {
 	Fleet         string      `json:"fleet,omitempty" maxLength:"64"`
 }
 
+type newTasks struct {
+	Items []newTask `json:"items" minItems:"1" maxItems:"1000" nullable:"false"`
+}
+
+type cancelWish struct {
+	Reason string `json:"reason,omitempty" maxLength:"500"`
+}
+
 // maxPayload bounds what a client keeps with a task.
 const maxPayload = 16 << 10
 
@@ -304,9 +312,7 @@ func (a *api) tasks() {
 		})
 	type cancel struct {
 		ID   string `path:"task_id" format:"uuid"`
-		Body *struct {
-			Reason string `json:"reason,omitempty" maxLength:"500"`
-		}
+		Body *cancelWish
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/tasks/{task_id}/cancel", id: "cancel-task", summary: "Cancel a task; always ends", tag: "tasks", roles: write, engine: true},
 		func(ctx context.Context, who *auth.Identity, in *cancel) (*taskOut, error) {
@@ -362,9 +368,7 @@ func (a *api) taskBatch(roles []string) {
 	type batch struct {
 		keyed
 		RawBody []byte
-		Body    struct {
-			Items []newTask `json:"items" minItems:"1" maxItems:"1000"`
-		}
+		Body    newTasks
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/tasks:batch", id: "create-tasks", summary: "Create many tasks of one warehouse, all or none", tag: "tasks", roles: roles, status: 201, engine: true, answer: batchBody{}},
 		func(ctx context.Context, who *auth.Identity, in *batch) (*created, error) {
