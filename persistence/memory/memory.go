@@ -197,16 +197,17 @@ func (s *Store) Recorded(_ context.Context, _ fleet.Shard, ids []fleet.EventID) 
 	return known, nil
 }
 
-// FirstAnswer is the answer that was recorded with an idempotency key, and the fingerprint of its body; ok is false
-// where the key is new.
-func (s *Store) FirstAnswer(_ context.Context, tenant fleet.TenantID, route, key string) (a fact.Answer, fingerprint []byte, ok bool, err error) {
+// FirstAnswer is the answer that was recorded with an idempotency key, and the fingerprint of its body; nil where the
+// key is new.
+func (s *Store) FirstAnswer(_ context.Context, tenant fleet.TenantID, route, key string) (fingerprint []byte, answer *fact.Answer, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := s.answers[answerKey{tenant, route, key}]
 	if k == nil {
-		return fact.Answer{}, nil, false, nil
+		return nil, nil, nil
 	}
-	return k.answer, bytes.Clone(k.fingerprint), true, nil
+	a := k.answer
+	return bytes.Clone(k.fingerprint), &a, nil
 }
 
 // Take implements actors.Ownership.

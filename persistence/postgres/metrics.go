@@ -1,47 +1,81 @@
 package postgres
 
 import (
-	"fmt"
+	"errors"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"starling/engine/fact"
 )
 
-// storeMetrics are what the room tells about itself.
-type storeMetrics struct {
-	groups  *prometheus.CounterVec // by outcome: together, split, fenced, unavailable, unknown
-	units   prometheus.Counter
-	dropped prometheus.Counter
+type metrics struct {
+	groups *prometheus.CounterVec
+	units  *prometheus.CounterVec
+	size   prometheus.Histogram
+	append prometheus.Histogram
+	commit prometheus.Histogram
 }
 
-func (s *Store) register(r prometheus.Registerer) error {
-	s.metrics = storeMetrics{
+func newMetrics() *metrics {
+	return &metrics{
 		groups: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "starling_postgres_groups_total", Help: "Group commits by how they went.",
+			Name: "starling_postgres_groups_total", Help: "Group commits by outcome.",
 		}, []string{"outcome"}),
-		units: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "starling_postgres_units_total", Help: "Units recorded.",
+		units: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "starling_postgres_units_total", Help: "Recorded units by outcome.",
+		}, []string{"outcome"}),
+		size: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "starling_postgres_group_units", Help: "Units in a group commit.", Buckets: prometheus.ExponentialBuckets(1, 2, 11),
 		}),
-		dropped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "starling_postgres_dropped_total", Help: "Units of unknown outcome forgotten at the bound.",
-			ConstLabels: prometheus.Labels{"queue": "doubt"},
+		append: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "starling_postgres_append_seconds", Help: "From the start of a group commit to its outcome.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+		}),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "starling_postgres_commit_seconds", Help: "COMMIT alone, of group commits.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 14),
 		}),
 	}
-	if r == nil {
-		return nil
+}
+
+func (m *metrics) register(r prometheus.Registerer, pool *pgxpool.Pool) error {
+	gauge := func(name, help string, read func(*pgxpool.Stat) float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "starling_postgres_pool_" + name, Help: help},
+			func() float64 { return read(pool.Stat()) })
+	}
+	counter := func(name, help string, read func(*pgxpool.Stat) float64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "starling_postgres_pool_" + name, Help: help},
+			func() float64 { return read(pool.Stat()) })
 	}
 	for _, c := range []prometheus.Collector{
-		s.metrics.groups, s.metrics.units, s.metrics.dropped,
-		s.gauge("starling_postgres_connections", "Open connections.", func() float64 { return float64(s.pool.Stat().TotalConns()) }),
-		s.gauge("starling_postgres_connections_in_use", "Connections in use.", func() float64 { return float64(s.pool.Stat().AcquiredConns()) }),
-		s.gauge("starling_postgres_acquire_waits", "Waits for a connection since the start.", func() float64 { return float64(s.pool.Stat().EmptyAcquireCount()) }),
+		m.groups, m.units, m.size, m.append, m.commit,
+		gauge("conns", "Open connections.", func(s *pgxpool.Stat) float64 { return float64(s.TotalConns()) }),
+		gauge("acquired", "Connections in use.", func(s *pgxpool.Stat) float64 { return float64(s.AcquiredConns()) }),
+		gauge("max", "Bound of open connections.", func(s *pgxpool.Stat) float64 { return float64(s.MaxConns()) }),
+		counter("waits_total", "Acquisitions that had to wait for a connection.", func(s *pgxpool.Stat) float64 { return float64(s.EmptyAcquireCount()) }),
+		counter("wait_seconds_total", "Time spent waiting for connections.", func(s *pgxpool.Stat) float64 { return s.AcquireDuration().Seconds() }),
 	} {
 		if err := r.Register(c); err != nil {
-			return fmt.Errorf("register the store's metrics: %w", err)
+			return err
 		}
 	}
 	return nil
 }
 
-func (s *Store) gauge(name, help string, value func() float64) prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+// outcome names how a unit or a group ended.
+func outcome(err error) string {
+	switch {
+	case err == nil:
+		return "recorded"
+	case errors.Is(err, fact.ErrFenced):
+		return "fenced"
+	case errors.Is(err, fact.ErrConflict):
+		return "conflict"
+	case errors.Is(err, fact.ErrUnavailable):
+		return "unavailable"
+	case errors.Is(err, fact.ErrUnknown):
+		return "unknown"
+	}
+	return "rejected"
 }

@@ -11,157 +11,163 @@ import (
 
 	"github.com/golang-migrate/migrate/v4"
 	driver "github.com/golang-migrate/migrate/v4/database/pgx/v5"
+	"github.com/golang-migrate/migrate/v4/source"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"starling/engine/fact"
 	"starling/migrations"
 )
 
-// The ways in which a schema can be unfit for this program.
+// What can be wrong with a schema.
 var (
-	// ErrSchemaDirty: a migration stopped half-way; somebody has to look.
-	ErrSchemaDirty = errors.New("schema is dirty: a migration stopped half-way")
-	// ErrSchemaNewer: the database was migrated by a newer program.
-	ErrSchemaNewer = errors.New("schema is newer than this program")
-	// ErrSchemaOlder: migrations are missing (`starling migrate up`).
-	ErrSchemaOlder = errors.New("schema is older than this program")
+	// ErrDirty: a migration broke off half-way; somebody has to look.
+	ErrDirty = errors.New("schema is dirty: a migration failed half-way")
+	// ErrNewer: the database was migrated by a newer program.
+	ErrNewer = errors.New("schema is newer than this program")
+	// ErrOlder: migrations are missing.
+	ErrOlder = errors.New("schema is older than this program")
 )
 
-// SchemaStatus is where a database's schema stands; versions are the time stamps of migrations, 0 = none.
+// SchemaStatus says where a database stands. Version 0 = nothing applied.
 type SchemaStatus struct {
-	Version uint
-	Newest  uint // that this program knows
+	Version uint64 // of the last migration applied
+	Newest  uint64 // that this program knows
+	Pending int    // migrations not yet applied
 	Dirty   bool
-	Pending int // migrations not yet applied
 }
 
-// Check says whether the program may work with the schema: nil, ErrSchemaDirty, ErrSchemaNewer or ErrSchemaOlder.
+// Check is nil where the program may run on the schema, else ErrDirty, ErrNewer or ErrOlder.
 func (s SchemaStatus) Check() error {
 	switch {
 	case s.Dirty:
-		return fmt.Errorf("version %d: %w", s.Version, ErrSchemaDirty)
+		return fmt.Errorf("%w (version %d)", ErrDirty, s.Version)
 	case s.Version > s.Newest:
-		return fmt.Errorf("version %d, program %d: %w", s.Version, s.Newest, ErrSchemaNewer)
-	case s.Version < s.Newest:
-		return fmt.Errorf("version %d, program %d: %w", s.Version, s.Newest, ErrSchemaOlder)
+		return fmt.Errorf("%w (schema %d, program %d)", ErrNewer, s.Version, s.Newest)
+	case s.Pending > 0:
+		return fmt.Errorf("%w (schema %d, program %d, %d to apply)", ErrOlder, s.Version, s.Newest, s.Pending)
 	}
 	return nil
 }
 
-// MigrateUp applies all pending migrations; it refuses a dirty or newer schema. Several processes may call it at the
-// same time. The role of the URL must be allowed to make roles and extensions, the first time at least.
-func MigrateUp(ctx context.Context, url string) error {
-	s, err := MigrateStatus(ctx, url)
-	if err != nil {
-		return err
+// Migrate brings the database to the newest schema ("up"), takes the last migration back ("down"), or changes nothing
+// ("status"), and says where it stands then. A dirty or newer schema is refused (ErrDirty, ErrNewer). Two migrations
+// at once wait for each other.
+func Migrate(ctx context.Context, url, direction string) (SchemaStatus, error) {
+	if direction != "up" && direction != "down" && direction != "status" {
+		return SchemaStatus{}, fmt.Errorf("migrate %q: want up, down or status", direction)
 	}
-	if err := s.Check(); err != nil && !errors.Is(err, ErrSchemaOlder) {
-		return fmt.Errorf("migrate up: %w", err)
-	}
-	return migration(url, "up", (*migrate.Migrate).Up)
-}
-
-// MigrateDown takes back the newest steps migrations (all for steps <= 0). What they held is gone.
-func MigrateDown(ctx context.Context, url string, steps int) error {
-	s, err := MigrateStatus(ctx, url)
-	if err != nil {
-		return err
-	}
-	if err := s.Check(); err != nil && !errors.Is(err, ErrSchemaOlder) {
-		return fmt.Errorf("migrate down: %w", err)
-	}
-	if steps <= 0 {
-		return migration(url, "down", (*migrate.Migrate).Down)
-	}
-	return migration(url, "down", func(m *migrate.Migrate) error { return m.Steps(-steps) })
-}
-
-// MigrateStatus says where the schema stands; it changes nothing.
-func MigrateStatus(ctx context.Context, url string) (SchemaStatus, error) {
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return SchemaStatus{}, fmt.Errorf("migrate status: %w", away(err))
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // nothing was written
-	return schemaStatus(ctx, conn)
-}
-
-type rowQuerier interface {
-	QueryRow(ctx context.Context, query string, args ...any) pgx.Row
-}
-
-func schemaStatus(ctx context.Context, q rowQuerier) (SchemaStatus, error) {
-	known, err := knownVersions()
+	m, err := migrator(ctx, url)
 	if err != nil {
 		return SchemaStatus{}, err
 	}
-	s := SchemaStatus{Newest: known[len(known)-1]}
-	var version int64
-	err = q.QueryRow(ctx, "SELECT version, dirty FROM schema_migrations").Scan(&version, &s.Dirty)
-	var failed *pgconn.PgError
-	switch {
-	case errors.Is(err, pgx.ErrNoRows), errors.As(err, &failed) && failed.Code == "42P01": // no table: nothing applied
-	case err != nil:
-		return SchemaStatus{}, fmt.Errorf("read the schema's version: %w", away(err))
-	}
-	s.Version = uint(max(0, version))
-	for _, v := range known {
-		if v > s.Version {
-			s.Pending++
+	st, err := status(m)
+	if err == nil && direction != "status" {
+		err = step(ctx, m, st, direction)
+		if err == nil {
+			st, err = status(m)
 		}
 	}
-	return s, nil
+	files, database := m.Close()
+	return st, errors.Join(err, files, database)
 }
 
-// knownVersions are the versions in the program, ascending.
-func knownVersions() ([]uint, error) {
-	names, err := fs.Glob(migrations.Files, "*.up.sql")
-	if err != nil || len(names) == 0 {
-		return nil, fmt.Errorf("list migrations: %d found: %w", len(names), err)
+// Status says where the database stands.
+func Status(ctx context.Context, url string) (SchemaStatus, error) {
+	return Migrate(ctx, url, "status")
+}
+
+// CheckSchema is nil where the program may run on the database (see SchemaStatus.Check).
+func CheckSchema(ctx context.Context, url string) error {
+	st, err := Status(ctx, url)
+	if err != nil {
+		return err
 	}
-	out := make([]uint, len(names)) // Glob sorts
-	for i, name := range names {
-		stamp, _, _ := strings.Cut(name, "_")
-		v, err := strconv.ParseUint(stamp, 10, 63)
-		if err != nil {
-			return nil, fmt.Errorf("migration %s: %w", name, err)
+	return st.Check()
+}
+
+func step(ctx context.Context, m *migrate.Migrate, st SchemaStatus, direction string) error {
+	if err := st.Check(); err != nil && !errors.Is(err, ErrOlder) {
+		return fmt.Errorf("migrate %s: %w", direction, err)
+	}
+	stop := context.AfterFunc(ctx, func() { m.GracefulStop <- true })
+	defer stop()
+	var err error
+	switch {
+	case direction == "up":
+		err = m.Up()
+	case st.Version > 0:
+		err = m.Steps(-1)
+	}
+	if err != nil && !errors.Is(err, migrate.ErrNoChange) {
+		return fmt.Errorf("migrate %s: %w", direction, err)
+	}
+	return ctx.Err()
+}
+
+func migrator(ctx context.Context, url string) (*migrate.Migrate, error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, errors.New("read the database URL: it is not a PostgreSQL URL or keyword string")
+	}
+	files, err := iofs.New(migrations.Files, ".")
+	if err != nil {
+		return nil, fmt.Errorf("read the migrations: %w", err)
+	}
+	db := stdlib.OpenDB(*config)
+	if err := db.PingContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect for migrations: %w: %w", fact.ErrUnavailable, err), db.Close(), files.Close())
+	}
+	return newMigrate(files, db, config.Database)
+}
+
+func newMigrate(files source.Driver, db *sql.DB, name string) (*migrate.Migrate, error) {
+	d, err := driver.WithInstance(db, &driver.Config{})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare the migrations: %w", err), db.Close(), files.Close())
+	}
+	m, err := migrate.NewWithInstance("embedded", files, name, d)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare the migrations: %w", err), d.Close(), files.Close())
+	}
+	return m, nil
+}
+
+func status(m *migrate.Migrate) (SchemaStatus, error) {
+	var st SchemaStatus
+	version, dirty, err := m.Version()
+	if err != nil && !errors.Is(err, migrate.ErrNilVersion) {
+		return st, fmt.Errorf("read the schema's version: %w", err)
+	}
+	st.Version, st.Dirty = uint64(version), dirty
+	all, err := versions()
+	if err != nil {
+		return st, err
+	}
+	for _, v := range all {
+		st.Newest = max(st.Newest, v)
+		if v > st.Version {
+			st.Pending++
 		}
-		out[i] = uint(v)
+	}
+	return st, nil
+}
+
+// versions are the numbers of the embedded migrations.
+func versions() ([]uint64, error) {
+	names, err := fs.Glob(migrations.Files, "*.up.sql")
+	if err != nil {
+		return nil, fmt.Errorf("list the migrations: %w", err)
+	}
+	out := make([]uint64, 0, len(names))
+	for _, name := range names {
+		number, _, _ := strings.Cut(name, "_")
+		v, err := strconv.ParseUint(number, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("migration %s has no number: %w", name, err)
+		}
+		out = append(out, v)
 	}
 	return out, nil
-}
-
-func migration(url, what string, do func(*migrate.Migrate) error) (err error) {
-	cfg, err := pgx.ParseConfig(url)
-	if err != nil {
-		return fmt.Errorf("migrate %s: read the database URL: %w", what, err)
-	}
-	db := stdlib.OpenDB(*cfg)
-	defer func() { err = errors.Join(err, closed(db)) }()
-	to, err := driver.WithInstance(db, &driver.Config{})
-	if err != nil {
-		return fmt.Errorf("migrate %s: %w", what, err)
-	}
-	from, err := iofs.New(migrations.Files, ".")
-	if err != nil {
-		return fmt.Errorf("migrate %s: %w", what, err)
-	}
-	m, err := migrate.NewWithInstance("iofs", from, "pgx5", to)
-	if err != nil {
-		return fmt.Errorf("migrate %s: %w", what, err)
-	}
-	if err := do(m); err != nil && !errors.Is(err, migrate.ErrNoChange) {
-		return fmt.Errorf("migrate %s: %w", what, err)
-	}
-	return nil
-}
-
-// closed closes db, which the migration's driver may have closed already.
-func closed(db *sql.DB) error {
-	if err := db.Close(); err != nil {
-		return fmt.Errorf("close the migration's connection: %w", err)
-	}
-	return nil
 }

@@ -24,7 +24,7 @@ import (
 type Facts interface {
 	Append(ctx context.Context, units []fact.Unit) []error
 	Recorded(ctx context.Context, shard fleet.Shard, ids []fleet.EventID) ([]bool, error)
-	FirstAnswer(ctx context.Context, tenant fleet.TenantID, route, key string) (fact.Answer, []byte, bool, error)
+	FirstAnswer(ctx context.Context, tenant fleet.TenantID, route, key string) (fingerprint []byte, answer *fact.Answer, err error)
 	LoadTask(ctx context.Context, shard fleet.Shard, id fleet.TaskID) (fact.TaskRecord, error)
 	LoadRobot(ctx context.Context, shard fleet.Shard, id fleet.RobotID) (fact.RobotRecord, error)
 	LoadZone(ctx context.Context, shard fleet.Shard, id fleet.ZoneID) ([]zone.RosterEntry, error)

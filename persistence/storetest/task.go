@@ -129,7 +129,7 @@ func wholeBatch(t *testing.T, b *bench) {
 	}
 	b.absent(one.ID)
 	b.absent(two.ID)
-	if _, _, ok, err := b.Facts.FirstAnswer(t.Context(), b.shard.Tenant, "POST /tasks:batch", "b"); ok || err != nil {
+	if _, a, err := b.Facts.FirstAnswer(t.Context(), b.shard.Tenant, "POST /tasks:batch", "b"); a != nil || err != nil {
 		t.Fatalf("the answer of a batch that failed is kept: %v", err)
 	}
 	batch.Facts = slices.Delete(batch.Facts, 1, 2)
@@ -167,13 +167,13 @@ func idempotency(t *testing.T, b *bench) {
 	again.Idempotency = &elsewhere
 	b.mustRecord(again) // another route is another scope
 
-	got, fingerprint, ok, err := b.Facts.FirstAnswer(t.Context(), b.shard.Tenant, "POST /tasks", "k1")
-	if err != nil || !ok || !slices.Equal(fingerprint, key.Fingerprint) {
-		t.Fatalf("first answer: %v %v %v", fingerprint, ok, err)
+	fingerprint, got, err := b.Facts.FirstAnswer(t.Context(), b.shard.Tenant, "POST /tasks", "k1")
+	if err != nil || got == nil || !slices.Equal(fingerprint, key.Fingerprint) {
+		t.Fatalf("first answer: %v %v %v", fingerprint, got, err)
 	}
-	equal(t, "the kept answer", got, answer)
-	if _, _, ok, err := b.Facts.FirstAnswer(t.Context(), b.shard.Tenant, "POST /tasks", "k2"); ok || err != nil {
-		t.Fatalf("an unused key: %v %v", ok, err)
+	equal(t, "the kept answer", *got, answer)
+	if _, a, err := b.Facts.FirstAnswer(t.Context(), b.shard.Tenant, "POST /tasks", "k2"); a != nil || err != nil {
+		t.Fatalf("an unused key: %v %v", a, err)
 	}
 }
 
@@ -269,8 +269,8 @@ func tenantsApart(t *testing.T, b *bench) {
 	mine := b.shard
 	b.shard = b.Shard(t)
 	b.absent(s.ID)
-	if _, _, ok, err := b.Facts.FirstAnswer(t.Context(), b.shard.Tenant, "POST /tasks", "k"); ok || err != nil {
-		t.Fatalf("another tenant's answer: %v %v", ok, err)
+	if _, a, err := b.Facts.FirstAnswer(t.Context(), b.shard.Tenant, "POST /tasks", "k"); a != nil || err != nil {
+		t.Fatalf("another tenant's answer: %v %v", a, err)
 	}
 	rec, err := b.Facts.LoadWarehouse(t.Context(), b.shard)
 	if err != nil || len(rec.Tasks)+len(rec.Held)+len(rec.Robots) != 0 {
