@@ -16,6 +16,7 @@ const (
 	classData       = "22" // the values are bad
 	classConstraint = "23"
 	codeUnique      = "23505"
+	codeCheck       = "23514"
 	codeSerialize   = "40001"
 	codeDeadlock    = "40P01"
 )
@@ -27,13 +28,17 @@ func refused(err error) (*pgconn.PgError, bool) {
 		return nil, false
 	}
 	class := e.Code[:2]
-	return e, class == classData || class == classConstraint
+	return e, (class == classData || class == classConstraint) && !rerouted(e)
 }
+
+// rerouted says that a row was on its way into a partition while the bounds of partitions changed (a day's partition
+// was attached meanwhile): the broken check is one without a name.
+func rerouted(e *pgconn.PgError) bool { return e.Code == codeCheck && e.ConstraintName == "" }
 
 // unlucky says that the server gave up in favour of another transaction: the same may succeed now.
 func unlucky(err error) bool {
 	var e *pgconn.PgError
-	return errors.As(err, &e) && (e.Code == codeSerialize || e.Code == codeDeadlock)
+	return errors.As(err, &e) && (e.Code == codeSerialize || e.Code == codeDeadlock || rerouted(e))
 }
 
 // decidedly says of an error of COMMIT that nothing was committed: the server refused, and lives.

@@ -60,13 +60,14 @@ func (s *Store) Renew(ctx context.Context, owner string, held []fact.Held) ([]bo
 	if err != nil {
 		return nil, fmt.Errorf("renew %d leases: %w", len(held), readError(err))
 	}
-	renewed := make(map[fleet.Shard]bool, len(rows))
+	renewed := make(map[fact.Held]bool, len(rows))
 	for _, r := range rows {
-		renewed[fleet.Shard{Tenant: fleet.TenantID(r.TenantID), Warehouse: fleet.WarehouseID(r.WarehouseID)}] = true
+		shard := fleet.Shard{Tenant: fleet.TenantID(r.TenantID), Warehouse: fleet.WarehouseID(r.WarehouseID)}
+		renewed[fact.Held{Shard: shard, Incarnation: fleet.Incarnation(r.Incarnation)}] = true
 	}
 	out := make([]bool, len(held))
 	for i := range held {
-		out[i] = renewed[held[i].Shard]
+		out[i] = renewed[held[i]]
 	}
 	return out, nil
 }

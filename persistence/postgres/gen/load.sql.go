@@ -598,7 +598,7 @@ FROM (
 ) i
 WHERE s.tenant_id = i.tenant_id AND s.warehouse_id = i.warehouse_id AND s.incarnation = i.incarnation
   AND s.owner = $1
-RETURNING s.tenant_id, s.warehouse_id
+RETURNING s.tenant_id, s.warehouse_id, s.incarnation
 `
 
 type RenewShardsParams struct {
@@ -611,6 +611,7 @@ type RenewShardsParams struct {
 type RenewShardsRow struct {
 	TenantID    string
 	WarehouseID string
+	Incarnation int64
 }
 
 func (q *Queries) RenewShards(ctx context.Context, arg RenewShardsParams) ([]RenewShardsRow, error) {
@@ -627,7 +628,7 @@ func (q *Queries) RenewShards(ctx context.Context, arg RenewShardsParams) ([]Ren
 	items := []RenewShardsRow{}
 	for rows.Next() {
 		var i RenewShardsRow
-		if err := rows.Scan(&i.TenantID, &i.WarehouseID); err != nil {
+		if err := rows.Scan(&i.TenantID, &i.WarehouseID, &i.Incarnation); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -103,7 +103,7 @@ FROM (
 ) i
 WHERE s.tenant_id = i.tenant_id AND s.warehouse_id = i.warehouse_id AND s.incarnation = i.incarnation
   AND s.owner = @owner
-RETURNING s.tenant_id, s.warehouse_id;
+RETURNING s.tenant_id, s.warehouse_id, s.incarnation;
 
 -- name: EnsurePartitions :one
 SELECT ensure_partitions(@days::integer) AS made;
