@@ -71,34 +71,6 @@ func grid(rows []string, edge int) *roadmap.Graph {
 	return g
 }
 
-type tables struct {
-	g *roadmap.Graph
-	m map[fleet.Vertex]*roadmap.Table
-}
-
-func (t *tables) Get(goal fleet.Vertex) *roadmap.Table {
-	if c, ok := t.m[goal]; ok {
-		return c
-	}
-	cost := make([]uint16, len(t.g.Vertices))
-	for i := range cost {
-		cost[i] = roadmap.Unreachable
-	}
-	cost[goal] = 0
-	for queue := []fleet.Vertex{goal}; len(queue) > 0; queue = queue[1:] {
-		v := queue[0]
-		for _, l := range t.g.In[v] {
-			if u := t.g.Lanes[l].From; cost[u] == roadmap.Unreachable {
-				cost[u] = cost[v] + 10
-				queue = append(queue, u)
-			}
-		}
-	}
-	c := &roadmap.Table{Goal: goal, Cost: cost}
-	t.m[goal] = c
-	return c
-}
-
 // bot is a robot as the zones know it through its core: it asks, drives what it is granted, reports.
 type bot struct {
 	id      fleet.RobotID
@@ -143,7 +115,7 @@ type letter struct {
 
 func newWorld(t testing.TB, g *roadmap.Graph, lock bool, seed int64) *world {
 	w := &world{t: t, g: g, rng: rand.New(rand.NewSource(seed)), now: t0, lock: lock, byID: map[fleet.RobotID]*bot{}, roster: map[[2]string]bool{}}
-	tb := &tables{g: g, m: map[fleet.Vertex]*roadmap.Table{}}
+	tb := roadmap.NewTableMap(g, len(g.Vertices))
 	for z := range g.Zones {
 		w.zones = append(w.zones, zone.New(g, z, tb, zone.Rules{Lockstep: lock}, 1, 1))
 	}
