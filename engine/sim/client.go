@@ -30,7 +30,7 @@ func (c *clients) init(s *site) {
 
 func (c *clients) begin() {
 	w := c.s.w
-	w.clock.after(w.upTo(2*time.Second), "client", c.work)
+	w.clock.after(settling, "client", c.work)
 	w.every(w.Faults.Cancel, "cancel", c.cancelSome)
 	w.every(w.Faults.Command, "command", c.commandSome)
 	w.every(w.Faults.Lane, "lane", c.closeSome)

@@ -286,7 +286,8 @@ type zoneActor struct {
 	site   *site
 	number int
 	id     fleet.ZoneID
-	state  *zone.State
+	state  *zone.State // nil = not loaded
+	early  []zone.Msg  // came before it was loaded
 	life   int
 	out    []zone.Effect
 	view   zone.View
@@ -294,7 +295,7 @@ type zoneActor struct {
 	facts  uint64
 }
 
-// start loads the roster; the zone hears nothing until then.
+// start loads the roster; mail waits meanwhile.
 func (z *zoneActor) start() {
 	z.life++
 	z.state = nil
@@ -312,6 +313,11 @@ func (z *zoneActor) start() {
 		if roster := s.journal.rosterOf(z.id); len(roster) > 0 || s.noGrantsUntil.After(s.w.now()) {
 			z.mail(zone.Restored{Roster: roster, Until: s.noGrantsUntil})
 		}
+		early := z.early
+		z.early = nil
+		for _, m := range early {
+			z.mail(m)
+		}
 	})
 }
 
@@ -322,6 +328,9 @@ func (z *zoneActor) crash() {
 
 func (z *zoneActor) mail(m zone.Msg) {
 	if z.state == nil {
+		if _, tick := m.(zone.Ticked); !tick && len(z.early) < stashBound {
+			z.early = append(z.early, m)
+		}
 		return
 	}
 	w := z.site.w

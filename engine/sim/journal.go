@@ -68,49 +68,48 @@ func (j *journal) serve() {
 		return
 	}
 	j.busy = true
-	life, w := j.life, j.site.w
+	group, life, w := len(j.queue), j.life, j.site.w
 	w.clock.after(w.upTo(w.Journal.Commit), "commit", func() {
 		if j.life == life {
-			j.settle()
+			j.settle(group)
 		}
 	})
 }
 
-func (j *journal) settle() {
-	w := j.site.w
-	e := j.queue[0]
-	away := w.clock.now < j.awayTil && !w.calm || w.chance(w.Journal.Unavailable)
-	if e.read != nil && away {
-		w.clock.after(time.Second, "read again", func() { j.retry(e) })
+// settle ends the commit of the first so many entries.
+func (j *journal) settle(group int) {
+	w, life := j.site.w, j.life
+	away := w.clock.now < j.awayTil && !w.peace() || w.chance(w.Journal.Unavailable)
+	for ; group > 0; group-- {
+		e := j.queue[0]
 		j.queue = j.queue[1:]
-		j.serve()
-		return
-	}
-	j.queue = j.queue[1:]
-	switch {
-	case e.read != nil:
-		e.read()
-	case away:
-		e.done(fact.ErrUnavailable)
-	case w.chance(w.Journal.Unknown):
-		j.doubt(e)
-		return
-	default:
-		e.done(j.record(e.unit))
+		switch {
+		case e.read != nil && away:
+			w.clock.after(time.Second, "read again", func() {
+				if j.life == life {
+					j.push(e)
+				}
+			})
+		case e.read != nil:
+			e.read()
+		case away:
+			e.done(fact.ErrUnavailable)
+		case w.chance(w.Journal.Unknown):
+			j.doubt(e, group-1)
+			return
+		default:
+			e.done(j.record(e.unit))
+		}
+		if j.life != life {
+			return
+		}
 	}
 	j.serve()
 }
 
-// retry lets a read that found the journal away come again, before all else that waits.
-func (j *journal) retry(e *entry) {
-	j.queue = slices.Insert(j.queue, min(1, len(j.queue)), e)
-	if !j.busy {
-		j.serve()
-	}
-}
-
-// doubt settles a unit whose outcome is read back later; nothing else is recorded before.
-func (j *journal) doubt(e *entry) {
+// doubt settles a unit whose outcome is read back later, before the rest of its group; nothing else is recorded
+// meanwhile.
+func (j *journal) doubt(e *entry, rest int) {
 	w, life := j.site.w, j.life
 	err := error(fact.ErrUnavailable)
 	if w.rng.IntN(2) == 0 {
@@ -119,7 +118,7 @@ func (j *journal) doubt(e *entry) {
 	w.clock.after(w.upTo(3*time.Second), "read back", func() {
 		if j.life == life {
 			e.done(err)
-			j.serve()
+			j.settle(rest)
 		}
 	})
 }

@@ -1,8 +1,17 @@
 package sim
 
-// bounds is law 7, everything has a bound: queues, stashes, effects of one message, guests of a zone, and what is
-// under way in the whole world.
-type bounds struct{ w *World }
+import "time"
+
+// bounds is law 7, everything has a bound: queues, stashes, effects of one message, guests of a zone, what is under
+// way in the whole world, and what happens in one second of it: actors that answer each other for ever fill any queue.
+type bounds struct {
+	w      *World
+	second time.Duration
+	steps  int
+}
+
+// maxPerSecond bounds the steps of one simulated second.
+const maxPerSecond = 20_000
 
 // limit is the bound of each queue.
 func limit(name string) int {
@@ -37,5 +46,11 @@ func (l *bounds) guests(z *zoneActor) {
 func (l *bounds) stepped() {
 	if n := len(l.w.clock.heap); n > maxEvents {
 		l.w.fail(7, "%d events are under way", n)
+	}
+	if now := l.w.clock.now.Truncate(time.Second); now != l.second {
+		l.second, l.steps = now, 0
+	}
+	if l.steps++; l.steps > maxPerSecond {
+		l.w.fail(7, "%d steps in one second: the actors do not stop talking", l.steps)
 	}
 }

@@ -65,7 +65,7 @@ func (d *device) choose() {
 		return
 	}
 	if len(d.base) > 0 {
-		d.to, d.busy = towards, true
+		d.to, d.base, d.busy = towards, d.base[1:], true
 	}
 }
 
@@ -77,7 +77,7 @@ func (d *device) finish() {
 	d.busy = false
 	if d.to != fleet.NoVertex {
 		w := d.site.w
-		d.at, d.to, d.base = d.to, fleet.NoVertex, d.base[1:]
+		d.at, d.to = d.to, fleet.NoVertex
 		d.moved = w.clock.now
 		d.visits = append(d.visits, visit{d.at, w.clock.now})
 		w.result.Moves++

@@ -44,7 +44,7 @@ func TestSeeds(t *testing.T) {
 			t.Parallel()
 			for {
 				seed := next.Add(1)
-				if seed > int64(*seedsFlag) || bad.Load() > 10 {
+				if seed > int64(*seedsFlag) || bad.Load() > 40 {
 					return
 				}
 				r := sim.New(sim.Random(uint64(seed))).Run(*stepsFlag)

@@ -127,8 +127,15 @@ func (w *World) trace(format string, args ...any) {
 	}
 }
 
+// settling is how long a warehouse is left in peace at first, until each robot has told where it stands: of a robot
+// that has never said a word nobody can know.
+const settling = 15 * time.Second
+
+// peace says that nothing goes wrong now.
+func (w *World) peace() bool { return w.calm || w.clock.now < settling }
+
 // chance is true with probability p, in chaos.
-func (w *World) chance(p float64) bool { return !w.calm && p > 0 && w.rng.Float64() < p }
+func (w *World) chance(p float64) bool { return !w.peace() && p > 0 && w.rng.Float64() < p }
 
 // upTo draws a duration.
 func (w *World) upTo(d time.Duration) time.Duration {
@@ -147,7 +154,9 @@ func (w *World) every(mean time.Duration, what string, do func()) {
 		if w.calm {
 			return
 		}
-		do()
+		if !w.peace() {
+			do()
+		}
 		w.every(mean, what, do)
 	})
 }
@@ -206,7 +215,7 @@ func short[T ~string](id T) string {
 	if len(id) < 12 {
 		return string(id)
 	}
-	return string(id[9:13]) + "-" + string(id[len(id)-4:])
+	return string(id[7:13]) + "-" + string(id[len(id)-4:])
 }
 
 // perTick is the interval of the zones' planning rounds.

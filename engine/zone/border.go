@@ -209,6 +209,7 @@ func (s *State) objection(l int32, c Claim) (fleet.Cause, fleet.RobotID) {
 	}
 	occ := &s.guests[s.occ[l]]
 	undecided := !s.planned && occ.movable() && occ.pending.vertex == fleet.NoVertex
+	occ.wanted = true
 	swap := occ.towards() == c.Request.At
 	if swap || len(c.Request.Base) > 0 || !occ.leaving() && !(undecided && c.Push) {
 		return fleet.CauseOccupied, occ.id
@@ -265,7 +266,7 @@ func (s *State) answered(now time.Time, a Answer, out []Effect) []Effect {
 	pushed := g.pending.push
 	g.pending = pending{neighbour: none, vertex: fleet.NoVertex}
 	if a.Kind == ClaimGranted {
-		if !slices.Contains(g.base, a.Vertex) {
+		if _, ok := s.g.Lane(g.tail(), a.Vertex); ok && !slices.Contains(g.base, a.Vertex) {
 			g.base = append(slices.Clone(g.base), a.Vertex)
 		}
 		g.expires = now.Add(s.rules.LeaseTTL)

@@ -74,7 +74,7 @@ func (s *State) asked(now time.Time, r fleet.Request, out []Effect) []Effect {
 		g.expected = false
 		s.unblock(&g.reach)
 	}
-	g.version = r.Version
+	g.version, g.heard = r.Version, now
 	if g.req.Goal != r.Goal {
 		g.table, g.yields, g.yieldUntil, g.futile = nil, 0, time.Time{}, time.Time{}
 	}
@@ -247,14 +247,13 @@ func (s *State) arrived(now time.Time, a fleet.Arrival, out []Effect) []Effect {
 		i, g = s.admit(a.Robot)
 		g.req = fleet.Request{Robot: a.Robot, Goal: fleet.NoVertex, Window: 1}
 	}
-	if a.Version <= g.version && !g.expected {
+	if g.expected { // where it stands says nothing of what it may enter: that it must assert itself
+		return append(out, CallRoll{Robot: g.id, Epoch: s.epoch})
+	}
+	if a.Version <= g.version {
 		return out
 	}
-	if g.expected {
-		g.expected = false
-		s.unblock(&g.reach)
-	}
-	g.version, g.heading = a.Version, a.Heading
+	g.version, g.heading, g.heard = a.Version, a.Heading, now
 	switch k := slices.Index(g.base, a.Vertex); {
 	case a.Vertex == g.at: // turned on the spot
 	case k >= 0:

@@ -27,6 +27,9 @@ func (s *State) tryGrant(now time.Time, l int32, out []Effect) []Effect {
 		return out
 	}
 	g := &s.guests[c]
+	if lane, ok := s.g.Lane(g.tail(), s.global(l)); !ok || s.laneClosed(lane) {
+		return s.cancel(now, l, fleet.CauseClosed, "", out) // it has left the place from which it claimed this
+	}
 	if g.entry != entryRecorded {
 		g.blame(s.global(l), fleet.CauseRecording, "")
 		return out
@@ -118,14 +121,34 @@ func (s *State) descend(t *roadmap.Table, g *guest, v fleet.Vertex) fleet.Vertex
 	return to
 }
 
-// regrant sends again what the robot, by its own request, does not know it has, and refreshes the lease of the rest.
+// regrant sends again what we have granted to the robot and it, by its own request, may not know, and refreshes the
+// lease of the rest. What other zones have granted is theirs to repeat: we cannot know whether it still stands.
 func (s *State) regrant(now time.Time, i int32, out []Effect) []Effect {
 	g := &s.guests[i]
-	if len(g.base) == 0 || s.ours(g.tail()) == none || !s.mayGrant(now) || g.req.Control != fleet.ControlEngine || g.entry != entryRecorded {
+	if len(g.base) == 0 || !s.mayGrant(now) || g.req.Control != fleet.ControlEngine || g.entry != entryRecorded {
 		return out
 	}
 	g.expires = now.Add(s.rules.LeaseTTL)
-	return s.send(now, g, g.at, slices.Clone(g.base), out)
+	after := g.at
+	for k := 0; k < len(g.base); k++ {
+		from := k
+		for k < len(g.base) && s.granting(i, g.base[k]) {
+			k++
+		}
+		if k > from {
+			out = s.send(now, g, after, slices.Clone(g.base[from:k]), out)
+		}
+		if k < len(g.base) {
+			after = g.base[k]
+		}
+	}
+	return out
+}
+
+// granting says that our vertex v is granted to guest i.
+func (s *State) granting(i int32, v fleet.Vertex) bool {
+	l := s.ours(v)
+	return l != none && s.claim[l] == i && s.granted[l]
 }
 
 // extend leases more of the way to a robot on the road, up to its window, over vertices that are free, unclaimed

@@ -48,9 +48,10 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 			}
 			g.next = fleet.NoVertex
 		}
-		if g.expected && m.Tick%4 == 0 {
+		if m.Tick%4 == 0 && (g.expected || s.doubtful(now, g)) {
 			out = append(out, CallRoll{Robot: g.id, Epoch: s.epoch})
 		}
+		g.wanted = false
 		if g.entry == entryNone && !g.expected && g.req.Control == fleet.ControlEngine && g.foreign.neighbour == none {
 			out = s.recordEntry(now, g, out)
 		}
@@ -59,6 +60,15 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 		}
 	}
 	return s.planIfReady(now, out)
+}
+
+// doubtAfter is for how long a robot that is in somebody's way may be silent before it is asked what it holds: a
+// grant or its report may have got lost, or it may have gone elsewhere by the grants of others.
+const doubtAfter = 3 * time.Second
+
+// doubtful says that what we believe of the robot may be old news.
+func (s *State) doubtful(now time.Time, g *guest) bool {
+	return (len(g.base) > 0 || g.wanted) && g.req.Control == fleet.ControlEngine && now.Sub(g.heard) >= doubtAfter
 }
 
 func (s *State) phase(colour int) int {
@@ -224,6 +234,7 @@ func (s *State) tryOption(now time.Time, i, parent int32, o option, p Priority, 
 		return false, out
 	}
 	if c := s.claim[l]; c != none {
+		s.guests[c].wanted = true
 		g.blame(o.vertex, fleet.CauseClaimed, s.guests[c].id)
 		return false, out
 	}
@@ -233,6 +244,7 @@ func (s *State) tryOption(now time.Time, i, parent int32, o option, p Priority, 
 		return true, out
 	}
 	occupant := &s.guests[b]
+	occupant.wanted = true
 	g.blame(o.vertex, fleet.CauseOccupied, occupant.id)
 	if b == parent || occupant.towards() == g.at || !occupant.leaving() && occupant.decided {
 		if parent == none {

@@ -78,6 +78,8 @@ type guest struct {
 	yields     uint8     // in a row, without a move forward
 	wait       fleet.Wait
 	told       fleet.Wait
+	heard      time.Time // when the robot last spoke to us
+	wanted     bool      // somebody waits for what it holds
 	used       bool
 }
 
