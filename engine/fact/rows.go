@@ -7,7 +7,6 @@ import (
 
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
-	"starling/engine/robot"
 	"starling/engine/task"
 )
 
@@ -232,11 +231,4 @@ type AuditEntry struct {
 type Place struct {
 	Shard fleet.Shard
 	Map   fleet.MapID // of maps, zones and lanes
-}
-
-// Robot is a robot as it is registered, with the last snapshot of its soft state.
-type Robot struct {
-	Spec    robot.Spec
-	Version int64
-	Last    robot.LastKnown
 }

@@ -10,12 +10,7 @@ import (
 	"starling/persistence/postgres/gen"
 )
 
-func robotOf(r *gen.Robot) (fact.Robot, error) {
-	v := robotView(r)
-	return fact.Robot{Spec: *v.Spec, Version: v.Version, Last: robot.LastKnown{
-		BootID: v.BootID, Seq: v.Seq, ReportedAt: v.ReportedAt, Pose: v.Pose, Battery: v.Battery, State: v.State, Connection: v.Connection,
-	}}, nil
-}
+func robotOf(r *gen.Robot) (*robot.View, error) { return robotView(r), nil }
 
 // UpsertRobot records a registration, through the journal and unfenced: for tools that run without the engine.
 // e.Version 1 creates. Errors as Append.
@@ -33,36 +28,36 @@ func (s *Store) append(ctx context.Context, shard fleet.Shard, f fact.Fact, idem
 }
 
 // GetRobot returns a robot as it is registered, with its last snapshot; fact.ErrNotFound where there is none.
-func (r *RobotsRepo) GetRobot(ctx context.Context, tenant fleet.TenantID, id fleet.RobotID) (out fact.Robot, err error) {
+func (r *RobotsRepo) GetRobot(ctx context.Context, tenant fleet.TenantID, id fleet.RobotID) (v *robot.View, err error) {
 	if err := known(string(tenant), string(id)); err != nil {
-		return out, err
+		return v, err
 	}
 	err = r.s.inTenant(ctx, reading, tenant, func(q *gen.Queries) error {
 		row, err := q.GetRobot(ctx, gen.GetRobotParams{TenantID: string(tenant), RobotID: string(id)})
 		if err != nil {
 			return err
 		}
-		out, err = robotOf(&row)
-		return err
+		v = robotView(&row)
+		return nil
 	})
-	return out, err
+	return v, err
 }
 
 // GetRobotByCode is GetRobot by the code that people chose.
-func (r *RobotsRepo) GetRobotByCode(ctx context.Context, tenant fleet.TenantID, code string) (out fact.Robot, err error) {
+func (r *RobotsRepo) GetRobotByCode(ctx context.Context, tenant fleet.TenantID, code string) (v *robot.View, err error) {
 	err = r.s.inTenant(ctx, reading, tenant, func(q *gen.Queries) error {
 		row, err := q.GetRobotByCode(ctx, gen.GetRobotByCodeParams{TenantID: string(tenant), RobotCode: code})
 		if err != nil {
 			return err
 		}
-		out, err = robotOf(&row)
-		return err
+		v = robotView(&row)
+		return nil
 	})
-	return out, err
+	return v, err
 }
 
 // ListRobots lists a tenant's robots by code.
-func (r *RobotsRepo) ListRobots(ctx context.Context, tenant fleet.TenantID, f fact.RobotFilter, p fact.Page) (l fact.List[fact.Robot], err error) {
+func (r *RobotsRepo) ListRobots(ctx context.Context, tenant fleet.TenantID, f fact.RobotFilter, p fact.Page) (l fact.List[*robot.View], err error) {
 	c, err := from(p, "robots", cursor{})
 	if err != nil || !sieve(f.Warehouse) {
 		return l, err
