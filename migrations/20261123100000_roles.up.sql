@@ -3,22 +3,24 @@
 -- starling_migrate owns everything; starling_app is what the program becomes after it has connected (SET ROLE), so
 -- that row-level security holds for it even where DATABASE_URL names a superuser; starling_worker sees all tenants,
 -- but only the tables of the outbox, the jobs and the shards. None of them can log in: whoever connects is granted
--- the right to become them. Roles belong to the whole server, hence the checks; the lock is for databases that are
--- migrated at the same time.
+-- the right to become them. Roles belong to the whole server, hence the checks: no lock spans its databases.
 BEGIN;
-SELECT pg_advisory_xact_lock(7264120260001);
 CREATE EXTENSION IF NOT EXISTS postgis;
 DO $$
 DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['starling_migrate', 'starling_app', 'starling_worker'] LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
-            EXECUTE format('CREATE ROLE %I NOLOGIN NOBYPASSRLS', name);
-        END IF;
-        IF NOT pg_has_role(current_user, name, 'MEMBER') THEN
-            EXECUTE format('GRANT %I TO %I', name, current_user);
-        END IF;
+        BEGIN
+            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
+                EXECUTE format('CREATE ROLE %I NOLOGIN NOBYPASSRLS', name);
+            END IF;
+            IF NOT pg_has_role(current_user, name, 'MEMBER') THEN
+                EXECUTE format('GRANT %I TO %I', name, current_user);
+            END IF;
+        EXCEPTION WHEN unique_violation OR duplicate_object THEN
+            NULL; -- another database of the server was migrated at the same time
+        END;
     END LOOP;
 END $$;
 GRANT USAGE, CREATE ON SCHEMA public TO starling_migrate;
