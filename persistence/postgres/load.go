@@ -239,7 +239,7 @@ func (s *Store) LoadWarehouse(ctx context.Context, shard fleet.Shard) (fact.Ware
 	})
 	if err == nil && source.id != "" {
 		if rec.Graph, err = source.build(); err == nil {
-			rec.KeepOut = source.keepOut(rec.Graph)
+			rec.KeepOut, err = source.keepOut(rec.Graph)
 		}
 	}
 	if err != nil {
@@ -317,14 +317,15 @@ func (m *mapSource) build() (*roadmap.Graph, error) {
 	return g, nil
 }
 
-func (m *mapSource) keepOut(g *roadmap.Graph) []fleet.Vertex {
-	var polygons []roadmap.Polygon
-	for _, raw := range m.polygons {
-		if p, err := roadmap.ParsePolygon([]byte(raw)); err == nil {
-			polygons = append(polygons, p)
+func (m *mapSource) keepOut(g *roadmap.Graph) ([]fleet.Vertex, error) {
+	polygons := make([]roadmap.Polygon, len(m.polygons))
+	for i, raw := range m.polygons {
+		var err error
+		if polygons[i], err = roadmap.ParsePolygon([]byte(raw)); err != nil {
+			return nil, fmt.Errorf("read a stored keep-out polygon: %w", err)
 		}
 	}
-	return verticesInside(g, polygons)
+	return verticesInside(g, polygons), nil
 }
 
 // SaveSnapshots writes the newest soft state of robots. An older one than what is there changes nothing.

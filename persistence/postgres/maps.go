@@ -129,9 +129,8 @@ func writeLanes(ctx context.Context, q *gen.Queries, v *fact.MapVersion, g *road
 	for i := range g.Lanes {
 		l := &g.Lanes[i]
 		if j, ok := was[string(l.ID)]; ok {
-			old := &before[j]
 			delete(was, string(l.ID))
-			if old.LengthM == l.LengthM && old.SpeedLimitMps == l.SpeedMPS && old.Closed == l.Closed {
+			if same(&before[j], g, l) {
 				continue
 			}
 			ended = append(ended, string(l.ID))
@@ -166,6 +165,13 @@ func writeLanes(ctx context.Context, q *gen.Queries, v *fact.MapVersion, g *road
 		return nil
 	}
 	return q.KeepLaneChanges(ctx, gen.KeepLaneChangesParams{TenantID: tenant, MapID: id, Version: p.Version})
+}
+
+// same says that the lane is in this version what it was in the last.
+func same(old *gen.LanesOfVersionRow, g *roadmap.Graph, l *roadmap.Lane) bool {
+	a, b := &g.Vertices[l.From], &g.Vertices[l.To]
+	return old.LengthM == l.LengthM && old.SpeedLimitMps == l.SpeedMPS && old.Closed == l.Closed &&
+		old.X1 == a.X && old.Y1 == a.Y && old.X2 == b.X && old.Y2 == b.Y
 }
 
 func writeTrafficZones(ctx context.Context, q *gen.Queries, v *fact.MapVersion, g *roadmap.Graph) error {
