@@ -38,7 +38,8 @@ func (r *MapsRepo) CreateMap(ctx context.Context, u fact.MapUpload, idem *fact.I
 }
 
 // AddMapVersion stores a further version of the map, a draft, and returns its number. u.Map has ID, Tenant, CreatedBy
-// and CreatedAt, the last two of the version. Errors: fact.ErrNotFound, *fact.ConflictError with Key "idempotency_key".
+// and CreatedAt, the last two of the version. Errors: fact.ErrNotFound, *fact.ConflictError with Key "idempotency_key",
+// or "version" where the graph was built for another number than the next.
 func (r *MapsRepo) AddMapVersion(ctx context.Context, u fact.MapUpload, idem *fact.Idempotency) (version int, err error) {
 	version, err = r.s.upload(ctx, &u, idem, func(*gen.Queries) error { return nil })
 	if err != nil {
@@ -78,6 +79,10 @@ func addVersion(
 	m, err := q.RaiseMapVersion(ctx, gen.RaiseMapVersionParams{TenantID: string(tenant), MapID: string(u.Map.ID)})
 	if err != nil {
 		return fact.MapVersion{}, err
+	}
+	if u.Graph != nil && u.Graph.Version != int(m.NewestVersion) {
+		// Somebody added a version meanwhile: the answer that the caller has prepared is wrong.
+		return fact.MapVersion{}, &fact.ConflictError{Key: "version", Existing: string(u.Map.ID)}
 	}
 	v := fact.MapVersion{
 		Map: u.Map.ID, Tenant: tenant, Warehouse: fleet.WarehouseID(m.WarehouseID), Version: int(m.NewestVersion),
