@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
@@ -103,6 +102,7 @@ func build(o Options) (http.Handler, huma.API) {
 		o.Registr.MustRegister(a.metrics.requests, a.metrics.duration, a.metrics.dropped)
 	}
 	r := chi.NewRouter()
+	routes := chi.Routes(r)
 	r.Use(identify, a.access)
 	if len(o.CORS) > 0 {
 		r.Use(cors.Handler(cors.Options{
@@ -116,6 +116,7 @@ func build(o Options) (http.Handler, huma.API) {
 		a.write(w, r, newError(http.StatusNotFound, codeNotFound, "there is no such path"))
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allow(func(m string) bool { return routes.Match(chi.NewRouteContext(), m, r.URL.Path) }))
 		a.write(w, r, newError(http.StatusMethodNotAllowed, codeNotFound, "the path does not know this method"))
 	})
 	a.frame(r)
@@ -142,6 +143,7 @@ func build(o Options) (http.Handler, huma.API) {
 	a.tasks()
 	a.explanations()
 	a.scheduler()
+	polish(a.huma.OpenAPI())
 	return r, a.huma
 }
 
@@ -298,30 +300,9 @@ func isUUID(s string) bool {
 	return true
 }
 
-// printable holds a client's text against its bounds: no control characters, no broken UTF-8.
-func (f *faults) printable(field, s string, least, most int) {
-	n := 0
-	for _, r := range s {
-		n++
-		if unicode.IsControl(r) || r == unicode.ReplacementChar {
-			f.add(field, "want printable characters")
-			return
-		}
-	}
-	if n < least || n > most {
-		f.add(field, "want "+span(least, most)+" characters")
-	}
-}
-
-func span(least, most int) string {
-	b, _ := json.Marshal(least)
-	c, _ := json.Marshal(most)
-	return string(b) + ".." + string(c)
-}
-
-// keyed is the header of every request that creates.
-type keyed struct {
-	Key string `header:"Idempotency-Key" maxLength:"128" doc:"1..128 printable characters: the same key and body get the first answer again"`
+// Keyed is the header of every request that creates. (What is embedded must be exported: huma sees nothing else.)
+type Keyed struct {
+	Key string `header:"Idempotency-Key" minLength:"1" maxLength:"128" pattern:"^[ -~]*$" doc:"1..128 printable characters: the same key and body get the first answer again"`
 }
 
 // created is an answer that is rendered before it is recorded, so that it can be given again byte for byte.
@@ -351,12 +332,7 @@ func errReused() error { return &fact.ConflictError{Key: "idempotency_key"} }
 
 // once runs a creation under the client's key. prepare checks the request, renders the answer and returns how to
 // record it; with a key that was used already it is not called.
-func (a *api) once(ctx context.Context, who *auth.Identity, route string, k *keyed, raw []byte, prepare func() (fact.Answer, func(*fact.Idempotency) error, error)) (*created, error) {
-	for _, c := range k.Key {
-		if c < 0x20 || c > 0x7e {
-			return nil, invalid("header.Idempotency-Key", "want printable characters")
-		}
-	}
+func (a *api) once(ctx context.Context, who *auth.Identity, route string, k *Keyed, raw []byte, prepare func() (fact.Answer, func(*fact.Idempotency) error, error)) (*created, error) {
 	sum := sha256.Sum256(raw)
 	if k.Key != "" {
 		print, first, err := a.Facts.FirstAnswer(ctx, who.Tenant, route, k.Key)
@@ -389,17 +365,17 @@ func (a *api) once(ctx context.Context, who *auth.Identity, route string, k *key
 	return answerOf(&ans, false), nil
 }
 
-// paged is the query of every list.
-type paged struct {
+// Paged is the query of every list.
+type Paged struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Items of a page"`
 	Cursor string `query:"cursor" maxLength:"1024" doc:"next_cursor of the page before"`
 }
 
-func (p *paged) page() fact.Page { return fact.Page{Limit: p.Limit, Cursor: p.Cursor} }
+func (p *Paged) page() fact.Page { return fact.Page{Limit: p.Limit, Cursor: p.Cursor} }
 
 // list is the body of every list.
 type list[T any] struct {
-	Items []T     `json:"items" nullable:"false"`
+	Items []T     `json:"items"`
 	Next  *string `json:"next_cursor" doc:"null at the end"`
 }
 

@@ -34,19 +34,19 @@ type commandBody struct {
 	CommandID string      `json:"command_id" format:"uuid"`
 	Command   string      `json:"command"`
 	Reason    *string     `json:"reason"`
-	Stages    []stageBody `json:"stages" nullable:"false"`
+	Stages    []stageBody `json:"stages"`
 }
 
 func (a *api) commands() {
 	type post struct {
-		keyed
+		Keyed
 		ID      string `path:"robot_id" format:"uuid"`
 		RawBody []byte
 		Body    newCommand
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/robots/{robot_id}/commands", id: "command-robot", summary: "Tell a robot what to do", tag: "robots", roles: []string{auth.Operator}, status: 202, engine: true, answer: commandID{}},
 		func(ctx context.Context, who *auth.Identity, in *post) (*created, error) {
-			return a.once(ctx, who, "POST /robots/"+in.ID+"/commands", &in.keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+			return a.once(ctx, who, "POST /robots/"+in.ID+"/commands", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				r, err := a.robot(ctx, who, in.ID)
 				if err != nil {
 					return fact.Answer{}, nil, err
@@ -86,11 +86,7 @@ func (a *api) newCommand(ctx context.Context, who *auth.Identity, shard fleet.Sh
 		ID: fleet.CommandID(uuid.NewString()), Robot: id, Kind: kind, Vertex: fleet.NoVertex, Place: w.Vertex, At: now,
 		ExpiresAt: now.Add(time.Duration(w.ExpiresIn) * time.Second), By: by(who).User,
 	}
-	travels := kind == fleet.CommandGoTo || kind == fleet.CommandCharge
-	switch {
-	case !travels && w.Vertex != "":
-		return c, invalid("body.vertex", "only go_to and charge have one")
-	case !travels:
+	if kind != fleet.CommandGoTo && kind != fleet.CommandCharge {
 		return c, nil
 	}
 	g, err := a.Engine.ActiveGraph(ctx, shard)
@@ -125,7 +121,8 @@ type remedyBody struct {
 	Label  string         `json:"label"`
 	Method string         `json:"method"`
 	Path   string         `json:"path"`
-	Body   map[string]any `json:"body"`
+	Body   map[string]any `json:"body" nullable:"true"`
+	_      struct{}       `nullable:"true"`
 }
 
 type causeBody struct {
@@ -139,7 +136,7 @@ type whyBody struct {
 	Object  objectBody  `json:"object"`
 	Waiting bool        `json:"waiting"`
 	Since   *string     `json:"since"`
-	Chain   []causeBody `json:"chain" nullable:"false"`
+	Chain   []causeBody `json:"chain"`
 }
 
 func whyOf(kind, id string, chain []dispatch.Link) whyBody {
@@ -148,7 +145,7 @@ func whyOf(kind, id string, chain []dispatch.Link) whyBody {
 		l := &chain[i]
 		c := causeBody{Cause: l.Cause, Object: objectBody{l.ObjectType, l.ObjectID}, Since: tsp(l.Since)}
 		if l.Remedy != nil {
-			c.Remedy = &remedyBody{l.Remedy.Label, l.Remedy.Method, l.Remedy.Path, l.Remedy.Body}
+			c.Remedy = &remedyBody{Label: l.Remedy.Label, Method: l.Remedy.Method, Path: l.Remedy.Path, Body: l.Remedy.Body}
 		}
 		b.Chain = append(b.Chain, c)
 	}
@@ -233,8 +230,8 @@ type decisionBody struct {
 	TaskID       *string           `json:"task_id"`
 	RobotID      *string           `json:"robot_id"`
 	Cost         costBody          `json:"cost" doc:"in seconds"`
-	Alternatives []alternativeBody `json:"alternatives" nullable:"false"`
-	Cycle        []string          `json:"cycle" nullable:"false" doc:"robots of a deadlock that this decision broke"`
+	Alternatives []alternativeBody `json:"alternatives"`
+	Cycle        []string          `json:"cycle" doc:"robots of a deadlock that this decision broke"`
 	Reason       string            `json:"reason"`
 	InputsDigest string            `json:"inputs_digest"`
 }
@@ -261,7 +258,7 @@ type stopBody struct {
 type plannedBody struct {
 	Index         int        `json:"index"`
 	RobotID       string     `json:"robot_id" format:"uuid"`
-	Route         []stopBody `json:"route" nullable:"false"`
+	Route         []stopBody `json:"route"`
 	ExpectedWaitS float64    `json:"expected_wait_s"`
 	Cost          costBody   `json:"cost"`
 }
@@ -272,6 +269,6 @@ type unplannedBody struct {
 }
 
 type planBody struct {
-	Assignments []plannedBody   `json:"assignments" nullable:"false"`
-	Unassigned  []unplannedBody `json:"unassigned" nullable:"false"`
+	Assignments []plannedBody   `json:"assignments"`
+	Unassigned  []unplannedBody `json:"unassigned"`
 }

@@ -1,9 +1,11 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -177,6 +179,7 @@ func conflict(c *fact.ConflictError) *Error {
 
 // hookHuma makes huma's own errors (bad parameters, bad bodies) ours. It sets huma's hooks once a process.
 var hookHuma = sync.OnceFunc(func() { //nolint:gochecknoglobals // huma knows no other way
+	huma.DefaultArrayNullable = false
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError { return fromHuma("", status, msg, errs) }
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
 		id := ""
@@ -191,18 +194,30 @@ func fromHuma(id string, status int, msg string, errs []error) *Error {
 	var fields []Field
 	for _, err := range errs {
 		var d *huma.ErrorDetail
-		switch {
-		case err == nil:
-		case errors.As(err, &d):
-			fields = append(fields, Field{cmpOr(d.Location, "body"), d.Message})
-		default:
-			fields = append(fields, Field{"body", readable(err)})
+		f := Field{"body", "not readable as JSON"}
+		if errors.As(err, &d) {
+			f = fault(d)
+		}
+		if err != nil && !slices.ContainsFunc(fields, func(o Field) bool { return o.Field == f.Field }) {
+			fields = append(fields, f)
 		}
 	}
-	if status == http.StatusUnprocessableEntity && len(fields) == 1 && fields[0].Field == "body" && strings.HasPrefix(fields[0].Problem, "not readable") {
-		status = http.StatusBadRequest
-	}
-	if status >= 500 {
+	unreadable := Field{"body", "not readable as JSON"}
+	switch {
+	case status == http.StatusBadRequest && slices.Contains(fields, Field{"body", outOfRange}):
+		status, msg = http.StatusUnprocessableEntity, "the request is invalid" // JSON, but a number that nothing holds
+		fields = []Field{{"body", outOfRange}}
+	case status == http.StatusBadRequest, strings.HasPrefix(msg, "cannot read request body"):
+		status, msg, fields = http.StatusBadRequest, "the body is not readable", []Field{unreadable}
+	case status == http.StatusUnsupportedMediaType:
+		msg, fields = "the body is not of a type that is understood here", []Field{{"header.Content-Type", "want application/json"}}
+	case status == http.StatusRequestEntityTooLarge:
+		msg, fields = "the body is too large", []Field{{"body", "too large"}}
+	case status == http.StatusRequestTimeout:
+		status, msg = http.StatusGatewayTimeout, "the body took too long to arrive"
+	case status == http.StatusUnprocessableEntity:
+		msg = "the request is invalid"
+	case status >= 500:
 		msg = "internal error"
 	}
 	e := newError(status, codeOf(status), msg)
@@ -213,17 +228,42 @@ func fromHuma(id string, status int, msg string, errs []error) *Error {
 	return e
 }
 
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
+const outOfRange = "a number is out of range"
+
+// maxFieldName bounds the name of a fault's field: an unknown property is named by the client.
+const maxFieldName = 200
+
+// fault says what is wrong without repeating what was sent: of the checks' messages only what is ours is passed on.
+func fault(d *huma.ErrorDetail) Field {
+	at, problem := cmp.Or(d.Location, "body"), d.Message
+	if name, ok := strings.CutPrefix(problem, "expected required property "); ok {
+		name, _, _ = strings.Cut(name, " ")
+		at, problem = at+"."+name, "is needed"
 	}
-	return b
+	if r := []rune(at); len(r) > maxFieldName {
+		at = string(r[:maxFieldName]) + "…"
+	}
+	switch {
+	case strings.HasPrefix(problem, "expected value to be one of"), strings.HasPrefix(problem, "expected string to match pattern"):
+	case strings.HasPrefix(problem, "expected "):
+		problem, _, _ = strings.Cut(problem, ":")
+	case strings.HasPrefix(problem, "json: cannot unmarshal number"):
+		problem = outOfRange
+	case strings.HasPrefix(problem, "json: "), strings.HasPrefix(problem, "parsing time"):
+		problem = "not of the wanted type"
+	case strings.HasPrefix(problem, "invalid character"), strings.HasPrefix(problem, "unexpected end"):
+		problem = "not readable as JSON"
+	case strings.HasPrefix(problem, "invalid "):
+		problem, _, _ = strings.Cut(problem, ":")
+	}
+	return Field{at, problem}
 }
 
-// readable says what is wrong with a body without repeating it.
-func readable(err error) string {
-	if m := err.Error(); strings.Contains(m, "required") || strings.Contains(m, "limit") {
-		return m
+// errors gives the faults to huma.
+func (f faults) errors() []error {
+	out := make([]error, 0, len(f))
+	for _, x := range f {
+		out = append(out, &huma.ErrorDetail{Location: x.Field, Message: x.Problem})
 	}
-	return "not readable as JSON"
+	return out
 }

@@ -48,7 +48,7 @@ func laneOf(l *fact.Lane) laneBody {
 
 func (a *api) lanes() {
 	type query struct {
-		paged
+		Paged
 		MapID string `query:"map_id" required:"true" format:"uuid"`
 	}
 	add(a, op{method: http.MethodGet, path: "/api/v1/lanes", id: "list-lanes", summary: "Lanes of a map", tag: "maps", roles: []string{auth.Viewer, auth.Service}},
@@ -66,14 +66,6 @@ func (a *api) lanes() {
 	type out struct{ Body laneBody }
 	add(a, op{method: http.MethodPatch, path: "/api/v1/lanes/{lane_id}", id: "patch-lane", summary: "Close, open or slow a lane", tag: "maps", roles: []string{auth.Operator}, engine: true},
 		func(ctx context.Context, who *auth.Identity, in *patch) (*out, error) {
-			var f faults
-			f.printable("body.reason", in.Body.Reason, 0, 500)
-			if in.Body.Closed == nil && in.Body.SpeedMPS == nil {
-				f.add("body", "want closed, speed_limit_mps or both")
-			}
-			if err := f.err(); err != nil {
-				return nil, err
-			}
 			l, err := a.Facts.GetLane(ctx, who.Tenant, fleet.LaneID(in.ID))
 			if err != nil {
 				return nil, err
@@ -136,7 +128,7 @@ type zoneOut struct {
 func (a *api) zones() {
 	read := []string{auth.Viewer, auth.Service}
 	type query struct {
-		paged
+		Paged
 		MapID       string `query:"map_id" format:"uuid"`
 		WarehouseID string `query:"warehouse_id" format:"uuid"`
 		Kind        string `query:"kind" enum:"traffic,keep_out,slow,parking,charging"`
@@ -189,15 +181,7 @@ func (a *api) zones() {
 }
 
 func (a *api) putZone(ctx context.Context, who *auth.Identity, id, header string, b *newZone) (*zoneOut, error) {
-	var f faults
-	f.printable("body.name", b.Name, 0, 200)
 	ring := roadmap.Polygon(b.Polygon.Coordinates[0])
-	if err := ring.Check(); err != nil {
-		f.add("body.polygon.coordinates", err.Error())
-	}
-	if err := f.err(); err != nil {
-		return nil, err
-	}
 	v, err := ifMatch(header)
 	if err != nil {
 		return nil, err

@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -19,8 +19,8 @@ type meBody struct {
 	Subject   string         `json:"subject"`
 	Email     *string        `json:"email"`
 	Name      *string        `json:"name"`
-	Roles     []string       `json:"roles" nullable:"false"`
-	TenantIDs []string       `json:"tenant_ids" nullable:"false"`
+	Roles     []string       `json:"roles"`
+	TenantIDs []string       `json:"tenant_ids"`
 	Claims    map[string]any `json:"claims"`
 }
 
@@ -77,6 +77,11 @@ func (a *api) identity() {
 	type me struct{ Body meBody }
 	add(a, op{method: http.MethodGet, path: "/api/v1/me", id: "get-me", summary: "Who am I", tag: "identity", tenantless: true},
 		func(_ context.Context, who *auth.Identity, _ *struct{}) (*me, error) {
+			for k, v := range who.Claims {
+				if at, ok := v.(time.Time); ok {
+					who.Claims[k] = at.Unix() // as it stands in the token
+				}
+			}
 			b := meBody{Subject: who.Subject, Email: text(who.Email), Name: text(who.Name), Roles: who.Roles, TenantIDs: []string{}, Claims: who.Claims}
 			for _, t := range who.Tenants {
 				b.TenantIDs = append(b.TenantIDs, string(t))
@@ -93,25 +98,20 @@ func (a *api) identity() {
 			return &tenant{tenantOf(&t)}, err
 		})
 	add(a, op{method: http.MethodGet, path: "/api/v1/tenants", id: "list-tenants", summary: "All tenants", tag: "identity", roles: []string{auth.PlatformAdmin}, tenantless: true},
-		func(ctx context.Context, _ *auth.Identity, in *paged) (*listed[tenantBody], error) {
+		func(ctx context.Context, _ *auth.Identity, in *Paged) (*listed[tenantBody], error) {
 			l, err := a.Facts.ListTenants(ctx, in.page())
 			return listOf(l, tenantOf), err
 		})
 	type createTenant struct {
-		keyed
+		Keyed
 		RawBody []byte
 		Body    newTenant
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/tenants", id: "create-tenant", summary: "Create a tenant", tag: "identity", roles: []string{auth.PlatformAdmin}, tenantless: true, status: 201, answer: tenantBody{}},
 		func(ctx context.Context, who *auth.Identity, in *createTenant) (*created, error) {
-			return a.once(ctx, who, "POST /tenants", &in.keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
-				var f faults
-				f.printable("body.name", in.Body.Name, 1, 200)
+			return a.once(ctx, who, "POST /tenants", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				t := fact.Tenant{ID: fleet.TenantID(uuid.NewString()), Slug: in.Body.Slug, Name: in.Body.Name, Settings: json.RawMessage(`{}`), CreatedAt: a.Now()}
 				ans, err := render(201, "/api/v1/tenants/current", tenantOf(&t))
-				if ferr := f.err(); ferr != nil {
-					err = ferr
-				}
 				return ans, func(i *fact.Idempotency) error { return a.Facts.CreateTenant(ctx, t, i) }, err
 			})
 		})
@@ -135,8 +135,12 @@ func (a *api) settings() {
 				return nil, err
 			}
 			b, err := json.Marshal(in.Body)
-			if err != nil || len(b) > 16<<10 || strings.Contains(string(b), `\u0000`) {
-				return nil, invalid("body", "want an object of at most 16 KiB without NUL")
+			if err != nil {
+				return nil, err
+			}
+			var f faults
+			if f.keepable("body", b); f.err() != nil {
+				return nil, f.err()
 			}
 			t, err := a.Facts.PatchSettings(ctx, who.Tenant, b, v)
 			return settingsOf(&t), err

@@ -16,14 +16,14 @@ import (
 
 type findingBody struct {
 	Code      string   `json:"code"`
-	VertexIDs []string `json:"vertex_ids" nullable:"false"`
-	LaneIDs   []string `json:"lane_ids" nullable:"false"`
+	VertexIDs []string `json:"vertex_ids"`
+	LaneIDs   []string `json:"lane_ids"`
 	Message   string   `json:"message"`
 }
 
 type reportBody struct {
-	Errors   []findingBody `json:"errors" nullable:"false" doc:"forbid activation"`
-	Warnings []findingBody `json:"warnings" nullable:"false"`
+	Errors   []findingBody `json:"errors" doc:"forbid activation"`
+	Warnings []findingBody `json:"warnings"`
 }
 
 func reportOf(r *roadmap.Report) reportBody {
@@ -69,7 +69,8 @@ type uploadBody struct {
 	Report  reportBody `json:"report"`
 }
 
-type versionBody struct {
+// VersionBody is a map version without its content.
+type VersionBody struct {
 	MapID       string     `json:"map_id" format:"uuid"`
 	Version     int        `json:"version"`
 	Status      string     `json:"status" enum:"DRAFT,ACTIVE,RETIRED"`
@@ -83,44 +84,46 @@ type versionBody struct {
 	ActivatedAt *string    `json:"activated_at"`
 }
 
-func versionOf(v *fact.MapVersion) versionBody {
-	return versionBody{
+func versionOf(v *fact.MapVersion) VersionBody {
+	return VersionBody{
 		string(v.Map), v.Version, v.Status, v.Format, v.ResM, v.Vertices, v.Lanes, v.Zones, reportOf(&v.Report), ts(v.CreatedAt), tsp(v.ActivatedAt),
 	}
 }
 
-type mapSource struct {
+// MapSource is what a map is imported from.
+type MapSource struct {
 	Format      string  `json:"format" enum:"movingai,lorr,starling"`
 	Content     any     `json:"content" doc:"the source: text of a grid map, or a JSON object of format starling"`
 	ResolutionM float64 `json:"resolution_m,omitempty" minimum:"0.01" maximum:"1000" default:"1" doc:"edge of a grid cell in metres"`
 }
 
-// bytes is the source as the importer wants it.
-func (m *mapSource) bytes() ([]byte, error) {
+// source is what the importer wants; nil where the content is neither text nor an object.
+func (m *MapSource) source() []byte {
 	switch c := m.Content.(type) {
 	case string:
-		return []byte(c), nil
+		return []byte(c)
 	case map[string]any:
-		return json.Marshal(c)
+		b, err := json.Marshal(c)
+		if err == nil {
+			return b
+		}
 	}
-	return nil, invalid("body.content", "want text or an object")
+	return nil
 }
 
 type newMap struct {
 	WarehouseID string `json:"warehouse_id" format:"uuid"`
 	Name        string `json:"name" minLength:"1" maxLength:"200"`
-	mapSource
+	MapSource
 }
 
 // upload imports a source and gathers what is stored of it.
-func (a *api) upload(who *auth.Identity, m fact.Map, version int, src *mapSource) (fact.MapUpload, error) {
-	content, err := src.bytes()
-	if err != nil {
-		return fact.MapUpload{}, err
-	}
+func (a *api) upload(who *auth.Identity, m fact.Map, version int, src *MapSource) (fact.MapUpload, error) {
+	content := src.source()
 	d, report := roadmap.Import(src.Format, content, src.ResolutionM)
 	u := fact.MapUpload{Map: m, Format: src.Format, ResM: src.ResolutionM, Content: content, Report: report}
 	if d != nil && report.OK() {
+		var err error
 		if u.Graph, err = roadmap.Build(d, roadmap.BuildOptions{MapID: m.ID, Version: version}); err != nil {
 			return u, invalid("body.content", "the map has no free vertex")
 		}
@@ -131,35 +134,26 @@ func (a *api) upload(who *auth.Identity, m fact.Map, version int, src *mapSource
 
 func (a *api) maps() {
 	read := []string{auth.Viewer, auth.Service}
-	type validate struct{ Body mapSource }
+	type validate struct{ Body MapSource }
 	type validated struct{ Body reportBody }
 	add(a, op{method: http.MethodPost, path: "/api/v1/maps:validate", id: "validate-map", summary: "The report of a map, nothing stored", tag: "maps", roles: []string{auth.Viewer, auth.Service}, body: maxMap},
 		func(_ context.Context, _ *auth.Identity, in *validate) (*validated, error) {
-			content, err := in.Body.bytes()
-			if err != nil {
-				return nil, err
-			}
-			_, report := roadmap.Import(in.Body.Format, content, in.Body.ResolutionM)
+			_, report := roadmap.Import(in.Body.Format, in.Body.source(), in.Body.ResolutionM)
 			return &validated{reportOf(&report)}, nil
 		})
 	type create struct {
-		keyed
+		Keyed
 		RawBody []byte
 		Body    newMap
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/maps", id: "create-map", summary: "Upload a map as a draft", tag: "maps", roles: []string{auth.Admin}, status: 201, body: maxMap, answer: uploadBody{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
-			return a.once(ctx, who, "POST /maps", &in.keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
-				var f faults
-				f.printable("body.name", in.Body.Name, 1, 200)
-				if err := f.err(); err != nil {
-					return fact.Answer{}, nil, err
-				}
+			return a.once(ctx, who, "POST /maps", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				if _, err := a.shardOf(ctx, who, in.Body.WarehouseID, "body.warehouse_id"); err != nil {
 					return fact.Answer{}, nil, err
 				}
 				m := fact.Map{ID: fleet.MapID(uuid.NewString()), Tenant: who.Tenant, Warehouse: fleet.WarehouseID(in.Body.WarehouseID), Name: in.Body.Name, CreatedAt: a.Now()}
-				u, err := a.upload(who, m, 1, &in.Body.mapSource)
+				u, err := a.upload(who, m, 1, &in.Body.MapSource)
 				if err != nil {
 					return fact.Answer{}, nil, err
 				}
@@ -168,7 +162,7 @@ func (a *api) maps() {
 			})
 		})
 	type query struct {
-		paged
+		Paged
 		WarehouseID string `query:"warehouse_id" format:"uuid"`
 	}
 	add(a, op{method: http.MethodGet, path: "/api/v1/maps", id: "list-maps", summary: "Maps", tag: "maps", roles: read},
@@ -195,15 +189,15 @@ func (a *api) maps() {
 func (a *api) mapVersions() {
 	read := []string{auth.Viewer, auth.Service}
 	type create struct {
-		keyed
+		Keyed
 		ID      string `path:"map_id" format:"uuid"`
 		IfMatch string `header:"If-Match"`
 		RawBody []byte
-		Body    mapSource
+		Body    MapSource
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/maps/{map_id}/versions", id: "create-map-version", summary: "Upload a further version as a draft", tag: "maps", roles: []string{auth.Admin}, status: 201, body: maxMap, answer: uploadBody{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
-			return a.once(ctx, who, "POST /maps/"+in.ID+"/versions", &in.keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+			return a.once(ctx, who, "POST /maps/"+in.ID+"/versions", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				m, err := a.Facts.GetMap(ctx, who.Tenant, fleet.MapID(in.ID))
 				if err != nil {
 					return fact.Answer{}, nil, err
@@ -227,11 +221,11 @@ func (a *api) mapVersions() {
 			})
 		})
 	type query struct {
-		paged
+		Paged
 		ID string `path:"map_id" format:"uuid"`
 	}
 	add(a, op{method: http.MethodGet, path: "/api/v1/maps/{map_id}/versions", id: "list-map-versions", summary: "Versions of a map", tag: "maps", roles: read},
-		func(ctx context.Context, who *auth.Identity, in *query) (*listed[versionBody], error) {
+		func(ctx context.Context, who *auth.Identity, in *query) (*listed[VersionBody], error) {
 			if _, err := a.Facts.GetMap(ctx, who.Tenant, fleet.MapID(in.ID)); err != nil {
 				return nil, err
 			}
@@ -243,7 +237,7 @@ func (a *api) mapVersions() {
 		N       int    `path:"n" minimum:"1" maximum:"2000000000"`
 		IfMatch string `header:"If-Match"`
 	}
-	type activated struct{ Body versionBody }
+	type activated struct{ Body VersionBody }
 	add(a, op{method: http.MethodPost, path: "/api/v1/maps/{map_id}/versions/{n}/activate", id: "activate-map-version", summary: "Drive on this version from now on", tag: "maps", roles: []string{auth.Admin}, engine: true},
 		func(ctx context.Context, who *auth.Identity, in *activate) (*activated, error) {
 			m, err := a.Facts.GetMap(ctx, who.Tenant, fleet.MapID(in.ID))
@@ -308,16 +302,16 @@ type mapLaneBody struct {
 }
 
 type contentBody struct {
-	versionBody
-	VertexItems []vertexBody  `json:"vertices" nullable:"false"`
-	LaneItems   []mapLaneBody `json:"lanes" nullable:"false"`
+	VersionBody
+	VertexItems []vertexBody  `json:"vertices"`
+	LaneItems   []mapLaneBody `json:"lanes"`
 	Next        *string       `json:"next_cursor"`
 }
 
 type changeBody struct {
-	Added        []string `json:"added" nullable:"false"`
-	Removed      []string `json:"removed" nullable:"false"`
-	Changed      []string `json:"changed" nullable:"false"`
+	Added        []string `json:"added"`
+	Removed      []string `json:"removed"`
+	Changed      []string `json:"changed"`
 	AddedTotal   int      `json:"added_total"`
 	RemovedTotal int      `json:"removed_total"`
 	ChangedTotal int      `json:"changed_total"`
@@ -332,7 +326,7 @@ type diffBody struct {
 func (a *api) mapContents() {
 	read := []string{auth.Viewer, auth.Service}
 	type get struct {
-		paged
+		Paged
 		ID string `path:"map_id" format:"uuid"`
 		N  int    `path:"n" minimum:"1" maximum:"2000000000"`
 	}
@@ -343,7 +337,7 @@ func (a *api) mapContents() {
 			if err != nil {
 				return nil, err
 			}
-			b := contentBody{versionBody: versionOf(&v), VertexItems: []vertexBody{}, LaneItems: []mapLaneBody{}}
+			b := contentBody{VersionBody: versionOf(&v), VertexItems: []vertexBody{}, LaneItems: []mapLaneBody{}}
 			first := 0
 			if in.Cursor != "" {
 				if first, err = strconv.Atoi(in.Cursor); err != nil || first < 1 || g == nil || first >= len(g.Vertices) {

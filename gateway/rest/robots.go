@@ -15,10 +15,11 @@ import (
 )
 
 type poseBody struct {
-	X     float64 `json:"x"`
-	Y     float64 `json:"y"`
-	Theta float64 `json:"theta"`
-	MapID *string `json:"map_id"`
+	X     float64  `json:"x"`
+	Y     float64  `json:"y"`
+	Theta float64  `json:"theta"`
+	MapID *string  `json:"map_id"`
+	_     struct{} `nullable:"true"`
 }
 
 type robotErrorBody struct {
@@ -35,8 +36,8 @@ type robotBody struct {
 	Model        *string          `json:"model"`
 	Protocol     string           `json:"protocol" enum:"link,vda5050,open-rmf,rest"`
 	WarehouseID  string           `json:"warehouse_id" format:"uuid"`
-	Capabilities []string         `json:"capabilities" nullable:"false"`
-	AllowedZones []string         `json:"allowed_zones" nullable:"false"`
+	Capabilities []string         `json:"capabilities"`
+	AllowedZones []string         `json:"allowed_zones"`
 	Priority     int              `json:"priority"`
 	RadiusM      float64          `json:"footprint_radius_m"`
 	MaxSpeedMPS  float64          `json:"max_speed_mps"`
@@ -49,7 +50,7 @@ type robotBody struct {
 	BatterySOC   *float64         `json:"battery_soc"`
 	TaskID       *string          `json:"task_id"`
 	AgeMS        *int64           `json:"age_ms" doc:"since the last status was received"`
-	Errors       []robotErrorBody `json:"errors" nullable:"false"`
+	Errors       []robotErrorBody `json:"errors"`
 	Waiting      *string          `json:"waiting" doc:"what it waits for, null while it moves or has nothing to do"`
 	Version      int64            `json:"version"`
 	CreatedAt    string           `json:"created_at" format:"date-time"`
@@ -69,7 +70,7 @@ func (a *api) robotOf(r *Robot) robotBody {
 	}
 	if l := &r.Last; !l.ReportedAt.IsZero() {
 		age := max(0, a.Now().Sub(l.ReportedAt).Milliseconds())
-		b.Pose, b.BatterySOC, b.AgeMS, b.State = &poseBody{l.Pose.X, l.Pose.Y, l.Pose.Theta, nil}, &l.Battery, &age, stateName(l.State)
+		b.Pose, b.BatterySOC, b.AgeMS, b.State = &poseBody{X: l.Pose.X, Y: l.Pose.Y, Theta: l.Pose.Theta}, &l.Battery, &age, stateName(l.State)
 	}
 	if a.Views == nil {
 		return b
@@ -90,7 +91,7 @@ func stateName(s fleet.RobotState) *string {
 func (a *api) overlay(b *robotBody, v *robot.View) {
 	b.Connection, b.TaskID, b.State = v.Connection.String(), text(v.Task), stateName(v.State)
 	if v.Located {
-		b.Pose, b.VelocityMPS, b.BatterySOC = &poseBody{v.Pose.X, v.Pose.Y, v.Pose.Theta, text(v.MapID)}, &v.Velocity, &v.Battery
+		b.Pose, b.VelocityMPS, b.BatterySOC = &poseBody{X: v.Pose.X, Y: v.Pose.Y, Theta: v.Pose.Theta, MapID: text(v.MapID)}, &v.Velocity, &v.Battery
 	}
 	if !v.ReceivedAt.IsZero() {
 		age := max(0, a.Now().Sub(v.ReceivedAt).Milliseconds())
@@ -110,7 +111,8 @@ func (a *api) overlay(b *robotBody, v *robot.View) {
 	}
 }
 
-type robotWish struct {
+// RobotWish is what may be changed of a robot.
+type RobotWish struct {
 	DisplayName  *string   `json:"display_name,omitempty" maxLength:"200"`
 	Fleet        *string   `json:"fleet,omitempty" maxLength:"64"`
 	Model        *string   `json:"model,omitempty" maxLength:"200"`
@@ -125,32 +127,25 @@ type newRobot struct {
 	Code        string `json:"robot_code" minLength:"1" maxLength:"128"`
 	Protocol    string `json:"protocol" enum:"link,vda5050,open-rmf,rest"`
 	WarehouseID string `json:"warehouse_id" format:"uuid"`
-	robotWish
+	RobotWish
 }
 
 // put fills spec with what is wished.
-func (w *robotWish) put(s *robot.Spec, f *faults) {
-	set := func(field string, to *string, v *string, most int) {
+func (w *RobotWish) put(s *robot.Spec) {
+	set := func(to, v *string) {
 		if v != nil {
-			f.printable("body."+field, *v, 0, most)
 			*to = *v
 		}
 	}
-	set("display_name", &s.DisplayName, w.DisplayName, 200)
-	set("fleet", &s.Fleet, w.Fleet, 64)
-	set("model", &s.Model, w.Model, 200)
+	set(&s.DisplayName, w.DisplayName)
+	set(&s.Fleet, w.Fleet)
+	set(&s.Model, w.Model)
 	if w.Capabilities != nil {
 		s.Capabilities = *w.Capabilities
-		for _, c := range s.Capabilities {
-			f.printable("body.capabilities", c, 1, 64)
-		}
 	}
 	if w.AllowedZones != nil {
 		s.AllowedZones = nil
 		for _, z := range *w.AllowedZones {
-			if !isUUID(z) {
-				f.add("body.allowed_zones", "want uuids")
-			}
 			s.AllowedZones = append(s.AllowedZones, fleet.ZoneID(z))
 		}
 	}
@@ -170,7 +165,8 @@ type robotOut struct {
 	Body robotBody
 }
 
-type robotPath struct {
+// RobotPath names a robot.
+type RobotPath struct {
 	ID      string `path:"robot_id" format:"uuid"`
 	IfMatch string `header:"If-Match"`
 }
@@ -178,18 +174,18 @@ type robotPath struct {
 func (a *api) robots() {
 	read := []string{auth.Viewer, auth.Service}
 	type create struct {
-		keyed
+		Keyed
 		RawBody []byte
 		Body    newRobot
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/robots", id: "create-robot", summary: "Register a robot", tag: "robots", roles: []string{auth.Admin}, status: 201, engine: true, answer: robotBody{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
-			return a.once(ctx, who, "POST /robots", &in.keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+			return a.once(ctx, who, "POST /robots", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				return a.newRobot(ctx, who, &in.Body)
 			})
 		})
 	type query struct {
-		paged
+		Paged
 		WarehouseID string `query:"warehouse_id" format:"uuid"`
 		Fleet       string `query:"fleet" maxLength:"64"`
 		Code        string `query:"robot_code" maxLength:"128"`
@@ -207,7 +203,7 @@ func (a *api) robots() {
 			return listOf(l, a.robotOf), err
 		})
 	add(a, op{method: http.MethodGet, path: "/api/v1/robots/{robot_id}", id: "get-robot", summary: "A robot", tag: "robots", roles: append([]string{auth.RobotRole}, read...)},
-		func(ctx context.Context, who *auth.Identity, in *robotPath) (*robotOut, error) {
+		func(ctx context.Context, who *auth.Identity, in *RobotPath) (*robotOut, error) {
 			r, err := a.robot(ctx, who, in.ID)
 			if err != nil {
 				return nil, err
@@ -215,8 +211,8 @@ func (a *api) robots() {
 			return &robotOut{etag(r.Version), a.robotOf(&r)}, nil
 		})
 	type patch struct {
-		robotPath
-		Body robotWish
+		RobotPath
+		Body RobotWish
 	}
 	add(a, op{method: http.MethodPatch, path: "/api/v1/robots/{robot_id}", id: "patch-robot", summary: "Change a robot's registration", tag: "robots", roles: []string{auth.Admin}, engine: true},
 		func(ctx context.Context, who *auth.Identity, in *patch) (*robotOut, error) {
@@ -228,11 +224,7 @@ func (a *api) robots() {
 			if err != nil {
 				return nil, err
 			}
-			var f faults
-			in.Body.put(&r.Spec, &f)
-			if err := f.err(); err != nil {
-				return nil, err
-			}
+			in.Body.put(&r.Spec)
 			if v < 0 {
 				v = r.Version // what was read here must not have changed meanwhile
 			}
@@ -245,7 +237,7 @@ func (a *api) robots() {
 			return &robotOut{etag(r.Version), a.robotOf(&r)}, nil
 		})
 	add(a, op{method: http.MethodDelete, path: "/api/v1/robots/{robot_id}", id: "delete-robot", summary: "Delete a robot's registration", tag: "robots", roles: []string{auth.Admin}, engine: true, status: 204},
-		func(ctx context.Context, who *auth.Identity, in *robotPath) (*struct{}, error) {
+		func(ctx context.Context, who *auth.Identity, in *RobotPath) (*struct{}, error) {
 			r, err := a.robot(ctx, who, in.ID)
 			if err != nil {
 				return nil, err
@@ -273,8 +265,6 @@ func own(who *auth.Identity, s *robot.Spec) bool {
 }
 
 func (a *api) newRobot(ctx context.Context, who *auth.Identity, b *newRobot) (fact.Answer, func(*fact.Idempotency) error, error) {
-	var f faults
-	f.printable("body.robot_code", b.Code, 1, 128)
 	s := robot.Spec{
 		ID: fleet.RobotID(uuid.NewString()), Tenant: who.Tenant, Warehouse: fleet.WarehouseID(b.WarehouseID), Code: b.Code, Protocol: b.Protocol,
 		RadiusM: 0.3, MaxSpeedMPS: 1.5, CreatedAt: a.Now().Truncate(time.Millisecond),
@@ -282,10 +272,7 @@ func (a *api) newRobot(ctx context.Context, who *auth.Identity, b *newRobot) (fa
 	if b.Protocol == "open-rmf" || b.Protocol == "rest" {
 		s.Control = fleet.ControlExternal
 	}
-	b.put(&s, &f)
-	if err := f.err(); err != nil {
-		return fact.Answer{}, nil, err
-	}
+	b.put(&s)
 	if _, err := a.shardOf(ctx, who, b.WarehouseID, "body.warehouse_id"); err != nil {
 		return fact.Answer{}, nil, err
 	}
@@ -305,10 +292,11 @@ type poseWish struct {
 	MapID string  `json:"map_id,omitempty" format:"uuid"`
 }
 
-type statusWish struct {
+// StatusWish is a robot's status as it comes in.
+type StatusWish struct {
 	BootID      string           `json:"boot_id,omitempty" maxLength:"64"`
 	Seq         uint64           `json:"seq" maximum:"9007199254740991"`
-	TS          string           `json:"ts" format:"date-time"`
+	TS          time.Time        `json:"ts"`
 	Pose        poseWish         `json:"pose"`
 	VelocityMPS float64          `json:"velocity_mps,omitempty" minimum:"-100" maximum:"100"`
 	BatterySOC  float64          `json:"battery_soc" minimum:"0" maximum:"1"`
@@ -318,28 +306,21 @@ type statusWish struct {
 
 type robotStatusWish struct {
 	RobotID string `json:"robot_id" format:"uuid"`
-	statusWish
+	StatusWish
 }
 
 type statusesWish struct {
-	Items []robotStatusWish `json:"items" minItems:"1" maxItems:"1000" nullable:"false"`
+	Items []robotStatusWish `json:"items" minItems:"1" maxItems:"1000"`
 }
 
 // message turns the wish into the core's message.
-func (w *statusWish) message(now time.Time, prefix string, f *faults) robot.StatusReported {
-	at, err := time.Parse(time.RFC3339, w.TS)
-	if err != nil {
-		f.add(prefix+"ts", "want an RFC 3339 time")
-	}
-	f.printable(prefix+"boot_id", w.BootID, 0, 64)
+func (w *StatusWish) message(now time.Time) robot.StatusReported {
 	state, _ := fleet.ParseRobotState(w.State)
 	m := robot.StatusReported{
-		BootID: w.BootID, Seq: w.Seq, At: at, ReceivedAt: now, Pose: fleet.Pose{X: w.Pose.X, Y: w.Pose.Y, Theta: w.Pose.Theta},
+		BootID: w.BootID, Seq: w.Seq, At: w.TS.UTC(), ReceivedAt: now, Pose: fleet.Pose{X: w.Pose.X, Y: w.Pose.Y, Theta: w.Pose.Theta},
 		MapID: fleet.MapID(w.Pose.MapID), Velocity: w.VelocityMPS, Battery: w.BatterySOC, State: state,
 	}
 	for _, e := range w.Errors {
-		f.printable(prefix+"errors.code", e.Code, 1, 64)
-		f.printable(prefix+"errors.message", e.Message, 0, 512)
 		level, _ := fleet.ParseErrorLevel(e.Level)
 		m.Errors = append(m.Errors, fleet.RobotError{Code: e.Code, Level: level, Message: e.Message})
 	}
@@ -358,12 +339,13 @@ type itemBody struct {
 }
 
 type verdictsBody struct {
-	Items []itemBody `json:"items" nullable:"false"`
+	Items []itemBody `json:"items"`
 }
 
 type errBody struct {
-	Code    string `json:"code"`
-	Message string `json:"message"`
+	Code    string   `json:"code"`
+	Message string   `json:"message"`
+	_       struct{} `nullable:"true"`
 }
 
 // judged turns the core's verdict into an answer: an older number is not accepted and no error, anything else is.
@@ -383,17 +365,12 @@ func (a *api) statuses() {
 	roles := []string{auth.RobotRole, auth.Admin, auth.Service}
 	type post struct {
 		ID   string `path:"robot_id" format:"uuid"`
-		Body statusWish
+		Body StatusWish
 	}
 	type out struct{ Body acceptedBody }
 	add(a, op{method: http.MethodPost, path: "/api/v1/robots/{robot_id}/status", id: "post-status", summary: "Report a robot's status", tag: "robots", roles: roles, status: 202, engine: true},
 		func(ctx context.Context, who *auth.Identity, in *post) (*out, error) {
-			var f faults
-			m := in.Body.message(a.Now(), "body.", &f)
-			if err := f.err(); err != nil {
-				return nil, err
-			}
-			b, err := a.reportStatus(ctx, who, in.ID, m)
+			b, err := a.reportStatus(ctx, who, in.ID, in.Body.message(a.Now()))
 			return &out{b}, err
 		})
 	type batch struct{ Body statusesWish }
@@ -405,21 +382,14 @@ func (a *api) statuses() {
 			for i := range in.Body.Items {
 				x := &in.Body.Items[i]
 				item := itemBody{Index: i}
-				var f faults
-				m := x.message(a.Now(), "", &f)
-				err := f.err()
-				if err == nil {
-					var b acceptedBody
-					if b, err = a.reportStatus(ctx, who, x.RobotID, m); err == nil {
-						item.Accepted = b.Accepted
-					}
-				}
+				b, err := a.reportStatus(ctx, who, x.RobotID, x.message(a.Now()))
+				item.Accepted = b.Accepted
 				if err != nil {
 					if errors.Is(err, context.DeadlineExceeded) {
 						return nil, err
 					}
 					e := table(err)
-					item.Error = &errBody{e.Body.Code, e.Body.Message}
+					item.Error = &errBody{Code: e.Body.Code, Message: e.Body.Message}
 				}
 				o.Body.Items[i] = item
 			}

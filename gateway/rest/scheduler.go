@@ -24,12 +24,12 @@ const (
 
 type planWish struct {
 	WarehouseID string    `json:"warehouse_id" format:"uuid"`
-	Items       []newTask `json:"tasks" minItems:"1" maxItems:"100" nullable:"false"`
+	Items       []newTask `json:"tasks" minItems:"1" maxItems:"100"`
 }
 
 func (a *api) scheduler() {
 	type query struct {
-		paged
+		Paged
 		WarehouseID string `query:"warehouse_id" format:"uuid"`
 		TaskID      string `query:"task_id" format:"uuid"`
 		RobotID     string `query:"robot_id" format:"uuid"`

@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,45 +24,41 @@ type progressBody struct {
 }
 
 type taskJSON struct {
-	TaskID        string          `json:"task_id" format:"uuid"`
-	TenantID      string          `json:"tenant_id" format:"uuid"`
-	WarehouseID   string          `json:"warehouse_id" format:"uuid"`
-	TaskType      string          `json:"task_type" enum:"transport,patrol,go_to,charge"`
-	Status        string          `json:"status" enum:"CREATED,ASSIGNED,EXECUTING,CANCELLING,SUCCEEDED,FAILED,CANCELLED"`
-	Source        string          `json:"source"`
-	Priority      int             `json:"priority"`
-	Payload       json.RawMessage `json:"payload"`
-	RobotID       *string         `json:"robot_id"`
-	Fleet         *string         `json:"fleet"`
-	EarliestStart *string         `json:"earliest_start"`
-	Deadline      *string         `json:"deadline"`
-	Progress      progressBody    `json:"progress"`
-	Reason        *string         `json:"reason"`
-	Version       int64           `json:"version"`
-	CreatedAt     string          `json:"created_at" format:"date-time"`
-	AssignedAt    *string         `json:"assigned_at"`
-	StartedAt     *string         `json:"started_at"`
-	FinishedAt    *string         `json:"finished_at"`
+	TaskID        string       `json:"task_id" format:"uuid"`
+	TenantID      string       `json:"tenant_id" format:"uuid"`
+	WarehouseID   string       `json:"warehouse_id" format:"uuid"`
+	TaskType      string       `json:"task_type" enum:"transport,patrol,go_to,charge"`
+	Status        string       `json:"status" enum:"CREATED,ASSIGNED,EXECUTING,CANCELLING,SUCCEEDED,FAILED,CANCELLED"`
+	Source        string       `json:"source"`
+	Priority      int          `json:"priority"`
+	Payload       object       `json:"payload"`
+	RobotID       *string      `json:"robot_id"`
+	Fleet         *string      `json:"fleet"`
+	EarliestStart *string      `json:"earliest_start"`
+	Deadline      *string      `json:"deadline"`
+	Progress      progressBody `json:"progress"`
+	Reason        *string      `json:"reason"`
+	Version       int64        `json:"version"`
+	CreatedAt     string       `json:"created_at" format:"date-time"`
+	AssignedAt    *string      `json:"assigned_at"`
+	StartedAt     *string      `json:"started_at"`
+	FinishedAt    *string      `json:"finished_at"`
 }
 
 func taskBody(t *task.View) taskJSON {
 	s := &t.Spec
 	b := taskJSON{
 		TaskID: string(s.ID), TenantID: string(s.Shard.Tenant), WarehouseID: string(s.Shard.Warehouse), TaskType: s.Type.String(), Status: t.Status.String(),
-		Source: s.Source, Priority: int(s.Priority), Payload: json.RawMessage(s.Payload), RobotID: text(t.Robot), Fleet: text(s.Fleet),
+		Source: s.Source, Priority: int(s.Priority), Payload: object(s.Payload), RobotID: text(t.Robot), Fleet: text(s.Fleet),
 		EarliestStart: tsp(s.EarliestStart), Deadline: tsp(s.Deadline), Progress: progressBody{t.Errand, len(s.Errands)}, Reason: text(t.Reason),
 		Version: t.Version, CreatedAt: ts(s.CreatedAt), AssignedAt: tsp(t.AssignedAt), StartedAt: tsp(t.StartedAt), FinishedAt: tsp(t.FinishedAt),
 	}
 	if b.RobotID == nil {
 		b.RobotID = text(s.Robot)
 	}
-	if len(b.Payload) == 0 {
-		b.Payload = json.RawMessage(`{}`)
-	}
 	return b
 }
 
-// taskDoc is taskJSON for the document: a payload is an object.
 type payloadWish struct {
 	Pickup    string   `json:"pickup,omitempty" maxLength:"128" doc:"place or vertex"`
 	Dropoff   string   `json:"dropoff,omitempty" maxLength:"128"`
@@ -83,15 +78,12 @@ type newTask struct {
 }
 
 type newTasks struct {
-	Items []newTask `json:"items" minItems:"1" maxItems:"1000" nullable:"false"`
+	Items []newTask `json:"items" minItems:"1" maxItems:"1000"`
 }
 
 type cancelWish struct {
 	Reason string `json:"reason,omitempty" maxLength:"500"`
 }
-
-// maxPayload bounds what a client keeps with a task.
-const maxPayload = 16 << 10
 
 // maker turns wishes into specs; it remembers what several tasks of a batch ask alike.
 type maker struct {
@@ -113,17 +105,12 @@ func (m *maker) spec(ctx context.Context, w *newTask, payload []byte, prefix str
 		ID: fleet.TaskID(uuid.NewString()), Shard: fleet.Shard{Tenant: m.who.Tenant, Warehouse: fleet.WarehouseID(w.WarehouseID)}, Type: kind,
 		Priority: uint8(w.Priority), Payload: payload, Robot: fleet.RobotID(w.RobotID), Fleet: w.Fleet, Source: "api", CreatedAt: m.now, CreatedBy: by(m.who).User,
 	}
-	if len(payload) > maxPayload || bytes.Contains(payload, []byte(`\u0000`)) {
-		f.add(prefix+"payload", "want at most 16 KiB without NUL")
-	}
-	f.printable(prefix+"fleet", w.Fleet, 0, 64)
+	f.keepable(prefix+"payload", payload)
 	if w.EarliestStart != nil {
 		s.EarliestStart = w.EarliestStart.UTC().Truncate(time.Millisecond)
 	}
 	if w.Deadline != nil {
-		if s.Deadline = w.Deadline.UTC().Truncate(time.Millisecond); s.Deadline.Before(s.EarliestStart) {
-			f.add(prefix+"deadline", "lies before earliest_start")
-		}
+		s.Deadline = w.Deadline.UTC().Truncate(time.Millisecond)
 	}
 	g, err := m.graph(ctx, w.WarehouseID)
 	if errors.Is(err, fact.ErrNotFound) {
@@ -180,20 +167,12 @@ func (m *maker) robot(ctx context.Context, w *newTask, prefix string, f *faults)
 // errands resolves the places of a task on the active map.
 func (m *maker) errands(g *roadmap.Graph, w *newTask, s *task.Spec, prefix string, f *faults) {
 	place := func(field, ref string) {
-		f.printable(prefix+"payload."+field, ref, 1, 128)
 		v, ok := g.Find(ref)
 		if !ok {
 			f.add(prefix+"payload."+field, "no such place or vertex on the active map")
 			return
 		}
 		s.Errands, s.Places = append(s.Errands, v), append(s.Places, ref)
-	}
-	want := func(field, ref string) {
-		if ref == "" {
-			f.add(prefix+"payload."+field, "is needed for this task type")
-			return
-		}
-		place(field, ref)
 	}
 	way := func() {
 		for i, p := range w.Payload.Waypoints {
@@ -202,20 +181,16 @@ func (m *maker) errands(g *roadmap.Graph, w *newTask, s *task.Spec, prefix strin
 	}
 	switch s.Type {
 	case fleet.Transport:
-		want("pickup", w.Payload.Pickup)
+		place("pickup", w.Payload.Pickup)
 		way()
-		want("dropoff", w.Payload.Dropoff)
+		place("dropoff", w.Payload.Dropoff)
 	case fleet.Patrol:
-		if way(); len(w.Payload.Waypoints) == 0 {
-			f.add(prefix+"payload.waypoints", "is needed for this task type")
-		}
+		way()
 	case fleet.GoTo, fleet.Charge:
 		if way(); w.Payload.Dropoff != "" {
 			place("dropoff", w.Payload.Dropoff)
 		} else if len(w.Payload.Waypoints) == 0 && s.Type == fleet.Charge {
 			m.charger(g, s, prefix, f)
-		} else if len(w.Payload.Waypoints) == 0 {
-			f.add(prefix+"payload.dropoff", "is needed for this task type, or waypoints")
 		}
 	}
 }
@@ -262,13 +237,13 @@ func (a *api) tasks() {
 	read := []string{auth.Viewer, auth.Service}
 	write := []string{auth.Operator, auth.Service}
 	type create struct {
-		keyed
+		Keyed
 		RawBody []byte
 		Body    newTask
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/tasks", id: "create-task", summary: "Create a task", tag: "tasks", roles: write, status: 201, engine: true, answer: taskJSON{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
-			out, err := a.once(ctx, who, "POST /tasks", &in.keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+			out, err := a.once(ctx, who, "POST /tasks", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				var f faults
 				s, err := a.maker(who).spec(ctx, &in.Body, payloads(in.RawBody, false)[0], "body.", &f)
 				if err == nil {
@@ -288,7 +263,7 @@ func (a *api) tasks() {
 		})
 	a.taskBatch(write)
 	type query struct {
-		paged
+		Paged
 		Status       string    `query:"status" enum:"CREATED,ASSIGNED,EXECUTING,CANCELLING,SUCCEEDED,FAILED,CANCELLED"`
 		TaskType     string    `query:"task_type" enum:"transport,patrol,go_to,charge"`
 		WarehouseID  string    `query:"warehouse_id" format:"uuid"`
@@ -318,10 +293,6 @@ func (a *api) tasks() {
 		func(ctx context.Context, who *auth.Identity, in *cancel) (*taskOut, error) {
 			reason := "cancelled by a client"
 			if in.Body != nil && in.Body.Reason != "" {
-				var f faults
-				if f.printable("body.reason", in.Body.Reason, 0, 500); f.err() != nil {
-					return nil, f.err()
-				}
 				reason = in.Body.Reason
 			}
 			t, err := a.task(ctx, who, in.ID)
@@ -361,18 +332,18 @@ type batchItem struct {
 }
 
 type batchBody struct {
-	Items []batchItem `json:"items" nullable:"false"`
+	Items []batchItem `json:"items"`
 }
 
 func (a *api) taskBatch(roles []string) {
 	type batch struct {
-		keyed
+		Keyed
 		RawBody []byte
 		Body    newTasks
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/tasks:batch", id: "create-tasks", summary: "Create many tasks of one warehouse, all or none", tag: "tasks", roles: roles, status: 201, engine: true, answer: batchBody{}},
 		func(ctx context.Context, who *auth.Identity, in *batch) (*created, error) {
-			return a.once(ctx, who, "POST /tasks:batch", &in.keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+			return a.once(ctx, who, "POST /tasks:batch", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				var f faults
 				m, raw := a.maker(who), payloads(in.RawBody, true)
 				specs, body := make([]task.Spec, len(in.Body.Items)), batchBody{}
@@ -400,14 +371,14 @@ func (a *api) taskBatch(roles []string) {
 }
 
 type eventBody struct {
-	EventID    string          `json:"event_id" format:"uuid"`
-	Seq        int64           `json:"seq"`
-	EventType  string          `json:"event_type"`
-	FromStatus *string         `json:"from_status"`
-	ToStatus   string          `json:"to_status"`
-	OccurredAt string          `json:"occurred_at" format:"date-time"`
-	Actor      *string         `json:"actor" doc:"user id, or the part of the engine"`
-	Payload    json.RawMessage `json:"payload"`
+	EventID    string  `json:"event_id" format:"uuid"`
+	Seq        int64   `json:"seq"`
+	EventType  string  `json:"event_type"`
+	FromStatus *string `json:"from_status"`
+	ToStatus   string  `json:"to_status"`
+	OccurredAt string  `json:"occurred_at" format:"date-time"`
+	Actor      *string `json:"actor" doc:"user id, or the part of the engine"`
+	Payload    object  `json:"payload"`
 }
 
 func eventOf(e *fact.TaskEvent) eventBody {
@@ -415,16 +386,12 @@ func eventOf(e *fact.TaskEvent) eventBody {
 	if actor == "" {
 		actor = e.By.Part
 	}
-	b := eventBody{string(e.ID), e.Seq, e.Type, text(e.From), e.To, ts(e.At), text(actor), e.Payload}
-	if len(b.Payload) == 0 {
-		b.Payload = json.RawMessage(`{}`)
-	}
-	return b
+	return eventBody{string(e.ID), e.Seq, e.Type, text(e.From), e.To, ts(e.At), text(actor), object(e.Payload)}
 }
 
 func (a *api) taskEvents(read []string) {
 	type query struct {
-		paged
+		Paged
 		ID string `path:"task_id" format:"uuid"`
 	}
 	add(a, op{method: http.MethodGet, path: "/api/v1/tasks/{task_id}/events", id: "list-task-events", summary: "A task's history", tag: "tasks", roles: read},

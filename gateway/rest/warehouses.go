@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -44,7 +43,7 @@ func (a *api) shardOf(ctx context.Context, who *auth.Identity, id, field string)
 
 func (a *api) warehouses() {
 	add(a, op{method: http.MethodGet, path: "/api/v1/warehouses", id: "list-warehouses", summary: "Warehouses", tag: "warehouses", roles: []string{auth.Viewer, auth.Service}},
-		func(ctx context.Context, who *auth.Identity, in *paged) (*listed[warehouseBody], error) {
+		func(ctx context.Context, who *auth.Identity, in *Paged) (*listed[warehouseBody], error) {
 			l, err := a.Facts.ListWarehouses(ctx, who.Tenant, in.page())
 			return listOf(l, warehouseOf), err
 		})
@@ -58,24 +57,15 @@ func (a *api) warehouses() {
 			return &out{warehouseOf(&w)}, err
 		})
 	type create struct {
-		keyed
+		Keyed
 		RawBody []byte
 		Body    newWarehouse
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/warehouses", id: "create-warehouse", summary: "Create a warehouse", tag: "warehouses", roles: []string{auth.Admin}, status: 201, answer: warehouseBody{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
-			return a.once(ctx, who, "POST /warehouses", &in.keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
-				var f faults
-				f.printable("body.warehouse_code", in.Body.Code, 1, 64)
-				f.printable("body.name", in.Body.Name, 1, 200)
-				if _, err := time.LoadLocation(in.Body.Timezone); err != nil || in.Body.Timezone == "Local" {
-					f.add("body.timezone", "want an IANA time zone")
-				}
+			return a.once(ctx, who, "POST /warehouses", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				w := fact.Warehouse{ID: fleet.WarehouseID(uuid.NewString()), Tenant: who.Tenant, Code: in.Body.Code, Name: in.Body.Name, Timezone: in.Body.Timezone, CreatedAt: a.Now()}
 				ans, err := render(201, "/api/v1/warehouses/"+string(w.ID), warehouseOf(&w))
-				if ferr := f.err(); ferr != nil {
-					err = ferr
-				}
 				return ans, func(i *fact.Idempotency) error { return a.Facts.CreateWarehouse(ctx, w, i) }, err
 			})
 		})
