@@ -230,6 +230,7 @@ func (s *State) introduce(now time.Time, r fleet.Request, out []Effect) (bool, [
 	if r.Version < g.version {
 		return false, out
 	}
+	g.wanted = true // where we are the ones who know less, the robot will tell us
 	k := -1
 	if g.at != r.At {
 		if k = slices.Index(g.base, r.At); k < 0 {
@@ -241,6 +242,7 @@ func (s *State) introduce(now time.Time, r fleet.Request, out []Effect) (bool, [
 			return false, out
 		}
 	}
+	g.wanted = false
 	g.req, g.version, g.heading = r, r.Version, r.Heading
 	if g.at != r.At {
 		out = s.pass(now, i, k, out)
@@ -269,7 +271,7 @@ func (s *State) answered(now time.Time, a Answer, out []Effect) []Effect {
 		if _, ok := s.g.Lane(g.tail(), a.Vertex); ok && !slices.Contains(g.base, a.Vertex) {
 			g.base = append(slices.Clone(g.base), a.Vertex)
 		}
-		g.expires = now.Add(s.rules.LeaseTTL)
+		g.expires, g.answered = now.Add(s.rules.LeaseTTL), now
 		g.wait = fleet.Wait{}
 		return s.depart(now, i, out)
 	}

@@ -110,12 +110,25 @@ func (s *State) adopt(now time.Time, i int32, r fleet.Request, out []Effect) []E
 		return out
 	}
 	if g.at == r.At && follows(g.base, r.Base) {
+		s.forgetUnseen(now, g, len(r.Base))
 		return out
 	}
 	if k := slices.Index(g.base, r.At); g.at != fleet.NoVertex && k >= 0 && follows(g.base[k+1:], r.Base) {
-		return s.pass(now, i, k, out)
+		out = s.pass(now, i, k, out)
+		s.forgetUnseen(now, g, len(r.Base))
+		return out
 	}
 	return s.deviate(now, i, r.At, r.Base, out)
+}
+
+// forgetUnseen drops what neighbours have granted to the robot beyond the n vertices that it asserts, once it has had
+// time to hear of it: the grant was lost, or is void, and only the zones that gave it can repeat it. Nothing becomes
+// free by this: what is not ours is not ours to free.
+func (s *State) forgetUnseen(now time.Time, g *guest, n int) {
+	if now.Sub(g.answered) < doubtAfter || slices.ContainsFunc(g.base[n:], func(v fleet.Vertex) bool { return s.ours(v) != none }) {
+		return
+	}
+	g.base = g.base[:n:n]
 }
 
 // follows says that what the robot holds is what the zone has granted, or the beginning of it, or goes on beyond

@@ -48,10 +48,12 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 			}
 			g.next = fleet.NoVertex
 		}
-		if m.Tick%4 == 0 && (g.expected || s.doubtful(now, g)) {
-			out = append(out, CallRoll{Robot: g.id, Epoch: s.epoch})
+		if m.Tick%4 == 0 {
+			if g.expected || s.doubtful(now, g) {
+				out = append(out, CallRoll{Robot: g.id, Epoch: s.epoch})
+			}
+			g.wanted = false
 		}
-		g.wanted = false
 		if g.entry == entryNone && !g.expected && g.req.Control == fleet.ControlEngine && g.foreign.neighbour == none {
 			out = s.recordEntry(now, g, out)
 		}
@@ -68,7 +70,7 @@ const doubtAfter = 3 * time.Second
 
 // doubtful says that what we believe of the robot may be old news.
 func (s *State) doubtful(now time.Time, g *guest) bool {
-	return (len(g.base) > 0 || g.wanted) && g.req.Control == fleet.ControlEngine && now.Sub(g.heard) >= doubtAfter
+	return (len(g.base) > 0 || g.wanted) && now.Sub(g.heard) >= doubtAfter
 }
 
 func (s *State) phase(colour int) int {

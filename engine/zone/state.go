@@ -79,6 +79,7 @@ type guest struct {
 	wait       fleet.Wait
 	told       fleet.Wait
 	heard      time.Time // when the robot last spoke to us
+	answered   time.Time // when a neighbour last granted it something
 	wanted     bool      // somebody waits for what it holds
 	used       bool
 }
