@@ -1,7 +1,7 @@
 BEGIN;
 SET LOCAL ROLE starling_migrate;
 DROP FUNCTION forget_partitions();
-DROP FUNCTION ensure_partitions(integer);
+DROP FUNCTION ensure_partitions(text, integer);
 DROP FUNCTION make_partition(text, text, text, text, text);
 DROP TABLE audit_logs;
 DROP TABLE idempotency_keys;

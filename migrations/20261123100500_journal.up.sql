@@ -111,8 +111,10 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION make_partition(text, text, text, text, text) FROM PUBLIC;
 
--- ensure_partitions makes what is missing from yesterday to so many days ahead; returns how many it made.
-CREATE FUNCTION ensure_partitions(days_ahead integer)
+-- ensure_partitions makes what is missing of a table from yesterday to so many days ahead; returns how many it made. One
+-- table per transaction: it shuts writers out for a moment, and whoever holds one table and waits for another can be in
+-- each other's way.
+CREATE FUNCTION ensure_partitions(parent text, days_ahead integer)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
     made integer := 0;
@@ -122,15 +124,20 @@ BEGIN
     PERFORM pg_advisory_xact_lock(7264120260002);
     FOR i IN -1..days_ahead LOOP
         d := current_date + i;
-        made := made + make_partition('outbox_events', to_char(d, 'YYYYMMDD'), d || ' 00:00:00+00', (d + 1) || ' 00:00:00+00', 'created_at')::integer;
-        made := made + make_partition('idempotency_keys', to_char(d, 'YYYYMMDD'), d::text, (d + 1)::text, 'day')::integer;
         m := date_trunc('month', d);
-        made := made + make_partition('audit_logs', to_char(m, 'YYYYMM'), m || ' 00:00:00+00', (m + interval '1 month')::date || ' 00:00:00+00', 'occurred_at')::integer;
+        CASE parent
+            WHEN 'outbox_events' THEN
+                made := made + make_partition(parent, to_char(d, 'YYYYMMDD'), d || ' 00:00:00+00', (d + 1) || ' 00:00:00+00', 'created_at')::integer;
+            WHEN 'idempotency_keys' THEN
+                made := made + make_partition(parent, to_char(d, 'YYYYMMDD'), d::text, (d + 1)::text, 'day')::integer;
+            WHEN 'audit_logs' THEN
+                made := made + make_partition(parent, to_char(m, 'YYYYMM'), m || ' 00:00:00+00', (m + interval '1 month')::date || ' 00:00:00+00', 'occurred_at')::integer;
+        END CASE;
     END LOOP;
     RETURN made;
 END $$;
-REVOKE ALL ON FUNCTION ensure_partitions(integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ensure_partitions(integer) TO starling_app;
+REVOKE ALL ON FUNCTION ensure_partitions(text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ensure_partitions(text, integer) TO starling_app;
 
 -- forget_partitions drops the keys of days that ended more than 24 h ago; returns how many partitions went.
 CREATE FUNCTION forget_partitions()

@@ -186,8 +186,10 @@ func (s *Store) partitions(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	q := gen.New(s.pool)
-	if _, err := q.EnsurePartitions(ctx, int32(s.o.PartitionDays)); err != nil {
-		return fmt.Errorf("make partitions: %w", err)
+	for _, parent := range []string{"outbox_events", "idempotency_keys", "audit_logs"} {
+		if _, err := q.EnsurePartitions(ctx, gen.EnsurePartitionsParams{Parent: parent, Days: int32(s.o.PartitionDays)}); err != nil {
+			return fmt.Errorf("make partitions of %s: %w", parent, err)
+		}
 	}
 	if _, err := q.ForgetPartitions(ctx); err != nil {
 		return fmt.Errorf("drop partitions: %w", err)

@@ -11,11 +11,16 @@ import (
 )
 
 const EnsurePartitions = `-- name: EnsurePartitions :one
-SELECT ensure_partitions($1::integer) AS made
+SELECT ensure_partitions($1::text, $2::integer) AS made
 `
 
-func (q *Queries) EnsurePartitions(ctx context.Context, days int32) (int32, error) {
-	row := q.db.QueryRow(ctx, EnsurePartitions, days)
+type EnsurePartitionsParams struct {
+	Parent string
+	Days   int32
+}
+
+func (q *Queries) EnsurePartitions(ctx context.Context, arg EnsurePartitionsParams) (int32, error) {
+	row := q.db.QueryRow(ctx, EnsurePartitions, arg.Parent, arg.Days)
 	var made int32
 	err := row.Scan(&made)
 	return made, err

@@ -106,7 +106,7 @@ WHERE s.tenant_id = i.tenant_id AND s.warehouse_id = i.warehouse_id AND s.incarn
 RETURNING s.tenant_id, s.warehouse_id, s.incarnation;
 
 -- name: EnsurePartitions :one
-SELECT ensure_partitions(@days::integer) AS made;
+SELECT ensure_partitions(@parent::text, @days::integer) AS made;
 
 -- name: ForgetPartitions :one
 SELECT forget_partitions() AS gone;
