@@ -1,0 +1,217 @@
+//go:build integration
+
+package postgres_test
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"starling/engine/fleet"
+	"starling/persistence/postgres/gen"
+)
+
+// big are the tables that grow with use or with the floor: no query may read one whole.
+var big = []string{"tasks", "task_events", "decisions", "outbox_events", "idempotency_keys", "audit_logs", "robots", "commands", "zone_roster", "lanes", "zones"} //nolint:gochecknoglobals // a constant
+
+// fill makes the tables of one tenant large, and gives another one a few rows.
+func fill(t *testing.T, url string, shard fleet.Shard) (task, robot, mapID string) {
+	t.Helper()
+	conn := connect(t, url, "")
+	mapID = uuid.NewString()
+	for _, q := range []string{
+		`INSERT INTO warehouses (warehouse_id, tenant_id, warehouse_code, name) VALUES (gen_random_uuid(), $1, 'other', $2::uuid::text)`,
+		`INSERT INTO robots (robot_id, tenant_id, warehouse_id, robot_code, display_name, fleet, model, protocol, capabilities, priority, control,
+			footprint_radius_m, max_speed_mps, version, created_at, updated_at)
+		SELECT gen_random_uuid(), $1, CASE WHEN i <= 1000 THEN $2 ELSE (SELECT warehouse_id FROM warehouses WHERE tenant_id = $1 AND warehouse_code = 'other') END, 'r' || i, '', 'f', '', 'link', '{}', 0, 'engine', 1, 1, 1, now(), now() FROM generate_series(1, 20000) i`,
+		`INSERT INTO tasks (task_id, tenant_id, warehouse_id, task_type, status, priority, idempotency_key, payload, errands, robot_id, fleet, source,
+			created_at, updated_at, version)
+		SELECT gen_random_uuid(), $1, $2, 'go_to', CASE WHEN i % 1000 = 0 THEN 'ASSIGNED' ELSE 'SUCCEEDED' END, 0, 'k' || i, '{}', '[]', r.robot_id, '', 'api',
+			now() - i * interval '1 second', now(), 1 FROM generate_series(1, 20000) i
+		JOIN (SELECT robot_id, row_number() OVER () AS n FROM robots WHERE tenant_id = $1) r ON r.n = i`,
+		`INSERT INTO task_events (event_id, tenant_id, task_id, seq, event_type, to_status, occurred_at, payload)
+		SELECT gen_random_uuid(), tenant_id, task_id, s, 'created', 'CREATED', created_at, '{}' FROM tasks, generate_series(1, 3) s WHERE tenant_id = $1 AND warehouse_id = $2`,
+		`INSERT INTO decisions (decision_id, tenant_id, warehouse_id, decided_at, kind, task_id, robot_id, inputs_digest, assignments, alternatives, reason)
+		SELECT gen_random_uuid(), tenant_id, warehouse_id, created_at, 'award', task_id, robot_id, '', '{}', '[]', '' FROM tasks WHERE tenant_id = $1 AND warehouse_id = $2`,
+		`INSERT INTO outbox_events (event_id, tenant_id, aggregate_type, aggregate_id, topic, key, payload, status, shard)
+		SELECT gen_random_uuid(), tenant_id, 'task', task_id, 't', '', '', CASE WHEN random() < 0.01 THEN 'PENDING' ELSE 'SENT' END, (random() * 15)::int FROM tasks
+		WHERE tenant_id = $1 AND warehouse_id = $2`,
+		`INSERT INTO idempotency_keys (tenant_id, route, key, fingerprint, status, headers, body)
+		SELECT $1, 'r', $2::uuid::text || i, '', 201, '{}', '' FROM generate_series(1, 20000) i`,
+		`INSERT INTO commands (command_id, tenant_id, robot_id, command, args, expires_at, accepted_at, done_at)
+		SELECT gen_random_uuid(), tenant_id, robot_id, 'pause', '{}', now(), now(), now() FROM robots WHERE tenant_id = $1 AND robot_code <> $2::uuid::text`,
+		`INSERT INTO zone_roster (tenant_id, warehouse_id, zone_id, robot_id, entered_at, vertex, position_at, speed_mps, window_size)
+		SELECT tenant_id, $2, gen_random_uuid(), robot_id, now(), 1, now(), 1, 1 FROM robots WHERE tenant_id = $1`,
+		`INSERT INTO audit_logs (audit_id, occurred_at, tenant_id, subject, action, resource_type, resource_id, request_id, trace_id, method, path,
+			status_code, duration_ms, user_agent)
+		SELECT gen_random_uuid(), now() - i * interval '1 second', $1, '', '', '', '', $2::uuid::text || i, '', '', '', 200, 1, '' FROM generate_series(1, 20000) i`,
+	} {
+		if _, err := conn.Exec(t.Context(), q, shard.Tenant, shard.Warehouse); err != nil {
+			t.Fatalf("%v in %s", err, q)
+		}
+	}
+	for _, q := range []string{
+		`INSERT INTO maps (map_id, tenant_id, warehouse_id, name, newest_version) VALUES ($3, $1, $2, 'm', 1)`,
+		`INSERT INTO lanes (lane_id, map_id, tenant_id, from_version, from_vertex, to_vertex, length_m, speed_limit_mps, closed, geom)
+		SELECT gen_random_uuid(), $3, $1, 1, i::text, $2::uuid::text, 1, 0, false, line_of(0, 0, 1, 1) FROM generate_series(1, 20000) i`,
+		`INSERT INTO zones (zone_id, map_id, tenant_id, from_version, kind, capacity, geom)
+		SELECT gen_random_uuid(), $3, $1, 1, 'traffic', length($2::uuid::text), polygon_of('{"type":"Polygon","coordinates":[[[0,0],[1,0],[1,1],[0,0]]]}') FROM generate_series(1, 20000) i`,
+	} {
+		if _, err := conn.Exec(t.Context(), q, shard.Tenant, shard.Warehouse, mapID); err != nil {
+			t.Fatalf("%v in %s", err, q)
+		}
+	}
+	if _, err := conn.Exec(t.Context(), "ANALYZE"); err != nil {
+		t.Fatal(err)
+	}
+	row := conn.QueryRow(t.Context(), "SELECT task_id::text, robot_id::text FROM tasks WHERE tenant_id = $1 LIMIT 1", shard.Tenant)
+	if err := row.Scan(&task, &robot); err != nil {
+		t.Fatal(err)
+	}
+	return task, robot, mapID
+}
+
+type plan struct {
+	NodeType string `json:"Node Type"`
+	Relation string `json:"Relation Name"`
+	Alias    string `json:"Alias"`
+	Plans    []plan `json:"Plans"`
+}
+
+// whole lists the tables that the plan reads from end to end.
+func (p *plan) whole() (out []string) {
+	if p.NodeType == "Seq Scan" {
+		out = append(out, p.Relation)
+	}
+	for i := range p.Plans {
+		out = append(out, p.Plans[i].whole()...)
+	}
+	return out
+}
+
+func TestNoQueryReadsABigTableWhole(t *testing.T) {
+	t.Parallel()
+	s, url := freshAt(t)
+	shard := newShard(t, s)
+	task, robot, mapID := fill(t, url, shard)
+	tenant, warehouse, far, last, none := string(shard.Tenant), string(shard.Warehouse), fleet.Far, "ffffffff-ffff-ffff-ffff-ffffffffffff", uuid.Nil.String()
+	conn := connect(t, url, "starling_app")
+	if _, err := conn.Exec(t.Context(), "SELECT set_config('app.tenant_id', $1, false)", tenant); err != nil {
+		t.Fatal(err)
+	}
+	tasks := func(status, kind, warehouse, robot, source string) []any {
+		return []any{tenant, far, last, time.Time{}, status, kind, warehouse, robot, source, int32(51)}
+	}
+	for name, q := range map[string][]any{
+		"tasks":              append([]any{gen.ListTasks}, tasks("", "", "", "", "")...),
+		"tasks by status":    append([]any{gen.ListTasks}, tasks("ASSIGNED", "", "", "", "")...),
+		"tasks of warehouse": append([]any{gen.ListTasks}, tasks("", "", warehouse, "", "")...),
+		"tasks of robot":     append([]any{gen.ListTasks}, tasks("", "", "", robot, "")...),
+		"task":               {gen.GetTask, tenant, task},
+		"task by key":        {gen.TaskByKey, tenant, "k17"},
+		"task events":        {gen.ListTaskEvents, tenant, task, int64(0), int32(51)},
+		"load task events":   {gen.LoadTaskEvents, tenant, task},
+		"load decisions":     {gen.LoadTaskDecisions, tenant, task},
+		"decisions":          {gen.ListDecisions, tenant, far, last, "", "", "", int32(51)},
+		"decisions of task":  {gen.ListDecisions, tenant, far, last, "", task, "", int32(51)},
+		"decisions of robot": {gen.ListDecisions, tenant, far, last, "", "", robot, int32(51)},
+		"decisions of house": {gen.ListDecisions, tenant, far, last, warehouse, "", "", int32(51)},
+		"robots":             {gen.ListRobots, tenant, "", "", "", "", int32(51)},
+		"robots of house":    {gen.ListRobots, tenant, "r5", warehouse, "", "", int32(51)},
+		"robot":              {gen.GetRobot, tenant, robot},
+		"robot by code":      {gen.GetRobotByCode, tenant, "r17"},
+		"robot ids":          {gen.LoadRobotIDs, tenant, warehouse},
+		"commands":           {gen.LoadCommands, tenant, robot, int32(32)},
+		"command":            {gen.GetCommand, tenant, robot, task},
+		"holding":            {gen.LoadHolding, tenant, robot},
+		"active task":        {gen.LoadActiveTask, tenant, robot},
+		"roster":             {gen.LoadRoster, tenant, warehouse, none},
+		"open tasks":         {gen.LoadOpenTasks, tenant, warehouse},
+		"first answer":       {gen.FirstAnswer, tenant, "r", "17"},
+		"recorded events":    {gen.RecordedEvents, []string{none}, tenant},
+		"lanes":              {gen.ListLanes, tenant, mapID, none, int32(1), int32(51)},
+		"lane":               {gen.GetLane, tenant, none},
+		"changed lanes":      {gen.LoadChangedLanes, tenant, mapID, int32(1)},
+		"zones":              {gen.ListZones, tenant, none, mapID, "", "", int32(51)},
+		"zone":               {gen.GetZone, tenant, none},
+	} {
+		if whole := explain(t, conn, q[0].(string), q[1:]...); len(whole) > 0 {
+			t.Errorf("%s reads whole: %v", name, whole)
+		}
+	}
+	worker := connect(t, url, "starling_worker")
+	claim := `SELECT event_id, payload FROM outbox_events WHERE shard = $1 AND status = 'PENDING' ORDER BY seq LIMIT 100`
+	if whole := explain(t, worker, claim, int16(3)); len(whole) > 0 {
+		t.Errorf("the outbox pump reads whole: %v", whole)
+	}
+	audit := `SELECT * FROM audit_logs WHERE tenant_id = $1 AND occurred_at < now() ORDER BY occurred_at DESC LIMIT 50`
+	if whole := explain(t, conn, audit, tenant); len(whole) > 0 {
+		t.Errorf("the audit log is read whole: %v", whole)
+	}
+}
+
+// explain returns the big tables that the query reads whole when it is planned for these arguments.
+func explain(t *testing.T, conn *pgx.Conn, query string, args ...any) []string {
+	t.Helper()
+	var raw []byte
+	row := conn.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) "+query, append([]any{pgx.QueryExecModeCacheDescribe}, args...)...)
+	if err := row.Scan(&raw); err != nil {
+		t.Fatalf("explain: %v in %s", err, query)
+	}
+	var tops []struct{ Plan plan }
+	if err := json.Unmarshal(raw, &tops); err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, name := range tops[0].Plan.whole() {
+		if slices.ContainsFunc(big, func(b string) bool {
+			return name == b || len(name) > len(b) && name[:len(b)+1] == b+"_" && !empty(t, conn, name)
+		}) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// empty says that the partition holds next to nothing: reading it whole is right.
+func empty(t *testing.T, conn *pgx.Conn, name string) bool {
+	t.Helper()
+	var rows float64
+	if err := conn.QueryRow(t.Context(), "SELECT reltuples FROM pg_class WHERE relname = $1", name).Scan(&rows); err != nil {
+		t.Fatal(err)
+	}
+	return rows < 1000
+}
+
+func TestPartitionsAreMadeAndKeysForgotten(t *testing.T) {
+	t.Parallel()
+	s, url := freshAt(t)
+	shard := newShard(t, s)
+	conn := connect(t, url, "")
+	count := func(parent string) int {
+		return len(names(t, conn, "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = $1::regclass", parent))
+	}
+	for until := time.Now().Add(10 * time.Second); count("audit_logs") < 2 && time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+		mustAppend(t, s, creation(newTask(shard, day))) // whoever writes meanwhile is not in the way
+	}
+	for parent, want := range map[string]int{"outbox_events": 6, "idempotency_keys": 6, "audit_logs": 2} {
+		if n := count(parent); n < want {
+			t.Errorf("%s has %d partitions, want %d", parent, n, want)
+		}
+	}
+	old := "CREATE TABLE idempotency_keys_20200101 PARTITION OF idempotency_keys FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')"
+	if _, err := connect(t, url, "starling_migrate").Exec(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	var gone int
+	if err := conn.QueryRow(t.Context(), "SELECT forget_partitions()").Scan(&gone); err != nil || gone != 1 {
+		t.Fatalf("%d partitions forgotten: %v", gone, err)
+	}
+	if n := names(t, conn, "SELECT relname::text FROM pg_class WHERE relname = 'idempotency_keys_20200101'"); len(n) > 0 {
+		t.Fatalf("still there: %v", n)
+	}
+}
