@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -256,6 +257,8 @@ func (a *api) authorise(c huma.Context, next func(huma.Context), o op) {
 		err = invalid("header.X-Tenant-ID", "the token names several tenants: choose one")
 	case o.engine && a.Engine == nil:
 		err = fact.ErrUnavailable
+	default:
+		err = readableQuery(c.URL().RawQuery)
 	}
 	if err != nil {
 		refuse(err)
@@ -263,6 +266,13 @@ func (a *api) authorise(c huma.Context, next func(huma.Context), o op) {
 	}
 	requestOf(ctx).tenant = string(who.Tenant)
 	next(huma.WithContext(c, auth.With(ctx, who)))
+}
+
+func readableQuery(raw string) error {
+	if _, err := url.ParseQuery(raw); err != nil {
+		return newError(http.StatusBadRequest, codeInvalid, "the query is not readable").with("fields", []Field{{"query", "not readable"}})
+	}
+	return nil
 }
 
 func (a *api) chooseTenant(ctx context.Context, who *auth.Identity, id, slug string) error {

@@ -34,17 +34,17 @@ func (f *faults) printable(field, s string, least, most int) {
 // Resolve implements huma.ResolverWithPath.
 func (b *newTenant) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	var f faults
-	f.printable(p.With("name"), b.Name, 1, 200)
+	f.printable(at(p, "name"), b.Name, 1, 200)
 	return f.errors()
 }
 
 // Resolve implements huma.ResolverWithPath.
 func (b *newWarehouse) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	var f faults
-	f.printable(p.With("warehouse_code"), b.Code, 1, 64)
-	f.printable(p.With("name"), b.Name, 1, 200)
+	f.printable(at(p, "warehouse_code"), b.Code, 1, 64)
+	f.printable(at(p, "name"), b.Name, 1, 200)
 	if _, err := time.LoadLocation(b.Timezone); err != nil || b.Timezone == "Local" {
-		f.add(p.With("timezone"), "want an IANA time zone")
+		f.add(at(p, "timezone"), "want an IANA time zone")
 	}
 	return f.errors()
 }
@@ -53,7 +53,7 @@ func (b *newWarehouse) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 func (m *MapSource) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	var f faults
 	if m.Content != nil && m.source() == nil {
-		f.add(p.With("content"), "want text or an object")
+		f.add(at(p, "content"), "want text or an object")
 	}
 	return f.errors()
 }
@@ -61,14 +61,14 @@ func (m *MapSource) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 // Resolve implements huma.ResolverWithPath.
 func (b *newMap) Resolve(c huma.Context, p *huma.PathBuffer) []error {
 	var f faults
-	f.printable(p.With("name"), b.Name, 1, 200)
+	f.printable(at(p, "name"), b.Name, 1, 200)
 	return append(f.errors(), b.MapSource.Resolve(c, p)...)
 }
 
 // Resolve implements huma.ResolverWithPath.
 func (w *laneWish) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	var f faults
-	f.printable(p.With("reason"), w.Reason, 0, 500)
+	f.printable(at(p, "reason"), w.Reason, 0, 500)
 	if w.Closed == nil && w.SpeedMPS == nil {
 		f.add(p.String(), "want closed, speed_limit_mps or both")
 	}
@@ -78,10 +78,10 @@ func (w *laneWish) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 // Resolve implements huma.ResolverWithPath.
 func (b *newZone) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	var f faults
-	f.printable(p.With("name"), b.Name, 0, 200)
+	f.printable(at(p, "name"), b.Name, 0, 200)
 	if c := b.Polygon.Coordinates; len(c) == 1 {
 		if err := roadmap.Polygon(c[0]).Check(); err != nil {
-			f.add(p.With("polygon.coordinates"), err.Error())
+			f.add(at(p, "polygon.coordinates"), err.Error())
 		}
 	}
 	return f.errors()
@@ -92,7 +92,7 @@ func (w *RobotWish) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	var f faults
 	text := func(field string, s *string, most int) {
 		if s != nil {
-			f.printable(p.With(field), *s, 0, most)
+			f.printable(at(p, field), *s, 0, most)
 		}
 	}
 	text("display_name", w.DisplayName, 200)
@@ -100,13 +100,13 @@ func (w *RobotWish) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	text("model", w.Model, 200)
 	if w.Capabilities != nil {
 		for i, c := range *w.Capabilities {
-			f.printable(p.With(fmt.Sprintf("capabilities[%d]", i)), c, 1, 64)
+			f.printable(at(p, fmt.Sprintf("capabilities[%d]", i)), c, 1, 64)
 		}
 	}
 	if w.AllowedZones != nil {
 		for i, z := range *w.AllowedZones {
 			if !isUUID(z) {
-				f.add(p.With(fmt.Sprintf("allowed_zones[%d]", i)), "want a uuid")
+				f.add(at(p, fmt.Sprintf("allowed_zones[%d]", i)), "want a uuid")
 			}
 		}
 	}
@@ -116,17 +116,17 @@ func (w *RobotWish) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 // Resolve implements huma.ResolverWithPath.
 func (b *newRobot) Resolve(c huma.Context, p *huma.PathBuffer) []error {
 	var f faults
-	f.printable(p.With("robot_code"), b.Code, 1, 128)
+	f.printable(at(p, "robot_code"), b.Code, 1, 128)
 	return append(f.errors(), b.RobotWish.Resolve(c, p)...)
 }
 
 // Resolve implements huma.ResolverWithPath.
 func (w *StatusWish) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	var f faults
-	f.printable(p.With("boot_id"), w.BootID, 0, 64)
+	f.printable(at(p, "boot_id"), w.BootID, 0, 64)
 	for i, e := range w.Errors {
-		f.printable(p.With(fmt.Sprintf("errors[%d].code", i)), e.Code, 1, 64)
-		f.printable(p.With(fmt.Sprintf("errors[%d].message", i)), e.Message, 0, 512)
+		f.printable(at(p, fmt.Sprintf("errors[%d].code", i)), e.Code, 1, 64)
+		f.printable(at(p, fmt.Sprintf("errors[%d].message", i)), e.Message, 0, 512)
 	}
 	return f.errors()
 }
@@ -134,14 +134,14 @@ func (w *StatusWish) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 // Resolve implements huma.ResolverWithPath.
 func (w *newCommand) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	var f faults
-	f.printable(p.With("vertex"), w.Vertex, 0, 128)
+	f.printable(at(p, "vertex"), w.Vertex, 0, 128)
 	kind, ok := fleet.ParseCommand(w.Command)
 	travels := kind == fleet.CommandGoTo || kind == fleet.CommandCharge
 	if ok && !travels && w.Vertex != "" {
-		f.add(p.With("vertex"), "only go_to and charge have one")
+		f.add(at(p, "vertex"), "only go_to and charge have one")
 	}
 	if kind == fleet.CommandGoTo && w.Vertex == "" {
-		f.add(p.With("vertex"), "is needed for go_to")
+		f.add(at(p, "vertex"), "is needed for go_to")
 	}
 	return f.errors()
 }
@@ -149,26 +149,26 @@ func (w *newCommand) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 // Resolve implements huma.ResolverWithPath.
 func (w *cancelWish) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	var f faults
-	f.printable(p.With("reason"), w.Reason, 0, 500)
+	f.printable(at(p, "reason"), w.Reason, 0, 500)
 	return f.errors()
 }
 
 // Resolve implements huma.ResolverWithPath.
 func (w *newTask) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	var f faults
-	f.printable(p.With("fleet"), w.Fleet, 0, 64)
+	f.printable(at(p, "fleet"), w.Fleet, 0, 64)
 	if w.EarliestStart != nil && w.Deadline != nil && w.Deadline.Before(*w.EarliestStart) {
-		f.add(p.With("deadline"), "lies before earliest_start")
+		f.add(at(p, "deadline"), "lies before earliest_start")
 	}
-	place := func(field, ref string) { f.printable(p.With("payload."+field), ref, 0, 128) }
+	place := func(field, ref string) { f.printable(at(p, "payload."+field), ref, 0, 128) }
 	place("pickup", w.Payload.Pickup)
 	place("dropoff", w.Payload.Dropoff)
 	for i, ref := range w.Payload.Waypoints {
-		f.printable(p.With(fmt.Sprintf("payload.waypoints[%d]", i)), ref, 1, 128)
+		f.printable(at(p, fmt.Sprintf("payload.waypoints[%d]", i)), ref, 1, 128)
 	}
 	need := func(field, ref string) {
 		if ref == "" {
-			f.add(p.With("payload."+field), "is needed for this task type")
+			f.add(at(p, "payload."+field), "is needed for this task type")
 		}
 	}
 	switch w.TaskType {
@@ -219,3 +219,6 @@ func holds(v any, depth int) bool {
 	}
 	return true
 }
+
+// at is a field below p. (PathBuffer.With forgets only the last part of a field that has several.)
+func at(p *huma.PathBuffer, field string) string { return p.String() + "." + field }
