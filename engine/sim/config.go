@@ -74,7 +74,7 @@ func Random(seed uint64) Config {
 	side := 8 + r.IntN(9)
 	c := Config{
 		Seed: seed, Tenants: 1, Side: side, Split: 2 + r.IntN(max(1, min(3, side/4-1))), Blocked: r.Float64() * 0.15,
-		Window: 1 + r.IntN(5), Chaos: seconds(60 + r.IntN(90)), Calm: seconds(180),
+		Window: 1 + r.IntN(5), Chaos: seconds(60 + r.IntN(90)), Calm: seconds(420),
 	}
 	c.Robots = 4 + r.IntN(min(17, side*side/8))
 	c.Tasks = c.Robots/2 + 1 + r.IntN(c.Robots)

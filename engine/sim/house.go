@@ -337,6 +337,7 @@ func (z *zoneActor) mail(m zone.Msg) {
 	z.out = z.state.Decide(w.now(), m, z.out[:0])
 	w.laws.bounds.queue("effects", len(z.out))
 	w.laws.bounds.guests(z)
+	w.laws.floor.books(z, m)
 	life := z.life
 	for _, f := range z.out {
 		if z.life == life {

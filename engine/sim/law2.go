@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"starling/engine/fleet"
+	"starling/engine/zone"
 )
 
 // floor is law 2, one occupant and at most one successor per vertex, and no swaps: held against where the robots
@@ -12,6 +13,13 @@ import (
 type floor struct {
 	w     *World
 	dirty []*device
+}
+
+// books: a zone's own account of who stands where and who comes next agrees with itself after every message.
+func (l *floor) books(z *zoneActor, m zone.Msg) {
+	if err := z.state.Audit(); err != nil {
+		l.w.fail(2, "%v after %T: %v", z, m, err)
+	}
 }
 
 // departs is called before a robot on the road sets off towards next.

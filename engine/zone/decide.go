@@ -159,6 +159,7 @@ func (s *State) pass(now time.Time, i int32, k int, out []Effect) []Effect {
 
 // deviate takes the robot's word: it stands on at and holds base; everything else is given back.
 func (s *State) deviate(now time.Time, i int32, at fleet.Vertex, base []fleet.Vertex, out []Effect) []Effect {
+	out = s.dropClaims(now, i, out)
 	g := &s.guests[i]
 	old, held := g.at, g.base
 	g.base, g.departing = nil, false
@@ -272,7 +273,6 @@ func (s *State) arrived(now time.Time, a fleet.Arrival, out []Effect) []Effect {
 	case k >= 0:
 		out = s.pass(now, i, k, out)
 	default:
-		out = s.dropClaims(now, i, out)
 		out = s.deviate(now, i, a.Vertex, nil, out)
 	}
 	if !s.holds(g) {
