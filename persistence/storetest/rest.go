@@ -358,3 +358,26 @@ func commandKey(t *testing.T, b *bench) {
 		t.Fatalf("%d events, want the registration and one command: %+v", len(rec.Events), rec.Events)
 	}
 }
+
+func foreignRobot(t *testing.T, b *bench) {
+	theirs := b.robot()
+	b.shard = b.Shard(t)
+	s, z := b.spec(), newID[fleet.ZoneID]()
+	b.mustRecord(b.created(s))
+	for _, u := range []fact.Unit{
+		b.unit(b.fact(string(s.ID), 2, b.assigned(s.ID, theirs.ID))),
+		b.unit(b.fact(string(z), 0, fact.RosterEntered{Zone: z, Entry: zone.RosterEntry{Robot: theirs.ID, PositionAt: b.now}})),
+		b.unit(b.fact(string(theirs.ID), 1, robot.CommandAccepted{Command: robot.Command{
+			ID: newID[fleet.CommandID](), Robot: theirs.ID, Kind: fleet.CommandStop, Vertex: fleet.NoVertex, At: b.now, ExpiresAt: b.now,
+		}})),
+		b.unit(b.fact(string(theirs.ID), 1, robot.ConnectionChanged{To: fleet.Offline, At: b.now})),
+		b.unit(b.fact(string(theirs.ID), 2, robot.Removed{Version: 2})),
+	} {
+		if err := b.record(u)[0]; !errors.Is(err, fact.ErrRejected) {
+			t.Errorf("%T: %v, want ErrRejected", u.Facts[0].Event, err)
+		}
+	}
+	if got := b.fold(s.ID); got.Version != 1 {
+		t.Fatalf("version %d, want 1", got.Version)
+	}
+}

@@ -69,6 +69,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"a large group is recorded as a small one", largeGroup},
 		{"tenants are apart", tenantsApart},
 		{"a command is recorded with its key", commandKey},
+		{"nobody names another tenant's robot", foreignRobot},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := open(t)
