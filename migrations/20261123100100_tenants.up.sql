@@ -11,7 +11,7 @@ CREATE TABLE tenants (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON tenants TO starling_app USING (tenant_id = app_tenant() OR app_platform());
+CREATE POLICY tenant ON tenants TO starling_app USING (tenant_id = (SELECT app_tenant()) OR (SELECT app_platform()));
 
 -- Platform administrators, who have no tenant, stand under the nil tenant, which has a row for their sake.
 INSERT INTO tenants (tenant_id, slug, name) VALUES ('00000000-0000-0000-0000-000000000000', 'platform', 'Platform');
@@ -29,7 +29,7 @@ CREATE TABLE users (
     UNIQUE (tenant_id, subject)
 );
 ALTER TABLE users ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON users TO starling_app USING (tenant_id = app_tenant() OR app_platform());
+CREATE POLICY tenant ON users TO starling_app USING (tenant_id = (SELECT app_tenant()) OR (SELECT app_platform()));
 
 CREATE TABLE warehouses (
     warehouse_id   uuid NOT NULL,
@@ -39,12 +39,12 @@ CREATE TABLE warehouses (
     timezone       text NOT NULL DEFAULT 'UTC', -- IANA name
     region         text NOT NULL DEFAULT '',
     created_at     timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, warehouse_id),
     UNIQUE (tenant_id, warehouse_code)
 );
 CREATE INDEX warehouses_newest ON warehouses (tenant_id, created_at DESC, warehouse_id DESC);
+ALTER TABLE warehouses ADD PRIMARY KEY (tenant_id, warehouse_id);
 ALTER TABLE warehouses ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON warehouses TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON warehouses TO starling_app USING (tenant_id = (SELECT app_tenant()));
 
 -- Who owns a shard: the fence of every durable write, and the lease of every grant.
 CREATE TABLE shard_incarnations (
@@ -58,7 +58,7 @@ CREATE TABLE shard_incarnations (
     FOREIGN KEY (tenant_id, warehouse_id) REFERENCES warehouses ON DELETE NO ACTION
 ) WITH (fillfactor = 50); -- renewed three times a second: updates stay on the page
 ALTER TABLE shard_incarnations ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON shard_incarnations TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON shard_incarnations TO starling_app USING (tenant_id = (SELECT app_tenant()));
 CREATE POLICY worker ON shard_incarnations TO starling_worker USING (true);
 GRANT SELECT, INSERT, UPDATE ON shard_incarnations TO starling_worker;
 COMMIT;

@@ -3,6 +3,10 @@
 -- Zones and lanes are written when a version is uploaded, so that activating one only flips a status. A row says
 -- from which version on (from_version) and before which (to_version, NULL = no end) it is part of the map: a version
 -- that changes little writes little. The ids are stable over versions.
+--
+-- Here and in what follows a table's key is made after its indexes: while a table is young, the planner knows nothing of
+-- it, an index that begins with the tenant looks as good as the key, and of equals it takes the one made last. Sessions
+-- keep such plans, those of foreign keys too.
 BEGIN;
 SET LOCAL ROLE starling_migrate;
 
@@ -15,13 +19,13 @@ CREATE TABLE maps (
     revision           bigint NOT NULL DEFAULT 1, -- raised by every change: uploads and activations
     created_by_user_id uuid, -- as the token said; a platform administrator has no row in this tenant
     created_at         timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, map_id),
     FOREIGN KEY (tenant_id, warehouse_id) REFERENCES warehouses ON DELETE NO ACTION
 );
 CREATE INDEX maps_newest ON maps (tenant_id, created_at DESC, map_id DESC);
 CREATE INDEX maps_of_warehouse ON maps (tenant_id, warehouse_id, created_at DESC, map_id DESC);
+ALTER TABLE maps ADD PRIMARY KEY (tenant_id, map_id);
 ALTER TABLE maps ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON maps TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON maps TO starling_app USING (tenant_id = (SELECT app_tenant()));
 
 CREATE TABLE map_versions (
     map_id             uuid NOT NULL,
@@ -39,14 +43,14 @@ CREATE TABLE map_versions (
     created_by_user_id uuid,
     created_at         timestamptz NOT NULL DEFAULT now(),
     activated_at       timestamptz,
-    PRIMARY KEY (tenant_id, map_id, version),
     FOREIGN KEY (tenant_id, map_id) REFERENCES maps ON DELETE NO ACTION
 );
 ALTER TABLE map_versions ALTER COLUMN geometry SET STORAGE EXTERNAL; -- it is compressed already
 -- One active version per warehouse, hence per map.
 CREATE UNIQUE INDEX map_versions_active ON map_versions (tenant_id, warehouse_id) WHERE status = 'ACTIVE';
+ALTER TABLE map_versions ADD PRIMARY KEY (tenant_id, map_id, version);
 ALTER TABLE map_versions ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON map_versions TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON map_versions TO starling_app USING (tenant_id = (SELECT app_tenant()));
 
 -- kind traffic: made with a version, each has an actor. The others are overlays that people draw; they belong to the
 -- map whatever its version (from_version 0, no end) and may overlap.
@@ -63,14 +67,14 @@ CREATE TABLE zones (
     version      bigint NOT NULL DEFAULT 1, -- of the row, for If-Match
     created_at   timestamptz NOT NULL DEFAULT now(),
     updated_at   timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, zone_id, from_version),
     FOREIGN KEY (tenant_id, map_id) REFERENCES maps ON DELETE NO ACTION,
     CHECK ((kind = 'traffic') = (from_version > 0))
 );
 CREATE INDEX zones_of_map ON zones (tenant_id, map_id, zone_id);
 CREATE INDEX zones_geom ON zones USING gist (geom);
+ALTER TABLE zones ADD PRIMARY KEY (tenant_id, zone_id, from_version);
 ALTER TABLE zones ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON zones TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON zones TO starling_app USING (tenant_id = (SELECT app_tenant()));
 
 CREATE TABLE lanes (
     lane_id         uuid NOT NULL,
@@ -90,13 +94,13 @@ CREATE TABLE lanes (
     run_reason      text,
     changed_at      timestamptz,
     changed_by_user_id uuid,
-    PRIMARY KEY (tenant_id, lane_id, from_version),
     FOREIGN KEY (tenant_id, map_id) REFERENCES maps ON DELETE NO ACTION
 );
 CREATE INDEX lanes_of_map ON lanes (tenant_id, map_id, lane_id);
 CREATE INDEX lanes_changed ON lanes (tenant_id, map_id) WHERE changed_at IS NOT NULL;
+ALTER TABLE lanes ADD PRIMARY KEY (tenant_id, lane_id, from_version);
 ALTER TABLE lanes ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON lanes TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON lanes TO starling_app USING (tenant_id = (SELECT app_tenant()));
 
 -- What the queries need of PostGIS, under names that the query compiler knows.
 CREATE FUNCTION polygon_of(geojson text) RETURNS geometry LANGUAGE sql IMMUTABLE PARALLEL SAFE AS

@@ -32,13 +32,13 @@ CREATE TABLE robots (
     boot_id       text NOT NULL DEFAULT '',
     seq           bigint NOT NULL DEFAULT 0,
     reported_at   timestamptz, -- NULL = never
-    PRIMARY KEY (tenant_id, robot_id),
     FOREIGN KEY (tenant_id, warehouse_id) REFERENCES warehouses ON DELETE NO ACTION
 ) WITH (fillfactor = 70); -- snapshots change no indexed column and stay on the page
 CREATE UNIQUE INDEX robots_code ON robots (tenant_id, robot_code) WHERE removed_at IS NULL;
 CREATE INDEX robots_of_warehouse ON robots (tenant_id, warehouse_id, robot_code) WHERE removed_at IS NULL;
+ALTER TABLE robots ADD PRIMARY KEY (tenant_id, robot_id);
 ALTER TABLE robots ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON robots TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON robots TO starling_app USING (tenant_id = (SELECT app_tenant()));
 
 -- Which robots can be in a zone: a row is there before the first grant into the zone and goes after the reported
 -- exit. Zones have no rows of their own in every set-up (simulation), so zone_id refers to none.
@@ -52,12 +52,12 @@ CREATE TABLE zone_roster (
     position_at  timestamptz NOT NULL,
     speed_mps    double precision NOT NULL,
     window_size  integer NOT NULL,
-    PRIMARY KEY (tenant_id, warehouse_id, zone_id, robot_id),
     FOREIGN KEY (tenant_id, robot_id) REFERENCES robots ON DELETE NO ACTION
 );
 CREATE INDEX zone_roster_of_robot ON zone_roster (tenant_id, robot_id);
+ALTER TABLE zone_roster ADD PRIMARY KEY (tenant_id, warehouse_id, zone_id, robot_id);
 ALTER TABLE zone_roster ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON zone_roster TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON zone_roster TO starling_app USING (tenant_id = (SELECT app_tenant()));
 
 CREATE TABLE commands (
     command_id      uuid NOT NULL,
@@ -75,12 +75,12 @@ CREATE TABLE commands (
     reason          text NOT NULL DEFAULT '',
     actor_user_id   uuid,
     traceparent     text NOT NULL DEFAULT '',
-    PRIMARY KEY (tenant_id, command_id),
     FOREIGN KEY (tenant_id, robot_id) REFERENCES robots ON DELETE NO ACTION
 );
 CREATE INDEX commands_of_robot ON commands (tenant_id, robot_id, accepted_at DESC);
 CREATE INDEX commands_open ON commands (tenant_id, robot_id)
     WHERE done_at IS NULL AND failed_at IS NULL AND expired_at IS NULL;
+ALTER TABLE commands ADD PRIMARY KEY (tenant_id, command_id);
 ALTER TABLE commands ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON commands TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON commands TO starling_app USING (tenant_id = (SELECT app_tenant()));
 COMMIT;

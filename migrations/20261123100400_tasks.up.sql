@@ -33,7 +33,6 @@ CREATE TABLE tasks (
     finished_at             timestamptz,
     updated_at              timestamptz NOT NULL,
     version                 bigint NOT NULL,
-    PRIMARY KEY (tenant_id, task_id),
     FOREIGN KEY (tenant_id, warehouse_id) REFERENCES warehouses ON DELETE NO ACTION,
     FOREIGN KEY (tenant_id, robot_id) REFERENCES robots ON DELETE NO ACTION
 );
@@ -44,8 +43,9 @@ CREATE INDEX tasks_by_status ON tasks (tenant_id, status, created_at DESC, task_
 CREATE INDEX tasks_of_robot ON tasks (tenant_id, robot_id, created_at DESC, task_id DESC) WHERE robot_id IS NOT NULL;
 CREATE INDEX tasks_open ON tasks (tenant_id, warehouse_id, created_at, task_id)
     WHERE status IN ('CREATED', 'ASSIGNED', 'EXECUTING', 'CANCELLING');
+ALTER TABLE tasks ADD PRIMARY KEY (tenant_id, task_id);
 ALTER TABLE tasks ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON tasks TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON tasks TO starling_app USING (tenant_id = (SELECT app_tenant()));
 
 CREATE TABLE task_events (
     event_id      uuid NOT NULL,
@@ -60,12 +60,12 @@ CREATE TABLE task_events (
     actor_part    text NOT NULL DEFAULT '', -- the part of the engine, where no person did it
     payload       jsonb NOT NULL,
     traceparent   text NOT NULL DEFAULT '',
-    PRIMARY KEY (tenant_id, event_id),
     FOREIGN KEY (tenant_id, task_id) REFERENCES tasks ON DELETE NO ACTION
 );
 CREATE INDEX task_events_of_task ON task_events (tenant_id, task_id, occurred_at);
+ALTER TABLE task_events ADD PRIMARY KEY (tenant_id, event_id);
 ALTER TABLE task_events ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON task_events TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON task_events TO starling_app USING (tenant_id = (SELECT app_tenant()));
 
 -- One award, or one deadlock that was found and broken.
 CREATE TABLE decisions (
@@ -80,13 +80,13 @@ CREATE TABLE decisions (
     assignments   jsonb NOT NULL, -- {"cost": {…}} of an award, {"robots": […]} of a cycle
     alternatives  jsonb NOT NULL, -- [{"robot_id", "total", "reason"}], best first
     reason        text NOT NULL,
-    PRIMARY KEY (tenant_id, decision_id),
     FOREIGN KEY (tenant_id, warehouse_id) REFERENCES warehouses ON DELETE NO ACTION
 );
 CREATE INDEX decisions_newest ON decisions (tenant_id, decided_at DESC, decision_id DESC);
 CREATE INDEX decisions_of_warehouse ON decisions (tenant_id, warehouse_id, decided_at DESC, decision_id DESC);
 CREATE INDEX decisions_of_task ON decisions (tenant_id, task_id, decided_at DESC, decision_id DESC) WHERE task_id IS NOT NULL;
 CREATE INDEX decisions_of_robot ON decisions (tenant_id, robot_id, decided_at DESC, decision_id DESC) WHERE robot_id IS NOT NULL;
+ALTER TABLE decisions ADD PRIMARY KEY (tenant_id, decision_id);
 ALTER TABLE decisions ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON decisions TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON decisions TO starling_app USING (tenant_id = (SELECT app_tenant()));
 COMMIT;

@@ -28,7 +28,7 @@ CREATE TABLE outbox_events_default PARTITION OF outbox_events DEFAULT;
 CREATE INDEX outbox_events_claim ON outbox_events (shard, seq) WHERE status = 'PENDING';
 CREATE INDEX outbox_events_dead ON outbox_events (tenant_id, created_at) WHERE status = 'DEAD';
 ALTER TABLE outbox_events ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON outbox_events TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON outbox_events TO starling_app USING (tenant_id = (SELECT app_tenant()));
 CREATE POLICY worker ON outbox_events TO starling_worker USING (true);
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_events TO starling_worker;
 
@@ -41,7 +41,7 @@ CREATE TABLE inbox_events (
 );
 CREATE INDEX inbox_events_age ON inbox_events (processed_at);
 ALTER TABLE inbox_events ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON inbox_events TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON inbox_events TO starling_app USING (tenant_id = (SELECT app_tenant()));
 CREATE POLICY worker ON inbox_events TO starling_worker USING (true);
 GRANT SELECT, INSERT, DELETE ON inbox_events TO starling_worker;
 
@@ -61,7 +61,7 @@ CREATE TABLE idempotency_keys (
 ) PARTITION BY RANGE (day);
 CREATE TABLE idempotency_keys_default PARTITION OF idempotency_keys DEFAULT;
 ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON idempotency_keys TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON idempotency_keys TO starling_app USING (tenant_id = (SELECT app_tenant()));
 
 CREATE TABLE audit_logs (
     audit_id      uuid NOT NULL,
@@ -87,7 +87,7 @@ CREATE TABLE audit_logs_default PARTITION OF audit_logs DEFAULT;
 CREATE INDEX audit_logs_newest ON audit_logs (tenant_id, occurred_at);
 CREATE INDEX audit_logs_of_request ON audit_logs (request_id);
 ALTER TABLE audit_logs ENABLE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON audit_logs TO starling_app USING (tenant_id = app_tenant());
+CREATE POLICY tenant ON audit_logs TO starling_app USING (tenant_id = (SELECT app_tenant()));
 REVOKE UPDATE, DELETE ON audit_logs FROM starling_app; -- the log is only added to
 
 -- A partition is closed to the program itself: it goes through the parent, whose policies hold.

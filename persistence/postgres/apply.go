@@ -100,33 +100,38 @@ func (g *group) create(ctx context.Context, items []*item) error {
 }
 
 func (g *group) move(ctx context.Context, items []*item) error {
-	p := gen.MoveTasksParams{TenantID: string(g.shard.Shard.Tenant)}
+	var list []gen.MoveTaskParams
+	var of []*item
 	for _, it := range items {
 		for _, m := range it.moves {
-			p.TaskIds, p.FromVersions = append(p.TaskIds, string(m.task)), append(p.FromVersions, m.from)
-			p.ToVersions, p.Statuses = append(p.ToVersions, m.to), append(p.Statuses, m.status)
-			p.SetRobots, p.Robots = append(p.SetRobots, m.setRobot), append(p.Robots, string(m.robot))
-			p.Errands, p.Awards = append(p.Errands, m.errand), append(p.Awards, m.awards)
-			p.SetReasons, p.Reasons = append(p.SetReasons, m.setReason), append(p.Reasons, m.reason)
-			p.AssignedAts, p.StartedAts = append(p.AssignedAts, m.assignedAt), append(p.StartedAts, m.startedAt)
-			p.FinishedAts, p.UpdatedAts = append(p.FinishedAts, m.finishedAt), append(p.UpdatedAts, m.updatedAt)
+			of = append(of, it)
+			list = append(list, gen.MoveTaskParams{
+				Status: m.status, SetRobot: m.setRobot, Robot: string(m.robot), Errand: m.errand, SetReason: m.setReason,
+				Reason: m.reason, Awards: m.awards, AssignedAt: unlessZero(m.assignedAt), StartedAt: unlessZero(m.startedAt),
+				FinishedAt: unlessZero(m.finishedAt), UpdatedAt: m.updatedAt, ToVersion: m.to,
+				TenantID: string(g.shard.Shard.Tenant), TaskID: string(m.task), FromVersion: m.from,
+			})
 		}
 	}
-	if len(p.TaskIds) == 0 {
+	if len(list) == 0 {
 		return nil
 	}
-	moved, err := g.q.MoveTasks(ctx, p)
-	if err != nil {
-		return err
-	}
-	was := make(map[string]string, len(moved))
-	for _, r := range moved {
-		was[r.TaskID] = r.OldStatus
+	was := make(map[string]string, len(list))
+	var failed error
+	g.q.MoveTask(ctx, list).QueryRow(func(i int, old string, err error) {
+		switch {
+		case err == nil:
+			was[list[i].TaskID] = old
+		case errors.Is(err, pgx.ErrNoRows):
+			of[i].lost = true
+		case failed == nil:
+			failed = err
+		}
+	})
+	if failed != nil {
+		return failed
 	}
 	for _, it := range items {
-		for _, m := range it.moves {
-			it.lost = it.lost || was[string(m.task)] == ""
-		}
 		for _, e := range it.events {
 			if old := was[e.fact.Subject]; old != "" && !e.first {
 				e.before = old
@@ -137,30 +142,32 @@ func (g *group) move(ctx context.Context, items []*item) error {
 }
 
 func (g *group) connections(ctx context.Context, items []*item) error {
-	p := gen.ChangeConnectionsParams{TenantID: string(g.shard.Shard.Tenant), WarehouseID: string(g.shard.Shard.Warehouse)}
+	var list []gen.ChangeConnectionParams
+	var of []*item
 	for _, it := range items {
 		for _, c := range it.conns {
-			p.RobotIds, p.Connections = append(p.RobotIds, string(c.robot)), append(p.Connections, c.to)
-			p.Ats = append(p.Ats, c.at)
+			at := c.at
+			of = append(of, it)
+			list = append(list, gen.ChangeConnectionParams{
+				Connection: c.to, At: &at, TenantID: string(g.shard.Shard.Tenant), RobotID: string(c.robot),
+				WarehouseID: string(g.shard.Shard.Warehouse),
+			})
 		}
 	}
-	if len(p.RobotIds) == 0 {
+	if len(list) == 0 {
 		return nil
 	}
-	changed, err := g.q.ChangeConnections(ctx, p)
-	if err != nil || len(changed) == len(p.RobotIds) {
-		return err
-	}
-	is := make(map[string]bool, len(changed))
-	for _, id := range changed {
-		is[id] = true
-	}
-	for _, it := range items {
-		for _, c := range it.conns {
-			it.lost = it.lost || !is[string(c.robot)]
+	var failed error
+	g.q.ChangeConnection(ctx, list).QueryRow(func(i int, _ string, err error) {
+		switch {
+		case err == nil:
+		case errors.Is(err, pgx.ErrNoRows):
+			of[i].lost = true
+		case failed == nil:
+			failed = err
 		}
-	}
-	return nil
+	})
+	return failed
 }
 
 // step applies a fact that has a statement of its own.
@@ -254,11 +261,14 @@ func (g *group) enqueueRoster(ctx context.Context, q *gen.Queries, items []*item
 	}
 	tenant, warehouse := string(g.shard.Shard.Tenant), string(g.shard.Shard.Warehouse)
 	enter := gen.EnterRosterParams{TenantID: tenant, WarehouseID: warehouse}
-	leave := gen.LeaveRosterParams{TenantID: tenant, WarehouseID: warehouse}
 	for _, k := range order {
 		r := last[k]
 		if r.entered == nil {
-			leave.ZoneIds, leave.RobotIds = append(leave.ZoneIds, k.zone), append(leave.RobotIds, k.robot)
+			if err := q.LeaveRoster(ctx, gen.LeaveRosterParams{
+				TenantID: tenant, WarehouseID: warehouse, ZoneID: k.zone, RobotID: k.robot,
+			}); err != nil {
+				return err
+			}
 			continue
 		}
 		e := &r.entered.Entry
@@ -266,11 +276,6 @@ func (g *group) enqueueRoster(ctx context.Context, q *gen.Queries, items []*item
 		enter.EnteredAts, enter.PositionAts = append(enter.EnteredAts, r.at), append(enter.PositionAts, e.PositionAt)
 		enter.Vertices, enter.Windows = append(enter.Vertices, int32(e.Vertex)), append(enter.Windows, int32(e.Window))
 		enter.Speeds = append(enter.Speeds, e.SpeedMPS)
-	}
-	if len(leave.ZoneIds) > 0 {
-		if err := q.LeaveRoster(ctx, leave); err != nil {
-			return err
-		}
 	}
 	if len(enter.ZoneIds) > 0 {
 		return q.EnterRoster(ctx, enter)

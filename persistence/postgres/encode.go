@@ -219,6 +219,14 @@ func given[S ~string](s *string) S {
 	return S(*s)
 }
 
+// unlessZero is nil for the zero time.
+func unlessZero(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
 // instant is the zero time for nil; times come back in UTC.
 func instant(t *time.Time) time.Time {
 	if t == nil {

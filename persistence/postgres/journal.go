@@ -139,7 +139,7 @@ func (g *group) open(ctx context.Context) error {
 	b.Queue(string(writing))
 	b.Queue(gen.OpenGroup, tenant).QueryRow(func(row pgx.Row) error {
 		var r gen.OpenGroupRow
-		if err := row.Scan(&r.TenantID, &r.Seqscan, &r.Hashjoin, &r.Mergejoin, &r.Xid); err != nil {
+		if err := row.Scan(&r.TenantID, &r.Seqscan, &r.Xid); err != nil {
 			return err
 		}
 		g.xid = r.Xid

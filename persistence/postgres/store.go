@@ -288,6 +288,16 @@ func (u *queue) Query(context.Context, string, ...any) (pgx.Rows, error) {
 
 func (u *queue) QueryRow(context.Context, string, ...any) pgx.Row { return noRow{} }
 
+// SendBatch implements gen.DBTX.
+func (f fresh) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	return f.conn.SendBatch(ctx, b)
+}
+
+// SendBatch implements gen.DBTX: what is in b goes at once.
+func (u *queue) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	return u.conn.SendBatch(ctx, b)
+}
+
 type noRow struct{}
 
 // Scan implements pgx.Row.

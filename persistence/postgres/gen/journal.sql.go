@@ -45,7 +45,7 @@ func (q *Queries) AcceptCommand(ctx context.Context, arg AcceptCommandParams) er
 
 const ActivateMap = `-- name: ActivateMap :one
 UPDATE map_versions SET status = 'ACTIVE', activated_at = $1
-WHERE tenant_id = $2 AND map_id = $3 AND version = $4 AND warehouse_id = $5
+WHERE tenant_id = $2 AND map_id = $3 AND version = $4 AND coalesce(warehouse_id = $5::uuid, false)
 RETURNING version
 `
 
@@ -68,50 +68,6 @@ func (q *Queries) ActivateMap(ctx context.Context, arg ActivateMapParams) (int32
 	var version int32
 	err := row.Scan(&version)
 	return version, err
-}
-
-const ChangeConnections = `-- name: ChangeConnections :many
-UPDATE robots r SET connection = i.connection, connection_at = i.at
-FROM (
-    SELECT unnest($3::uuid[]) AS robot_id, unnest($4::text[]) AS connection,
-        unnest($5::timestamptz[]) AS at
-) i
-WHERE r.tenant_id = $1 AND r.robot_id = i.robot_id AND r.warehouse_id = $2 AND r.removed_at IS NULL
-RETURNING r.robot_id
-`
-
-type ChangeConnectionsParams struct {
-	TenantID    string
-	WarehouseID string
-	RobotIds    []string
-	Connections []string
-	Ats         []time.Time
-}
-
-func (q *Queries) ChangeConnections(ctx context.Context, arg ChangeConnectionsParams) ([]string, error) {
-	rows, err := q.db.Query(ctx, ChangeConnections,
-		arg.TenantID,
-		arg.WarehouseID,
-		arg.RobotIds,
-		arg.Connections,
-		arg.Ats,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var robot_id string
-		if err := rows.Scan(&robot_id); err != nil {
-			return nil, err
-		}
-		items = append(items, robot_id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const ChangeLane = `-- name: ChangeLane :one
@@ -493,25 +449,23 @@ func (q *Queries) InsertTaskEvents(ctx context.Context, arg InsertTaskEventsPara
 }
 
 const LeaveRoster = `-- name: LeaveRoster :exec
-DELETE FROM zone_roster r USING (
-    SELECT unnest($1::uuid[]) AS zone_id, unnest($2::uuid[]) AS robot_id
-) i
-WHERE r.tenant_id = $3 AND r.warehouse_id = $4 AND r.zone_id = i.zone_id AND r.robot_id = i.robot_id
+DELETE FROM zone_roster
+WHERE tenant_id = $1 AND warehouse_id = $2 AND zone_id = $3 AND robot_id = $4
 `
 
 type LeaveRosterParams struct {
-	ZoneIds     []string
-	RobotIds    []string
 	TenantID    string
 	WarehouseID string
+	ZoneID      string
+	RobotID     string
 }
 
 func (q *Queries) LeaveRoster(ctx context.Context, arg LeaveRosterParams) error {
 	_, err := q.db.Exec(ctx, LeaveRoster,
-		arg.ZoneIds,
-		arg.RobotIds,
 		arg.TenantID,
 		arg.WarehouseID,
+		arg.ZoneID,
+		arg.RobotID,
 	)
 	return err
 }
@@ -532,118 +486,23 @@ func (q *Queries) LockKey(ctx context.Context, arg LockKeyParams) error {
 	return err
 }
 
-const MoveTasks = `-- name: MoveTasks :many
-WITH input AS MATERIALIZED (
-    SELECT unnest($2::uuid[]) AS task_id, unnest($3::bigint[]) AS from_version,
-        unnest($4::bigint[]) AS to_version, unnest($5::text[]) AS status,
-        unnest($6::boolean[]) AS set_robot, unnest($7::text[]) AS robot,
-        unnest($8::integer[]) AS errand, unnest($9::boolean[]) AS set_reason,
-        unnest($10::text[]) AS reason, unnest($11::integer[]) AS awards,
-        unnest($12::timestamptz[]) AS assigned_at, unnest($13::timestamptz[]) AS started_at,
-        unnest($14::timestamptz[]) AS finished_at, unnest($15::timestamptz[]) AS updated_at
-)
-UPDATE tasks t SET
-    status = CASE WHEN i.status = '' THEN t.status ELSE i.status END,
-    robot_id = CASE WHEN i.set_robot THEN nullif(i.robot, '')::uuid ELSE t.robot_id END,
-    errand = CASE WHEN i.errand < 0 THEN t.errand ELSE i.errand END,
-    reason = CASE WHEN i.set_reason THEN i.reason ELSE t.reason END,
-    awards = t.awards + i.awards,
-    assigned_at = coalesce(nullif(i.assigned_at, '0001-01-01 00:00:00+00'), t.assigned_at),
-    started_at = coalesce(t.started_at, nullif(i.started_at, '0001-01-01 00:00:00+00')),
-    finished_at = coalesce(nullif(i.finished_at, '0001-01-01 00:00:00+00'), t.finished_at),
-    updated_at = i.updated_at,
-    version = i.to_version
-FROM input i
-WHERE t.tenant_id = $1 AND t.task_id = i.task_id AND t.version = i.from_version
-RETURNING t.task_id, (
-    SELECT x.status FROM tasks x WHERE x.tenant_id = t.tenant_id AND x.task_id = t.task_id)::text AS old_status
-`
-
-type MoveTasksParams struct {
-	TenantID     string
-	TaskIds      []string
-	FromVersions []int64
-	ToVersions   []int64
-	Statuses     []string
-	SetRobots    []bool
-	Robots       []string
-	Errands      []int32
-	SetReasons   []bool
-	Reasons      []string
-	Awards       []int32
-	AssignedAts  []time.Time
-	StartedAts   []time.Time
-	FinishedAts  []time.Time
-	UpdatedAts   []time.Time
-}
-
-type MoveTasksRow struct {
-	TaskID    string
-	OldStatus string
-}
-
-func (q *Queries) MoveTasks(ctx context.Context, arg MoveTasksParams) ([]MoveTasksRow, error) {
-	rows, err := q.db.Query(ctx, MoveTasks,
-		arg.TenantID,
-		arg.TaskIds,
-		arg.FromVersions,
-		arg.ToVersions,
-		arg.Statuses,
-		arg.SetRobots,
-		arg.Robots,
-		arg.Errands,
-		arg.SetReasons,
-		arg.Reasons,
-		arg.Awards,
-		arg.AssignedAts,
-		arg.StartedAts,
-		arg.FinishedAts,
-		arg.UpdatedAts,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []MoveTasksRow{}
-	for rows.Next() {
-		var i MoveTasksRow
-		if err := rows.Scan(&i.TaskID, &i.OldStatus); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const OpenGroup = `-- name: OpenGroup :one
 SELECT set_config('app.tenant_id', $1::text, true) AS tenant_id, set_config('enable_seqscan', 'off', true) AS seqscan,
-    set_config('enable_hashjoin', 'off', true) AS hashjoin, set_config('enable_mergejoin', 'off', true) AS mergejoin,
     pg_current_xact_id()::text AS xid
 `
 
 type OpenGroupRow struct {
-	TenantID  string
-	Seqscan   string
-	Hashjoin  string
-	Mergejoin string
-	Xid       string
+	TenantID string
+	Seqscan  string
+	Xid      string
 }
 
-// A group commit finds rows by key alone. Its plans are kept by the session: one that was made while the tables were
-// young must not read them whole, or join by hashing them, when they have grown.
+// A group commit finds rows by key alone, one at a time. Its plans are kept by the session: one that was made while a
+// table was young must not read it whole when it has grown.
 func (q *Queries) OpenGroup(ctx context.Context, tenantID string) (OpenGroupRow, error) {
 	row := q.db.QueryRow(ctx, OpenGroup, tenantID)
 	var i OpenGroupRow
-	err := row.Scan(
-		&i.TenantID,
-		&i.Seqscan,
-		&i.Hashjoin,
-		&i.Mergejoin,
-		&i.Xid,
-	)
+	err := row.Scan(&i.TenantID, &i.Seqscan, &i.Xid)
 	return i, err
 }
 
@@ -814,7 +673,7 @@ UPDATE commands SET
     failed_at = CASE WHEN $1::text = 'failed' THEN $2::timestamptz ELSE failed_at END,
     expired_at = CASE WHEN $1::text = 'expired' THEN $2::timestamptz ELSE expired_at END,
     reason = CASE WHEN $3::text = '' THEN reason ELSE $3::text END
-WHERE tenant_id = $4 AND command_id = $5 AND robot_id = $6
+WHERE tenant_id = $4 AND command_id = $5 AND coalesce(robot_id = $6::uuid, false)
 RETURNING command_id
 `
 

@@ -2,10 +2,9 @@
 SELECT set_config('app.tenant_id', @tenant_id::text, true);
 
 -- name: OpenGroup :one
--- A group commit finds rows by key alone. Its plans are kept by the session: one that was made while the tables were
--- young must not read them whole, or join by hashing them, when they have grown.
+-- A group commit finds rows by key alone, one at a time. Its plans are kept by the session: one that was made while a
+-- table was young must not read it whole when it has grown.
 SELECT set_config('app.tenant_id', @tenant_id::text, true) AS tenant_id, set_config('enable_seqscan', 'off', true) AS seqscan,
-    set_config('enable_hashjoin', 'off', true) AS hashjoin, set_config('enable_mergejoin', 'off', true) AS mergejoin,
     pg_current_xact_id()::text AS xid;
 
 -- name: SetPlatform :exec
@@ -50,30 +49,21 @@ WHERE i.idem_key = '' OR (
 ON CONFLICT DO NOTHING
 RETURNING task_id;
 
--- name: MoveTasks :many
-WITH input AS MATERIALIZED (
-    SELECT unnest(@task_ids::uuid[]) AS task_id, unnest(@from_versions::bigint[]) AS from_version,
-        unnest(@to_versions::bigint[]) AS to_version, unnest(@statuses::text[]) AS status,
-        unnest(@set_robots::boolean[]) AS set_robot, unnest(@robots::text[]) AS robot,
-        unnest(@errands::integer[]) AS errand, unnest(@set_reasons::boolean[]) AS set_reason,
-        unnest(@reasons::text[]) AS reason, unnest(@awards::integer[]) AS awards,
-        unnest(@assigned_ats::timestamptz[]) AS assigned_at, unnest(@started_ats::timestamptz[]) AS started_at,
-        unnest(@finished_ats::timestamptz[]) AS finished_at, unnest(@updated_ats::timestamptz[]) AS updated_at
-)
+-- name: MoveTask :batchone
+-- One statement a task, many in a pipeline: joined to a list, a young table is read whole by a plan that is kept.
 UPDATE tasks t SET
-    status = CASE WHEN i.status = '' THEN t.status ELSE i.status END,
-    robot_id = CASE WHEN i.set_robot THEN nullif(i.robot, '')::uuid ELSE t.robot_id END,
-    errand = CASE WHEN i.errand < 0 THEN t.errand ELSE i.errand END,
-    reason = CASE WHEN i.set_reason THEN i.reason ELSE t.reason END,
-    awards = t.awards + i.awards,
-    assigned_at = coalesce(nullif(i.assigned_at, '0001-01-01 00:00:00+00'), t.assigned_at),
-    started_at = coalesce(t.started_at, nullif(i.started_at, '0001-01-01 00:00:00+00')),
-    finished_at = coalesce(nullif(i.finished_at, '0001-01-01 00:00:00+00'), t.finished_at),
-    updated_at = i.updated_at,
-    version = i.to_version
-FROM input i
-WHERE t.tenant_id = @tenant_id AND t.task_id = i.task_id AND t.version = i.from_version
-RETURNING t.task_id, (
+    status = CASE WHEN @status::text = '' THEN t.status ELSE @status::text END,
+    robot_id = CASE WHEN @set_robot::boolean THEN nullif(@robot::text, '')::uuid ELSE t.robot_id END,
+    errand = CASE WHEN @errand::integer < 0 THEN t.errand ELSE @errand::integer END,
+    reason = CASE WHEN @set_reason::boolean THEN @reason::text ELSE t.reason END,
+    awards = t.awards + @awards::integer,
+    assigned_at = coalesce(sqlc.narg('assigned_at'), t.assigned_at),
+    started_at = coalesce(t.started_at, sqlc.narg('started_at')),
+    finished_at = coalesce(sqlc.narg('finished_at'), t.finished_at),
+    updated_at = @updated_at,
+    version = @to_version
+WHERE t.tenant_id = @tenant_id AND t.task_id = @task_id AND t.version = @from_version
+RETURNING (
     SELECT x.status FROM tasks x WHERE x.tenant_id = t.tenant_id AND x.task_id = t.task_id)::text AS old_status; -- by the snapshot
 
 -- name: InsertTaskEvents :exec
@@ -147,19 +137,14 @@ ON CONFLICT (tenant_id, warehouse_id, zone_id, robot_id) DO UPDATE SET
     speed_mps = excluded.speed_mps, window_size = excluded.window_size;
 
 -- name: LeaveRoster :exec
-DELETE FROM zone_roster r USING (
-    SELECT unnest(@zone_ids::uuid[]) AS zone_id, unnest(@robot_ids::uuid[]) AS robot_id
-) i
-WHERE r.tenant_id = @tenant_id AND r.warehouse_id = @warehouse_id AND r.zone_id = i.zone_id AND r.robot_id = i.robot_id;
+DELETE FROM zone_roster
+WHERE tenant_id = @tenant_id AND warehouse_id = @warehouse_id AND zone_id = @zone_id AND robot_id = @robot_id;
 
--- name: ChangeConnections :many
-UPDATE robots r SET connection = i.connection, connection_at = i.at
-FROM (
-    SELECT unnest(@robot_ids::uuid[]) AS robot_id, unnest(@connections::text[]) AS connection,
-        unnest(@ats::timestamptz[]) AS at
-) i
-WHERE r.tenant_id = @tenant_id AND r.robot_id = i.robot_id AND r.warehouse_id = @warehouse_id AND r.removed_at IS NULL
-RETURNING r.robot_id;
+-- name: ChangeConnection :batchone
+UPDATE robots SET connection = @connection, connection_at = @at
+WHERE tenant_id = @tenant_id AND robot_id = @robot_id AND coalesce(warehouse_id = @warehouse_id::uuid, false) -- by the key alone
+  AND removed_at IS NULL
+RETURNING robot_id;
 
 -- name: RegisterRobot :one
 -- No row = another version stands there. A code in use breaks the unique rule.
@@ -194,7 +179,7 @@ UPDATE commands SET
     failed_at = CASE WHEN @stage::text = 'failed' THEN @at::timestamptz ELSE failed_at END,
     expired_at = CASE WHEN @stage::text = 'expired' THEN @at::timestamptz ELSE expired_at END,
     reason = CASE WHEN @reason::text = '' THEN reason ELSE @reason::text END
-WHERE tenant_id = @tenant_id AND command_id = @command_id AND robot_id = @robot_id
+WHERE tenant_id = @tenant_id AND command_id = @command_id AND coalesce(robot_id = @robot_id::uuid, false)
 RETURNING command_id;
 
 -- name: RetireMaps :exec
@@ -204,7 +189,7 @@ WHERE tenant_id = @tenant_id AND warehouse_id = @warehouse_id AND status = 'ACTI
 
 -- name: ActivateMap :one
 UPDATE map_versions SET status = 'ACTIVE', activated_at = @at
-WHERE tenant_id = @tenant_id AND map_id = @map_id AND version = @version AND warehouse_id = @warehouse_id
+WHERE tenant_id = @tenant_id AND map_id = @map_id AND version = @version AND coalesce(warehouse_id = @warehouse_id::uuid, false)
 RETURNING version;
 
 -- name: TouchMap :exec
