@@ -103,7 +103,6 @@ func build(o Options) (http.Handler, huma.API) {
 		o.Registr.MustRegister(a.metrics.requests, a.metrics.duration, a.metrics.dropped)
 	}
 	r := chi.NewRouter()
-	routes := chi.Routes(r)
 	r.Use(identify, a.access)
 	if len(o.CORS) > 0 {
 		r.Use(cors.Handler(cors.Options{
@@ -116,10 +115,8 @@ func build(o Options) (http.Handler, huma.API) {
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		a.write(w, r, newError(http.StatusNotFound, codeNotFound, "there is no such path"))
 	})
-	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Allow", allow(func(m string) bool { return routes.Match(chi.NewRouteContext(), m, r.URL.Path) }))
-		a.write(w, r, newError(http.StatusMethodNotAllowed, codeNotFound, "the path does not know this method"))
-	})
+	refuse := a.refuseMethod(r)
+	r.MethodNotAllowed(refuse)
 	a.frame(r)
 	if len(o.Missing) > 0 || o.Invalid != nil {
 		return r, nil
@@ -145,6 +142,7 @@ func build(o Options) (http.Handler, huma.API) {
 	a.explanations()
 	a.scheduler()
 	polish(a.huma.OpenAPI())
+	a.closeGaps(r, refuse)
 	return r, a.huma
 }
 
@@ -245,7 +243,7 @@ func (a *api) authorise(c huma.Context, next func(huma.Context), o op) {
 	}
 	who, err := a.Auth.Verify(ctx, bearer)
 	if err == nil {
-		err = a.chooseTenant(ctx, who, c.Header("X-Tenant-ID"), c.Header("X-Tenant-Slug"))
+		err = a.chooseTenant(ctx, who, c)
 	}
 	switch {
 	case err != nil:
@@ -258,7 +256,7 @@ func (a *api) authorise(c huma.Context, next func(huma.Context), o op) {
 	case o.engine && a.Engine == nil:
 		err = fact.ErrUnavailable
 	default:
-		err = readableQuery(c.URL().RawQuery)
+		err = meant(c)
 	}
 	if err != nil {
 		refuse(err)
@@ -268,15 +266,36 @@ func (a *api) authorise(c huma.Context, next func(huma.Context), o op) {
 	next(huma.WithContext(c, auth.With(ctx, who)))
 }
 
-func readableQuery(raw string) error {
-	if _, err := url.ParseQuery(raw); err != nil {
+// meant refuses what would be passed over in silence though somebody meant something by it.
+func meant(c huma.Context) error {
+	var f faults
+	c.EachHeader(func(name, value string) {
+		if value == "" && (name == "Idempotency-Key" || name == "If-Match") {
+			f.add("header."+name, "is empty")
+		}
+	})
+	if err := f.err(); err != nil {
+		return err
+	}
+	u := c.URL()
+	if _, err := url.ParseQuery(u.RawQuery); err != nil {
 		return newError(http.StatusBadRequest, codeInvalid, "the query is not readable").with("fields", []Field{{"query", "not readable"}})
 	}
 	return nil
 }
 
-func (a *api) chooseTenant(ctx context.Context, who *auth.Identity, id, slug string) error {
-	if id == "" && slug != "" && a.Facts != nil {
+func (a *api) chooseTenant(ctx context.Context, who *auth.Identity, c huma.Context) error {
+	id, slug, empty := c.Header("X-Tenant-ID"), c.Header("X-Tenant-Slug"), false
+	c.EachHeader(func(name, value string) {
+		empty = empty || value == "" && (name == "X-Tenant-Id" || name == "X-Tenant-Slug")
+	})
+	switch {
+	case empty:
+		return auth.ErrForbidden // somebody meant a tenant and lost its name: not the default one
+	case id == "" && slug != "":
+		if !slugShape.MatchString(slug) {
+			return auth.ErrForbidden
+		}
 		t, err := a.Facts.GetTenantBySlug(ctx, slug)
 		if errors.Is(err, fact.ErrNotFound) {
 			return auth.ErrForbidden

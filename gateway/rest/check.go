@@ -50,19 +50,10 @@ func (b *newWarehouse) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 }
 
 // Resolve implements huma.ResolverWithPath.
-func (m *MapSource) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
-	var f faults
-	if m.Content != nil && m.source() == nil {
-		f.add(at(p, "content"), "want text or an object")
-	}
-	return f.errors()
-}
-
-// Resolve implements huma.ResolverWithPath.
-func (b *newMap) Resolve(c huma.Context, p *huma.PathBuffer) []error {
+func (b *newMap) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	var f faults
 	f.printable(at(p, "name"), b.Name, 1, 200)
-	return append(f.errors(), b.MapSource.Resolve(c, p)...)
+	return f.errors()
 }
 
 // Resolve implements huma.ResolverWithPath.

@@ -17,7 +17,7 @@ import (
 
 type newCommand struct {
 	Command   string `json:"command" enum:"pause,resume,stop,go_to,charge,clear_errors"`
-	ExpiresIn int    `json:"expires_in_s,omitempty" minimum:"1" maximum:"86400" default:"30"`
+	ExpiresIn whole  `json:"expires_in_s,omitempty" minimum:"1" maximum:"86400" default:"30"`
 	Vertex    string `json:"vertex,omitempty" maxLength:"128" doc:"go_to, charge: a vertex id or a place's name"`
 }
 

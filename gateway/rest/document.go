@@ -1,12 +1,16 @@
 package rest
 
 import (
+	"errors"
 	"maps"
+	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-chi/chi/v5"
 )
 
 // polish completes the document with what no operation's types say: the answers that are errors stand in it once,
@@ -21,8 +25,8 @@ func polish(o *huma.OpenAPI) {
 	}
 	o.Components.Parameters = map[string]*huma.Param{
 		"X-Tenant-ID":   {Name: "X-Tenant-ID", In: "header", Description: "Which of the token's tenants; needed where it names several", Schema: &huma.Schema{Type: huma.TypeString, Format: "uuid"}},
-		"X-Tenant-Slug": {Name: "X-Tenant-Slug", In: "header", Description: "As X-Tenant-ID, by slug", Schema: text(63)},
-		"X-Request-ID":  {Name: "X-Request-ID", In: "header", Description: "Taken where it has this shape, else made", Schema: &huma.Schema{Type: huma.TypeString, Pattern: idShape.String()}},
+		"X-Tenant-Slug": {Name: "X-Tenant-Slug", In: "header", Description: "As X-Tenant-ID, by slug", Schema: &huma.Schema{Type: huma.TypeString, Pattern: slugShape.String()}},
+		"X-Request-ID":  {Name: "X-Request-ID", In: "header", Description: "Taken where it is " + idShape.String() + ", else one is made", Schema: &huma.Schema{Type: huma.TypeString}},
 	}
 	o.Components.Responses = map[string]*huma.Response{}
 	for _, path := range slices.Sorted(maps.Keys(o.Paths)) {
@@ -34,15 +38,42 @@ func polish(o *huma.OpenAPI) {
 		}
 	}
 	for _, s := range o.Components.Schemas.Map() {
-		for _, f := range s.Properties {
+		for name, f := range s.Properties {
 			if f.Nullable && len(f.Enum) > 0 {
 				f.Enum = append(f.Enum, nil)
 			}
+			polishText(name, f)
 		}
 	}
 }
 
+// polishText says what Resolve demands of texts, so that a client can know it beforehand.
+func polishText(name string, s *huma.Schema) {
+	one, sixtyFour, most := 1, 64, 128
+	switch {
+	case s.Type == huma.TypeString && s.MaxLength != nil && s.Pattern == "" && s.Format == "":
+		s.Pattern = printableShape
+	case name == "capabilities" && s.MaxItems != nil:
+		s.Items = &huma.Schema{Type: huma.TypeString, MinLength: &one, MaxLength: &sixtyFour, Pattern: printableShape}
+	case name == "waypoints":
+		s.Items = &huma.Schema{Type: huma.TypeString, MinLength: &one, MaxLength: &most, Pattern: printableShape}
+	case name == "allowed_zones":
+		s.Items = &huma.Schema{Type: huma.TypeString, Format: "uuid"}
+	}
+	if s.Items != nil {
+		s.Items.PrecomputeMessages() // it is checked by this
+	}
+}
+
+// printableShape is what any tool can read of "no control characters".
+const printableShape = `^[^\x00-\x1f\x7f-\x9f]*$`
+
 func polishOne(o *huma.OpenAPI, op *huma.Operation) {
+	for _, p := range op.Parameters {
+		if p.In == "query" && p.Name != "cursor" {
+			polishText(p.Name, p.Schema)
+		}
+	}
 	for _, name := range []string{"X-Tenant-ID", "X-Tenant-Slug", "X-Request-ID"} {
 		op.Parameters = append(op.Parameters, &huma.Param{Ref: "#/components/parameters/" + name})
 	}
@@ -93,13 +124,59 @@ func (object) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}
 }
 
-// allow says which methods a path knows, for an answer of 405.
-func allow(match func(method string) bool) string {
-	var known []string
-	for _, m := range []string{http.MethodDelete, http.MethodGet, http.MethodPatch, http.MethodPost, http.MethodPut} {
-		if match(m) {
-			known = append(known, m)
+// refuseMethod answers 405 and says which methods the path knows.
+func (a *api) refuseMethod(routes chi.Routes) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		known := map[string]bool{}
+		if p := a.pathItem(r.URL.Path); p != nil { // a path without parameters: others that match it do not count
+			known = map[string]bool{http.MethodDelete: p.Delete != nil, http.MethodGet: p.Get != nil, http.MethodPatch: p.Patch != nil, http.MethodPost: p.Post != nil, http.MethodPut: p.Put != nil}
+		}
+		var list []string
+		for _, m := range []string{http.MethodDelete, http.MethodGet, http.MethodPatch, http.MethodPost, http.MethodPut} {
+			if known[m] || len(known) == 0 && routes.Match(chi.NewRouteContext(), m, r.URL.Path) {
+				list = append(list, m)
+			}
+		}
+		w.Header().Set("Allow", strings.Join(list, ", "))
+		a.write(w, r, newError(http.StatusMethodNotAllowed, codeNotFound, "the path does not know this method"))
+	}
+}
+
+func (a *api) pathItem(path string) *huma.PathItem {
+	if a.huma == nil {
+		return nil
+	}
+	return a.huma.OpenAPI().Paths[path]
+}
+
+// closeGaps refuses the methods that a path of its own does not know and a path with a parameter in its place does:
+// GET /robots/status is no robot of the name status.
+func (a *api) closeGaps(r chi.Router, refuse http.HandlerFunc) {
+	for path, p := range a.huma.OpenAPI().Paths {
+		if strings.Contains(path, "{") {
+			continue
+		}
+		for method, op := range map[string]*huma.Operation{http.MethodDelete: p.Delete, http.MethodGet: p.Get, http.MethodPatch: p.Patch, http.MethodPost: p.Post, http.MethodPut: p.Put} {
+			if op == nil && r.Match(chi.NewRouteContext(), method, path) {
+				r.Method(method, path, refuse)
+			}
 		}
 	}
-	return strings.Join(known, ", ")
+}
+
+// whole is a whole number however JSON writes it: 3, 3.0, 3e0.
+type whole int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (w *whole) UnmarshalJSON(b []byte) error {
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	if err != nil {
+		f, ferr := strconv.ParseFloat(string(b), 64)
+		if ferr != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+			return errors.New("json: cannot unmarshal number")
+		}
+		n = int64(f)
+	}
+	*w = whole(n)
+	return nil
 }

@@ -26,6 +26,8 @@ func TestEveryLayerAnswersWithTheOneErrorBody(t *testing.T) {
 		"no such path":               {g.get("/api/v1/nothing", ""), 404, codeNotFound},
 		"no such path outside":       {g.get("/nothing", ""), 404, codeNotFound},
 		"no such method":             {g.do(http.MethodPut, "/api/v1/tasks", admin, `{}`), 405, codeNotFound},
+		"a robot named status":       {g.get("/api/v1/robots/status", admin), 405, codeNotFound},
+		"an empty tenant":            {g.get("/api/v1/robots", admin, "X-Tenant-ID", ""), 403, codeForbidden},
 		"no token":                   {g.get("/api/v1/robots", ""), 401, codeUnauth},
 		"a bad token":                {g.get("/api/v1/robots", "x.y.z"), 401, codeUnauth},
 		"an expired token":           {g.get("/api/v1/robots", expired), 401, codeUnauth},
@@ -54,6 +56,9 @@ func TestEveryLayerAnswersWithTheOneErrorBody(t *testing.T) {
 	}
 	if a := g.do(http.MethodPut, "/api/v1/tasks", admin, `{}`).header.Get("Allow"); a != "GET, POST" {
 		t.Errorf("Allow: %q", a)
+	}
+	if a := g.get("/api/v1/robots/status", admin).header.Get("Allow"); a != "POST" {
+		t.Errorf("Allow of a path beside one with a parameter: %q", a)
 	}
 	if a := g.get("/api/v1/robots", "").header.Get("Www-Authenticate"); !strings.HasPrefix(a, "Bearer") {
 		t.Errorf("WWW-Authenticate: %q", a)

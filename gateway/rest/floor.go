@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"starling/engine/dispatch"
 	"starling/engine/fact"
 	"starling/engine/fleet"
@@ -80,8 +82,18 @@ func (a *api) lanes() {
 }
 
 type polygonGeoJSON struct {
-	Type        string         `json:"type" enum:"Polygon"`
-	Coordinates [][][2]float64 `json:"coordinates" minItems:"1" maxItems:"1" doc:"one closed ring, in map metres"`
+	Type        string `json:"type" enum:"Polygon"`
+	Coordinates []ring `json:"coordinates" minItems:"1" maxItems:"1" doc:"one closed ring, in map metres"`
+}
+
+type ring [][2]float64
+
+// Schema implements huma.SchemaProvider.
+func (ring) Schema(huma.Registry) *huma.Schema {
+	two, four, thousand, far, near := 2, 4, 1000, 1e6, -1e6
+	return &huma.Schema{Type: huma.TypeArray, MinItems: &four, MaxItems: &thousand, Items: &huma.Schema{
+		Type: huma.TypeArray, MinItems: &two, MaxItems: &two, Items: &huma.Schema{Type: huma.TypeNumber, Minimum: &near, Maximum: &far},
+	}}
 }
 
 type zoneBody struct {
@@ -100,7 +112,7 @@ func (a *api) zoneOf(who *auth.Identity) func(*fact.Zone) zoneBody {
 	return func(z *fact.Zone) zoneBody {
 		b := zoneBody{
 			ZoneID: string(z.ID), MapID: string(z.Map), Kind: z.Kind, Name: z.Name, Capacity: z.Capacity, Version: z.Version,
-			Polygon: polygonGeoJSON{"Polygon", [][][2]float64{z.Polygon}},
+			Polygon: polygonGeoJSON{"Polygon", []ring{ring(z.Polygon)}},
 		}
 		if z.Kind == "traffic" && a.Views != nil {
 			if v, _, ok := a.Views.Zone(fleet.Shard{Tenant: who.Tenant, Warehouse: z.Warehouse}, z.ID); ok {
@@ -115,7 +127,7 @@ type newZone struct {
 	MapID    string         `json:"map_id" format:"uuid"`
 	Kind     string         `json:"kind" enum:"keep_out,slow,parking,charging"`
 	Name     string         `json:"name,omitempty" maxLength:"200"`
-	Capacity int            `json:"capacity,omitempty" minimum:"0" maximum:"1000000"`
+	Capacity whole          `json:"capacity,omitempty" minimum:"0" maximum:"1000000"`
 	Polygon  polygonGeoJSON `json:"polygon"`
 }
 
@@ -149,7 +161,7 @@ func (a *api) zones() {
 		})
 	type put struct {
 		ID      string `path:"zone_id" format:"uuid"`
-		IfMatch string `header:"If-Match"`
+		IfMatch string `header:"If-Match" minLength:"1"`
 		Body    newZone
 	}
 	add(a, op{method: http.MethodPut, path: "/api/v1/zones/{zone_id}", id: "put-zone", summary: "Draw or redraw an overlay", tag: "zones", roles: []string{auth.Admin}, engine: true, also: []int{201}},
@@ -158,7 +170,7 @@ func (a *api) zones() {
 		})
 	type remove struct {
 		ID      string `path:"zone_id" format:"uuid"`
-		IfMatch string `header:"If-Match"`
+		IfMatch string `header:"If-Match" minLength:"1"`
 	}
 	add(a, op{method: http.MethodDelete, path: "/api/v1/zones/{zone_id}", id: "delete-zone", summary: "Remove an overlay", tag: "zones", roles: []string{auth.Admin}, engine: true, status: 204},
 		func(ctx context.Context, who *auth.Identity, in *remove) (*struct{}, error) {
@@ -196,7 +208,7 @@ func (a *api) putZone(ctx context.Context, who *auth.Identity, id, header string
 	if old, err := a.Facts.GetZone(ctx, who.Tenant, fleet.ZoneID(id)); err == nil && old.Kind == "traffic" {
 		return nil, newError(http.StatusConflict, codeConflict, "a traffic zone belongs to its map")
 	}
-	z := fact.Zone{ID: fleet.ZoneID(id), Tenant: who.Tenant, Map: m.ID, Warehouse: m.Warehouse, Kind: b.Kind, Name: b.Name, Capacity: b.Capacity, Polygon: ring}
+	z := fact.Zone{ID: fleet.ZoneID(id), Tenant: who.Tenant, Map: m.ID, Warehouse: m.Warehouse, Kind: b.Kind, Name: b.Name, Capacity: int(b.Capacity), Polygon: ring}
 	saved, fresh, err := a.Facts.PutZone(ctx, z, v)
 	if err != nil {
 		return nil, err

@@ -51,8 +51,10 @@ func settingsOf(t *fact.Tenant) *settingsOut {
 	return &settingsOut{ETag: etag(t.Version), Body: settingsBody{Settings: s, Version: t.Version}}
 }
 
+var slugShape = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`) //nolint:gochecknoglobals // compiled once, never written
+
 type newTenant struct {
-	Slug string `json:"slug" minLength:"1" maxLength:"63" pattern:"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"`
+	Slug string `json:"slug" minLength:"1" maxLength:"63" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"`
 	Name string `json:"name" minLength:"1" maxLength:"200"`
 }
 
@@ -125,7 +127,7 @@ func (a *api) settings() {
 			return settingsOf(&t), err
 		})
 	type patch struct {
-		IfMatch string         `header:"If-Match"`
+		IfMatch string         `header:"If-Match" minLength:"1"`
 		Body    map[string]any `doc:"JSON merge patch of the settings"`
 	}
 	add(a, op{method: http.MethodPatch, path: "/api/v1/tenants/current/settings", id: "patch-settings", summary: "Change the tenant's settings", tag: "identity", roles: []string{auth.Admin}},

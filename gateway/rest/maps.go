@@ -1,11 +1,13 @@
 package rest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
 	"strconv"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 
 	"starling/engine/fact"
@@ -93,22 +95,28 @@ func versionOf(v *fact.MapVersion) VersionBody {
 // MapSource is what a map is imported from.
 type MapSource struct {
 	Format      string  `json:"format" enum:"movingai,lorr,starling"`
-	Content     any     `json:"content" doc:"the source: text of a grid map, or a JSON object of format starling"`
+	Content     content `json:"content" doc:"the source: text of a grid map, or a JSON object of format starling"`
 	ResolutionM float64 `json:"resolution_m,omitempty" minimum:"0.01" maximum:"1000" default:"1" doc:"edge of a grid cell in metres"`
 }
 
-// source is what the importer wants; nil where the content is neither text nor an object.
-func (m *MapSource) source() []byte {
-	switch c := m.Content.(type) {
-	case string:
-		return []byte(c)
-	case map[string]any:
-		b, err := json.Marshal(c)
-		if err == nil {
-			return b
-		}
+// content is a source as the importer wants it: the text of a JSON string, or a JSON object as it is.
+type content []byte
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *content) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '{' {
+		*c = bytes.Clone(b)
+		return nil
 	}
-	return nil
+	var s string
+	err := json.Unmarshal(b, &s)
+	*c = content(s)
+	return err
+}
+
+// Schema implements huma.SchemaProvider.
+func (content) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeObject, AdditionalProperties: true}}}
 }
 
 type newMap struct {
@@ -119,9 +127,8 @@ type newMap struct {
 
 // upload imports a source and gathers what is stored of it.
 func (a *api) upload(who *auth.Identity, m fact.Map, version int, src *MapSource) (fact.MapUpload, error) {
-	content := src.source()
-	d, report := roadmap.Import(src.Format, content, src.ResolutionM)
-	u := fact.MapUpload{Map: m, Format: src.Format, ResM: src.ResolutionM, Content: content, Report: report}
+	d, report := roadmap.Import(src.Format, src.Content, src.ResolutionM)
+	u := fact.MapUpload{Map: m, Format: src.Format, ResM: src.ResolutionM, Content: src.Content, Report: report}
 	if d != nil && report.OK() {
 		var err error
 		if u.Graph, err = roadmap.Build(d, roadmap.BuildOptions{MapID: m.ID, Version: version}); err != nil {
@@ -138,7 +145,7 @@ func (a *api) maps() {
 	type validated struct{ Body reportBody }
 	add(a, op{method: http.MethodPost, path: "/api/v1/maps:validate", id: "validate-map", summary: "The report of a map, nothing stored", tag: "maps", roles: []string{auth.Viewer, auth.Service}, body: maxMap},
 		func(_ context.Context, _ *auth.Identity, in *validate) (*validated, error) {
-			_, report := roadmap.Import(in.Body.Format, in.Body.source(), in.Body.ResolutionM)
+			_, report := roadmap.Import(in.Body.Format, in.Body.Content, in.Body.ResolutionM)
 			return &validated{reportOf(&report)}, nil
 		})
 	type create struct {
@@ -191,7 +198,7 @@ func (a *api) mapVersions() {
 	type create struct {
 		Keyed
 		ID      string `path:"map_id" format:"uuid"`
-		IfMatch string `header:"If-Match"`
+		IfMatch string `header:"If-Match" minLength:"1"`
 		RawBody []byte
 		Body    MapSource
 	}
@@ -235,7 +242,7 @@ func (a *api) mapVersions() {
 	type activate struct {
 		ID      string `path:"map_id" format:"uuid"`
 		N       int    `path:"n" minimum:"1" maximum:"2000000000"`
-		IfMatch string `header:"If-Match"`
+		IfMatch string `header:"If-Match" minLength:"1"`
 	}
 	type activated struct{ Body VersionBody }
 	add(a, op{method: http.MethodPost, path: "/api/v1/maps/{map_id}/versions/{n}/activate", id: "activate-map-version", summary: "Drive on this version from now on", tag: "maps", roles: []string{auth.Admin}, engine: true},
@@ -355,7 +362,7 @@ func (a *api) mapContents() {
 		Against int    `query:"against" required:"true" minimum:"1" maximum:"2000000000"`
 	}
 	type diffed struct{ Body diffBody }
-	add(a, op{method: http.MethodGet, path: "/api/v1/maps/{map_id}/versions/{n}/diff", id: "diff-map-version", summary: "What this version has that another has not", tag: "maps", roles: read},
+	add(a, op{method: http.MethodGet, path: "/api/v1/maps/{map_id}/versions/{n}/diff", id: "diff-map-version", summary: "What this version has that another has not", tag: "maps", roles: read, also: []int{412}},
 		func(ctx context.Context, who *auth.Identity, in *diff) (*diffed, error) {
 			g, _, err := a.graph(ctx, who, in.ID, in.N)
 			if err != nil {

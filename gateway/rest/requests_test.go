@@ -163,6 +163,7 @@ func TestAKeyGivesTheFirstAnswerAgain(t *testing.T) {
 	if n := len(g.house.tasks); n != 2 {
 		t.Errorf("two keys made %d tasks", n)
 	}
+	g.post("/api/v1/tasks", admin, task, "Idempotency-Key", "").faulty("header.Idempotency-Key")
 	g.post("/api/v1/tasks", admin, `{}`, "Idempotency-Key", "k2").fails(422, codeInvalid)
 	g.post("/api/v1/tasks", admin, task, "Idempotency-Key", "k2").want(201) // a refusal is not kept
 	other := g.grant(auth.Grant{Role: auth.Admin, Tenant: theirs})
@@ -220,13 +221,15 @@ func TestLostUpdatesAreRefused(t *testing.T) {
 	admin := g.token(auth.Admin)
 	robot := "/api/v1/robots/" + g.bot
 	tag := g.get(robot, admin).want(200).header.Get("Etag")
-	r := g.do(http.MethodPatch, robot, admin, `{"priority":3}`, "If-Match", tag).want(200)
+	r := g.do(http.MethodPatch, robot, admin, `{"priority":3.0}`, "If-Match", tag).want(200)
 	if r.header.Get("Etag") == tag || r.object()["priority"] != 3.0 || r.object()["fleet"] != "f1" {
 		t.Errorf("%v %s", r.header, r.body)
 	}
 	g.do(http.MethodPatch, robot, admin, `{"priority":4}`, "If-Match", tag).fails(412, codePrecondition)
 	g.do(http.MethodDelete, robot, admin, "", "If-Match", tag).fails(412, codePrecondition)
 	g.do(http.MethodPatch, robot, admin, `{"priority":4}`, "If-Match", "nonsense").fails(412, codePrecondition)
+	g.do(http.MethodPatch, robot, admin, `{"priority":4}`, "If-Match", "").faulty("header.If-Match")
+	g.do(http.MethodPatch, robot, admin, `{"priority":3.5}`).faulty("body.priority")
 
 	zone := "/api/v1/zones/" + uuid.NewString()
 	body := `{"map_id":"` + g.floor + `","kind":"keep_out","polygon":{"type":"Polygon","coordinates":[[[0,0],[1,0],[1,1],[0,0]]]}}`

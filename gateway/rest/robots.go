@@ -118,7 +118,7 @@ type RobotWish struct {
 	Model        *string   `json:"model,omitempty" maxLength:"200"`
 	Capabilities *[]string `json:"capabilities,omitempty" maxItems:"64"`
 	AllowedZones *[]string `json:"allowed_zones,omitempty" maxItems:"256"`
-	Priority     *int      `json:"priority,omitempty" minimum:"0" maximum:"9"`
+	Priority     *whole    `json:"priority,omitempty" minimum:"0" maximum:"9"`
 	RadiusM      *float64  `json:"footprint_radius_m,omitempty" minimum:"0.01" maximum:"20"`
 	MaxSpeedMPS  *float64  `json:"max_speed_mps,omitempty" minimum:"0.01" maximum:"50"`
 }
@@ -168,7 +168,7 @@ type robotOut struct {
 // RobotPath names a robot.
 type RobotPath struct {
 	ID      string `path:"robot_id" format:"uuid"`
-	IfMatch string `header:"If-Match"`
+	IfMatch string `header:"If-Match" minLength:"1"`
 }
 
 func (a *api) robots() {
@@ -295,7 +295,7 @@ type poseWish struct {
 // StatusWish is a robot's status as it comes in.
 type StatusWish struct {
 	BootID      string           `json:"boot_id,omitempty" maxLength:"64"`
-	Seq         uint64           `json:"seq" maximum:"9007199254740991"`
+	Seq         whole            `json:"seq" minimum:"0" maximum:"9007199254740991"`
 	TS          time.Time        `json:"ts"`
 	Pose        poseWish         `json:"pose"`
 	VelocityMPS float64          `json:"velocity_mps,omitempty" minimum:"-100" maximum:"100"`
@@ -317,7 +317,7 @@ type statusesWish struct {
 func (w *StatusWish) message(now time.Time) robot.StatusReported {
 	state, _ := fleet.ParseRobotState(w.State)
 	m := robot.StatusReported{
-		BootID: w.BootID, Seq: w.Seq, At: w.TS.UTC(), ReceivedAt: now, Pose: fleet.Pose{X: w.Pose.X, Y: w.Pose.Y, Theta: w.Pose.Theta},
+		BootID: w.BootID, Seq: uint64(w.Seq), At: w.TS.UTC(), ReceivedAt: now, Pose: fleet.Pose{X: w.Pose.X, Y: w.Pose.Y, Theta: w.Pose.Theta},
 		MapID: fleet.MapID(w.Pose.MapID), Velocity: w.VelocityMPS, Battery: w.BatterySOC, State: state,
 	}
 	for _, e := range w.Errors {

@@ -60,8 +60,8 @@ func taskBody(t *task.View) taskJSON {
 }
 
 type payloadWish struct {
-	Pickup    string   `json:"pickup,omitempty" maxLength:"128" doc:"place or vertex"`
-	Dropoff   string   `json:"dropoff,omitempty" maxLength:"128"`
+	Pickup    string   `json:"pickup,omitempty" minLength:"1" maxLength:"128" doc:"place or vertex"`
+	Dropoff   string   `json:"dropoff,omitempty" minLength:"1" maxLength:"128"`
 	Waypoints []string `json:"waypoints,omitempty" maxItems:"100"`
 	_         struct{} `additionalProperties:"true"`
 }
@@ -69,7 +69,7 @@ type payloadWish struct {
 type newTask struct {
 	TaskType      string      `json:"task_type" enum:"transport,patrol,go_to,charge"`
 	WarehouseID   string      `json:"warehouse_id" format:"uuid"`
-	Priority      int         `json:"priority,omitempty" minimum:"0" maximum:"9" default:"0"`
+	Priority      whole       `json:"priority,omitempty" minimum:"0" maximum:"9" default:"0"`
 	EarliestStart *time.Time  `json:"earliest_start,omitempty"`
 	Deadline      *time.Time  `json:"deadline,omitempty"`
 	Payload       payloadWish `json:"payload,omitempty"`
