@@ -14,7 +14,7 @@ import (
 	eventsv1 "starling/proto/gen/starling/events/v1"
 )
 
-// The topics of outgoing facts (docs/adr/0003).
+// The topics of outgoing facts, as proto/starling/events/v1 describes them.
 const (
 	topicTasks     = "task.events"
 	topicDecisions = "scheduler.decisions"
