@@ -13,8 +13,9 @@ import (
 	"starling/persistence/postgres/gen"
 )
 
-// WriteAuditLog adds to the log; nothing of it can be changed or deleted by the program. It writes a batch, one transaction per tenant of it; entries without tenant go under the nil tenant. An
-// error says that at least one tenant's entries were not written.
+// WriteAuditLog adds a batch to the log, one transaction per tenant of it; entries without tenant go under the nil
+// tenant. Nothing of the log can be changed or deleted by the program. An error says that at least one tenant's entries
+// were not written.
 func (r *AuditRepo) WriteAuditLog(ctx context.Context, entries []fact.AuditEntry) error {
 	byTenant := map[fleet.TenantID][]*fact.AuditEntry{}
 	for i := range entries {

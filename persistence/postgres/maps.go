@@ -295,27 +295,6 @@ func (r *MapsRepo) ListMapVersions(
 	return l, nil
 }
 
-// Graph builds the graph of a version, the same each time. Errors: fact.ErrNotFound, fact.ErrRejected where the source
-// cannot be built.
-func (r *MapsRepo) Graph(
-	ctx context.Context, tenant fleet.TenantID, id fleet.MapID, version int,
-) (*roadmap.Graph, error) {
-	m, err := r.s.sourceOf(ctx, tenant, id, version)
-	if err != nil {
-		return nil, fmt.Errorf("get the graph of map %s version %d: %w", id, version, err)
-	}
-	return m.build()
-}
-
-func (s *Store) sourceOf(ctx context.Context, tenant fleet.TenantID, id fleet.MapID, version int) (m mapSource, err error) {
-	err = s.byID(ctx, tenant, string(id), func(q *gen.Queries) error {
-		row, err := q.GetMapContent(ctx, gen.GetMapContentParams{TenantID: string(tenant), MapID: string(id), Version: int32(version)})
-		m = mapSource{id: id, version: version, format: row.SourceFormat, packed: row.Geometry, options: row.Options}
-		return err
-	})
-	return m, err
-}
-
 // byID is inTenant for reading one object; an id that is no UUID names none.
 func (s *Store) byID(ctx context.Context, tenant fleet.TenantID, id string, fn func(q *gen.Queries) error) error {
 	if !isUUID(id) || !isUUID(string(tenant)) {

@@ -60,7 +60,7 @@ func (r *RobotsRepo) GetRobotByCode(ctx context.Context, tenant fleet.TenantID, 
 func (r *RobotsRepo) ListRobots(ctx context.Context, tenant fleet.TenantID, f fact.RobotFilter, p fact.Page) (l fact.List[*robot.View], err error) {
 	c, err := from(p, "robots", cursor{})
 	if err != nil || !sieve(f.Warehouse) {
-		return l, err
+		return fact.List[*robot.View]{Items: []*robot.View{}}, err
 	}
 	err = r.s.inTenant(ctx, reading, tenant, func(q *gen.Queries) error {
 		rows, err := q.ListRobots(ctx, gen.ListRobotsParams{
@@ -95,7 +95,7 @@ func (r *CommandsRepo) GetCommand(ctx context.Context, tenant fleet.TenantID, ro
 func (r *DecisionsRepo) ListDecisions(ctx context.Context, tenant fleet.TenantID, f fact.DecisionFilter, p fact.Page) (l fact.List[fact.Decision], err error) {
 	c, err := from(p, "decisions", newest())
 	if err != nil || !sieve(f.Warehouse) || !sieve(f.Task) || !sieve(f.Robot) {
-		return l, err
+		return fact.List[fact.Decision]{Items: []fact.Decision{}}, err
 	}
 	err = r.s.inTenant(ctx, reading, tenant, func(q *gen.Queries) error {
 		rows, err := q.ListDecisions(ctx, gen.ListDecisionsParams{

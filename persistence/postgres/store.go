@@ -1,12 +1,3 @@
-// Package postgres keeps the house's facts in PostgreSQL with PostGIS: the journal with its group commit, what
-// activation reads, the ownership of shards, and the lists and rows that clients see. It decides nothing: versions,
-// unique rules and the fence are checked here, what they mean is told in package fact.
-//
-// Every connection acts as starling_app (row-level security holds, whoever DATABASE_URL names), the two of the leases
-// as starling_worker. Tenant and transaction go together: no statement runs without a tenant but those on tenants.
-//
-// Cost: one round trip opens a group, one or two write it, one commits it, whatever its size; about 25 us of server
-// CPU per created task with its event and outbox row in large groups. Memory: the rows of the group in flight.
 package postgres
 
 import (

@@ -60,7 +60,7 @@ func (r *TasksRepo) GetTaskByID(ctx context.Context, tenant fleet.TenantID, id f
 func (r *TasksRepo) ListTasks(ctx context.Context, tenant fleet.TenantID, f fact.TaskFilter, p fact.Page) (l fact.List[task.View], err error) {
 	c, err := from(p, "tasks", newest())
 	if err != nil || !sieve(f.Warehouse) || !sieve(f.Robot) {
-		return l, err
+		return fact.List[task.View]{Items: []task.View{}}, err
 	}
 	err = r.s.inTenant(ctx, reading, tenant, func(q *gen.Queries) error {
 		rows, err := q.ListTasks(ctx, gen.ListTasksParams{

@@ -122,7 +122,7 @@ func (r *ZonesRepo) GetZone(ctx context.Context, tenant fleet.TenantID, id fleet
 func (r *ZonesRepo) ListZones(ctx context.Context, tenant fleet.TenantID, f fact.ZoneFilter, p fact.Page) (l fact.List[fact.Zone], err error) {
 	c, err := from(p, "zones", cursor{ID: firstID})
 	if err != nil || !sieve(f.Map) || !sieve(f.Warehouse) {
-		return l, err
+		return fact.List[fact.Zone]{Items: []fact.Zone{}}, err
 	}
 	err = r.s.inTenant(ctx, reading, tenant, func(q *gen.Queries) error {
 		rows, err := q.ListZones(ctx, gen.ListZonesParams{

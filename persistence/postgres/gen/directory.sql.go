@@ -493,65 +493,6 @@ func (q *Queries) GetRobotByCode(ctx context.Context, arg GetRobotByCodeParams) 
 	return i, err
 }
 
-const GetRobots = `-- name: GetRobots :many
-SELECT robot_id, tenant_id, warehouse_id, robot_code, display_name, fleet, model, protocol, capabilities, allowed_zones, priority, control, footprint_radius_m, max_speed_mps, version, created_at, updated_at, removed_at, connection, connection_at, status, pose_x, pose_y, pose_theta, battery_soc, boot_id, seq, reported_at FROM robots WHERE tenant_id = $1 AND robot_id = ANY($2::uuid[]) AND removed_at IS NULL
-ORDER BY robot_code
-`
-
-type GetRobotsParams struct {
-	TenantID string
-	RobotIds []string
-}
-
-func (q *Queries) GetRobots(ctx context.Context, arg GetRobotsParams) ([]Robot, error) {
-	rows, err := q.db.Query(ctx, GetRobots, arg.TenantID, arg.RobotIds)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []Robot{}
-	for rows.Next() {
-		var i Robot
-		if err := rows.Scan(
-			&i.RobotID,
-			&i.TenantID,
-			&i.WarehouseID,
-			&i.RobotCode,
-			&i.DisplayName,
-			&i.Fleet,
-			&i.Model,
-			&i.Protocol,
-			&i.Capabilities,
-			&i.AllowedZones,
-			&i.Priority,
-			&i.Control,
-			&i.FootprintRadiusM,
-			&i.MaxSpeedMps,
-			&i.Version,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.RemovedAt,
-			&i.Connection,
-			&i.ConnectionAt,
-			&i.Status,
-			&i.PoseX,
-			&i.PoseY,
-			&i.PoseTheta,
-			&i.BatterySoc,
-			&i.BootID,
-			&i.Seq,
-			&i.ReportedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const GetTenant = `-- name: GetTenant :one
 SELECT tenant_id, slug, name, settings, version, created_at FROM tenants WHERE tenant_id = $1
 `

@@ -140,10 +140,6 @@ WHERE l.tenant_id = @tenant_id AND l.lane_id = @lane_id ORDER BY l.from_version 
 -- name: GetRobotByCode :one
 SELECT * FROM robots WHERE tenant_id = @tenant_id AND robot_code = @robot_code AND removed_at IS NULL;
 
--- name: GetRobots :many
-SELECT * FROM robots WHERE tenant_id = @tenant_id AND robot_id = ANY(@robot_ids::uuid[]) AND removed_at IS NULL
-ORDER BY robot_code;
-
 -- name: GetCommand :one
 SELECT * FROM commands WHERE tenant_id = @tenant_id AND robot_id = @robot_id AND command_id = @command_id;
 
