@@ -91,7 +91,7 @@ func robotComesBack(t *testing.T, b *bench) {
 			By: newID[fleet.UserID](),
 		}
 	}
-	goTo, pause, clear := command(fleet.CommandGoTo), command(fleet.CommandPause), command(fleet.CommandClearErrors)
+	goTo, pause, reset := command(fleet.CommandGoTo), command(fleet.CommandPause), command(fleet.CommandClearErrors)
 	goTo.Vertex, goTo.Place = 17, "dock 3"
 	live := robot.New(b.now, robot.Rules{})
 	for _, e := range []robot.Event{
@@ -101,8 +101,8 @@ func robotComesBack(t *testing.T, b *bench) {
 		robot.CommandStaged{ID: goTo.ID, Stage: fleet.StageSent, At: b.now},
 		robot.CommandStaged{ID: goTo.ID, Stage: fleet.StageAcknowledged, At: b.now},
 		robot.CommandAccepted{Command: pause},
-		robot.CommandAccepted{Command: clear},
-		robot.CommandStaged{ID: clear.ID, Stage: fleet.StageExpired, At: b.now, Reason: "no answer"},
+		robot.CommandAccepted{Command: reset},
+		robot.CommandStaged{ID: reset.ID, Stage: fleet.StageExpired, At: b.now, Reason: "no answer"},
 		robot.CommandStaged{ID: goTo.ID, Stage: fleet.StageDone, At: b.now},
 		robot.Registered{Spec: changed, Version: 2},
 		robot.ConnectionChanged{From: fleet.Online, To: fleet.Stale, At: b.now},
@@ -162,8 +162,12 @@ func robotVersion(t *testing.T, b *bench) {
 	s := b.robot()
 	for _, version := range []int64{1, 3} {
 		u := b.unit(b.fact(string(s.ID), version, robot.Registered{Spec: s, Version: version}))
-		conflict(t, b.record(u)[0], "version")
-		conflict(t, b.record(b.unit(b.fact(string(s.ID), version, robot.Removed{Version: version})))[0], "version")
+		gone := b.unit(b.fact(string(s.ID), version, robot.Removed{Version: version}))
+		for _, err := range b.record(u, gone) {
+			if c := conflict(t, err, "version"); c.Existing != string(s.ID) {
+				t.Fatalf("existing %q, want %s", c.Existing, s.ID)
+			}
+		}
 	}
 	b.mustRecord(b.unit(b.fact(string(s.ID), 2, robot.Registered{Spec: s, Version: 2})))
 	if r, _ := b.foldRobot(s.ID); r.Version() != 2 {
