@@ -364,12 +364,12 @@ func errReused() error { return &fact.ConflictError{Key: "idempotency_key"} }
 func (a *api) once(ctx context.Context, who *auth.Identity, route string, k *Keyed, raw []byte, prepare func() (fact.Answer, func(*fact.Idempotency) error, error)) (*created, error) {
 	sum := sha256.Sum256(raw)
 	if k.Key != "" {
-		print, first, err := a.Facts.FirstAnswer(ctx, who.Tenant, route, k.Key)
+		used, first, err := a.Facts.FirstAnswer(ctx, who.Tenant, route, k.Key)
 		switch {
 		case errors.Is(err, fact.ErrNotFound):
 		case err != nil:
 			return nil, err
-		case !slices.Equal(print, sum[:]):
+		case !slices.Equal(used, sum[:]):
 			return nil, errReused()
 		case first != nil:
 			return answerOf(first, true), nil

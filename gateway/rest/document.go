@@ -16,7 +16,7 @@ import (
 // polish completes the document with what no operation's types say: the answers that are errors stand in it once,
 // as do the headers that every request may and every answer does carry.
 func polish(o *huma.OpenAPI) {
-	text := func(max int) *huma.Schema { return &huma.Schema{Type: huma.TypeString, MaxLength: &max} }
+	text := func(most int) *huma.Schema { return &huma.Schema{Type: huma.TypeString, MaxLength: &most} }
 	o.Components.Headers = map[string]*huma.Header{
 		"X-Request-ID":        {Description: "Names the request in the log; the request's own where it has one", Schema: text(128)},
 		"Retry-After":         {Description: "Seconds", Schema: &huma.Schema{Type: huma.TypeInteger}},

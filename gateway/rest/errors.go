@@ -161,7 +161,7 @@ func conflict(c *fact.ConflictError) *Error {
 	case "version":
 		e := newError(http.StatusPreconditionFailed, codePrecondition, "the object has changed since it was read")
 		if c.Robot != nil {
-			e.with("current_version", c.Robot.Version)
+			e.Body.Details["current_version"] = c.Robot.Version
 		}
 		return e
 	case "idempotency_key":
@@ -169,10 +169,10 @@ func conflict(c *fact.ConflictError) *Error {
 	}
 	e := newError(http.StatusConflict, codeConflict, "the present state forbids it").with("key", c.Key)
 	if c.Existing != "" {
-		e.with("existing", c.Existing)
+		e.Body.Details["existing"] = c.Existing
 	}
 	if c.Task != nil {
-		e.with("current", taskBody(c.Task))
+		e.Body.Details["current"] = taskBody(c.Task)
 	}
 	return e
 }
@@ -222,7 +222,7 @@ func fromHuma(id string, status int, msg string, errs []error) *Error {
 	}
 	e := newError(status, codeOf(status), msg)
 	if status < 500 && len(fields) > 0 {
-		e.with("fields", fields)
+		e.Body.Details["fields"] = fields
 	}
 	e.Body.RequestID = id
 	return e

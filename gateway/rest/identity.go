@@ -51,7 +51,7 @@ func settingsOf(t *fact.Tenant) *settingsOut {
 	return &settingsOut{ETag: etag(t.Version), Body: settingsBody{Settings: s, Version: t.Version}}
 }
 
-var slugShape = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`) //nolint:gochecknoglobals // compiled once, never written
+var slugShape = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 type newTenant struct {
 	Slug string `json:"slug" minLength:"1" maxLength:"63" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"`
@@ -61,7 +61,7 @@ type newTenant struct {
 // etag is the version of an object as a header.
 func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
 
-var tagShape = regexp.MustCompile(`^(W/)?"([0-9]{1,18})"$`) //nolint:gochecknoglobals // compiled once, never written
+var tagShape = regexp.MustCompile(`^(W/)?"([0-9]{1,18})"$`)
 
 // ifMatch reads an If-Match header: -1 = whatever version.
 func ifMatch(h string) (int64, error) {

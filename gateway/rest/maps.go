@@ -239,6 +239,10 @@ func (a *api) mapVersions() {
 			l, err := a.Facts.ListMapVersions(ctx, who.Tenant, fleet.MapID(in.ID), in.page())
 			return listOf(l, versionOf), err
 		})
+	a.activation()
+}
+
+func (a *api) activation() {
 	type activate struct {
 		ID      string `path:"map_id" format:"uuid"`
 		N       int    `path:"n" minimum:"1" maximum:"2000000000"`

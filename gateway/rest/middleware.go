@@ -42,8 +42,8 @@ func requestID(ctx context.Context) string { return requestOf(ctx).id }
 func traceOf(ctx context.Context) fleet.Trace { return fleet.Trace(requestOf(ctx).trace) }
 
 var (
-	idShape    = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)                    //nolint:gochecknoglobals // compiled once, never written
-	traceShape = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`) //nolint:gochecknoglobals // as above
+	idShape    = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+	traceShape = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 )
 
 // identify gives every request an id and a place for what the log will say of it.

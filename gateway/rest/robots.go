@@ -23,7 +23,7 @@ type poseBody struct {
 }
 
 type robotErrorBody struct {
-	Code    string `json:"code" maxLength:"64"`
+	Code    string `json:"code" minLength:"1" maxLength:"64"`
 	Level   string `json:"level" enum:"INFO,WARNING,FATAL"`
 	Message string `json:"message" maxLength:"512"`
 }
@@ -210,6 +210,10 @@ func (a *api) robots() {
 			}
 			return &robotOut{etag(r.Version), a.robotOf(&r)}, nil
 		})
+	a.changeRobots()
+}
+
+func (a *api) changeRobots() {
 	type patch struct {
 		RobotPath
 		Body RobotWish
