@@ -23,6 +23,9 @@ type Config struct {
 	Side     int // cells of the square floor's edge
 	Split    int // zones along an edge, about
 	Blocked  float64
+	// DeadEnds allows floors on which a vertex can cut another off: there the laws of safety hold, but priority
+	// inheritance promises no end (an idle robot in a dead end that two others want).
+	DeadEnds bool
 	Robots   int // per tenant
 	Window   int // most vertices a robot may lease ahead
 	Tasks    int // open at once, per tenant
@@ -76,6 +79,7 @@ func Random(seed uint64) Config {
 		Seed: seed, Tenants: 1, Side: side, Split: 2 + r.IntN(max(1, min(3, side/4-1))), Blocked: r.Float64() * 0.15,
 		Window: 1 + r.IntN(5), Chaos: seconds(60 + r.IntN(90)), Calm: seconds(420),
 	}
+	c.DeadEnds = r.IntN(8) == 0
 	c.Robots = 4 + r.IntN(min(17, side*side/8))
 	c.Tasks = c.Robots/2 + 1 + r.IntN(c.Robots)
 	if r.IntN(8) == 0 {

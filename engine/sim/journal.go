@@ -115,7 +115,11 @@ func (j *journal) doubt(e *entry, rest int) {
 	if w.rng.IntN(2) == 0 {
 		err = j.record(e.unit)
 	}
-	w.clock.after(w.upTo(3*time.Second), "read back", func() {
+	wait := w.upTo(3 * time.Second)
+	if w.Lockstep {
+		wait = wait.Truncate(500 * time.Millisecond) // never while the robots act
+	}
+	w.clock.after(wait, "read back", func() {
 		if j.life == life {
 			e.done(err)
 			j.settle(rest)

@@ -34,10 +34,10 @@ func (l *deadlocks) stepped() {
 		return
 	}
 	l.next = w.clock.now + time.Second
-	if !w.calm || w.clock.now < w.Chaos+graceAfterFaults {
+	l.over = w.calm && w.clock.now > w.Chaos+graceAfterFaults && l.finished()
+	if !w.calm || w.DeadEnds || w.clock.now < w.Chaos+graceAfterFaults {
 		return
 	}
-	l.over = l.finished()
 	for _, s := range w.sites {
 		l.stuck(s)
 		l.rings(s)
@@ -125,6 +125,9 @@ func (l *deadlocks) finished() bool {
 
 // ended: every task has come to its end.
 func (l *deadlocks) ended() {
+	if l.w.DeadEnds {
+		return
+	}
 	for _, s := range l.w.sites {
 		for _, id := range s.clients.acked {
 			if t := s.journal.taskState(id); t != nil && !t.Status.Final() {

@@ -59,7 +59,7 @@ func newSite(w *World, number int) *site {
 	return s
 }
 
-// floor makes a square with obstacles on which every free cell can be reached from every other.
+// floor makes a square with obstacles on which every free cell can be reached from every other, as a rule in two ways.
 func (s *site) floor() *roadmap.Graph {
 	w := s.w
 	for density := w.Blocked; ; density *= 0.8 {
@@ -76,7 +76,7 @@ func (s *site) floor() *roadmap.Graph {
 			rows[r] = b.String()
 		}
 		g := s.build(rows)
-		if g != nil && connected(g) && (density < 0.02 || ringed(g)) {
+		if g != nil && connected(g) && (w.DeadEnds || ringed(g)) {
 			return g
 		}
 	}

@@ -142,7 +142,7 @@ func follows(known, asserted []fleet.Vertex) bool {
 func (s *State) pass(now time.Time, i int32, k int, out []Effect) []Effect {
 	g := &s.guests[i]
 	old, passed := g.at, g.base[:k]
-	g.futile = time.Time{}
+	g.futile, g.cornered, g.evictUntil = time.Time{}, time.Time{}, time.Time{}
 	to := g.base[k]
 	g.base = g.base[k+1:]
 	g.departing = false

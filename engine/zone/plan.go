@@ -24,6 +24,7 @@ func (s *State) claimTicks() uint64 {
 // Costs are in deciseconds of free-flow travel, as in roadmap.Table.
 const (
 	quarterTurnCost = 3
+	evictCost       = 100_000
 	waitCost        = 15 // to stay comes after every move that leads nearer (two quarter turns cost 12), before every other
 )
 
@@ -68,9 +69,13 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 // grant or its report may have got lost, or it may have gone elsewhere by the grants of others.
 const doubtAfter = 3 * time.Second
 
-// doubtful says that what we believe of the robot may be old news.
+// longSilence is for how long a robot that nobody can move may be silent before it is asked whether it is still there.
+const longSilence = 45 * time.Second
+
+// doubtful says that what we believe of the robot may be old news. In lock-step no mail is late.
 func (s *State) doubtful(now time.Time, g *guest) bool {
-	return (len(g.base) > 0 || g.wanted) && now.Sub(g.heard) >= doubtAfter
+	silent := now.Sub(g.heard)
+	return !s.rules.Lockstep && (silent >= doubtAfter && (len(g.base) > 0 || g.wanted) || silent >= longSilence && !g.movable())
 }
 
 func (s *State) phase(colour int) int {
@@ -152,6 +157,9 @@ func (p Priority) compare(q Priority) int {
 func (s *State) priorityOf(now time.Time, g *guest) Priority {
 	p := Priority{Age: -1, Robot: g.id}
 	if g.req.Goal == fleet.NoVertex || g.req.Goal == g.at || s.now.Before(g.yieldUntil) {
+		if s.now.Before(g.evictUntil) {
+			p.Age = 0 // before those who yield to let it out
+		}
 		return p
 	}
 	p.Age = max(0, now.Sub(g.req.Since).Milliseconds()) + int64(g.req.Priority)*10_000
@@ -221,7 +229,25 @@ func (s *State) decide(now time.Time, i, parent int32, p Priority, out []Effect)
 	if c := s.claim[here]; c != none && c != parent && !s.granted[here] {
 		out = s.cancel(now, here, fleet.CauseOccupied, g.id, out)
 	}
+	s.noteCornered(now, g, parent)
 	return false, out
+}
+
+// evictTime is for how long a cornered robot tries to come out.
+const evictTime = 15 * time.Second
+
+// noteCornered counts the pushes that an idle robot could not follow: it rests where the only way out is past who
+// pushes it. That one will yield; then this one must come out by itself, for nobody pushes it any more.
+func (s *State) noteCornered(now time.Time, g *guest, parent int32) {
+	if parent == none || g.req.Goal != fleet.NoVertex && g.req.Goal != g.at {
+		return
+	}
+	switch {
+	case g.cornered.IsZero() || now.Sub(g.cornered) > evictTime:
+		g.cornered = now
+	case now.Sub(g.cornered) >= futileTime/2:
+		g.evictUntil = now.Add(evictTime)
+	}
 }
 
 // tryOption claims one vertex for guest i, moving its occupant away where need be.
@@ -333,6 +359,9 @@ func (s *State) options(g *guest, opts []option) []option {
 	t := s.tableOf(g)
 	seed := mix(uint64(s.tick)<<20 ^ hashOf(g.id))
 	stay := option{vertex: g.at, lane: none, cost: waitCost}
+	if s.now.Before(g.evictUntil) {
+		stay.cost += evictCost
+	}
 	if t != nil {
 		stay.cost += 2 * int32(t.Cost[g.at])
 	}

@@ -74,6 +74,8 @@ type guest struct {
 	decided    bool // in this round
 	prio       Priority
 	futile     time.Time // since when its pushes have failed, zero = they do not
+	cornered   time.Time // since when it cannot follow pushes though it is idle
+	evictUntil time.Time // until then it tries to come out of its corner
 	yieldUntil time.Time // until then it has no wish and no priority: it lets itself be pushed out of the way
 	yields     uint8     // in a row, without a move forward
 	wait       fleet.Wait
