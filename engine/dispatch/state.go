@@ -51,6 +51,7 @@ type State struct {
 	cycles map[string]standing
 
 	lastScan time.Time
+	lastTold time.Time // lanes
 	taskWait []TaskWait
 	standing [][]fleet.RobotID
 	at       time.Time
@@ -276,7 +277,25 @@ func (s *State) ticked(now time.Time, out []Effect) []Effect {
 	}
 	s.lastScan = now
 	out = s.scan(now, out)
+	out = s.tellLanes(now, out)
 	return append(out, Show{})
+}
+
+// lanesAgain is after how long zones are told of changed lanes again: one of them may have missed it.
+const lanesAgain = 10 * time.Second
+
+// tellLanes tells the zones of every lane that was changed at run time.
+func (s *State) tellLanes(now time.Time, out []Effect) []Effect {
+	if s.graph == nil || now.Sub(s.lastTold) < lanesAgain {
+		return out
+	}
+	s.lastTold = now
+	for _, l := range s.LaneStates() {
+		if n, ok := s.graph.LaneNumber(l.Lane); ok {
+			out = append(out, TellLane{Zones: s.zonesOf(&s.graph.Lanes[n]), Lane: n, Closed: l.Closed, SpeedMPS: l.SpeedMPS})
+		}
+	}
+	return out
 }
 
 // FillView fills v. Slices are shared and not written afterwards.

@@ -68,8 +68,7 @@ func (s *State) statusReported(now time.Time, m *StatusReported, out []Effect) [
 		s.errors = slices.Clone(m.Errors)
 	}
 	if s.connection != fleet.Online {
-		e := ConnectionChanged{From: s.connection, To: fleet.Online, At: now}
-		out = append(out, Record{Event: e, By: fleet.Actor{Part: "robot"}})
+		out = s.connect(now, fleet.Online, "robot", out)
 	}
 	out = append(out, Show{}, Measure{})
 	out = s.localise(now, out)
@@ -125,11 +124,12 @@ func (s *State) localise(now time.Time, out []Effect) []Effect {
 	}
 	old := s.at
 	s.at, s.heading = v, s.pose.Theta
+	s.repeats = 3
 	out = s.ask(now, out)
 	if old != fleet.NoVertex && s.zoneOf(old) != s.zoneOf(v) {
 		out = append(out, ReportZone{Zone: s.zoneOf(old), Arrival: s.arrival(now)})
 	}
-	return s.advance(now, out)
+	return s.advance(now, false, out)
 }
 
 func (s *State) arrival(at time.Time) fleet.Arrival {
@@ -168,6 +168,12 @@ func (s *State) stands(now time.Time, v fleet.Vertex, heading float64, at time.T
 		s.orderID++
 		s.update = 0
 	}
+	if s.at != v {
+		for _, x := range passed[:max(0, min(k, len(passed)))] {
+			s.tread(x)
+		}
+		s.tread(v)
+	}
 	s.at = v
 	s.waiting = fleet.Wait{}
 	a := fleet.Arrival{Robot: s.spec.ID, Vertex: v, Heading: heading, At: at, Version: s.ver}
@@ -196,7 +202,7 @@ func (s *State) stands(now time.Time, v fleet.Vertex, heading float64, at time.T
 	if k >= 0 {
 		out = s.start(out)
 	}
-	return s.advance(now, out)
+	return s.advance(now, v != touched[0], out)
 }
 
 // granted takes a lease.
@@ -204,8 +210,11 @@ func (s *State) granted(now time.Time, g fleet.Grant, out []Effect) []Effect {
 	if g.Incarnation < s.inc || g.Epoch < s.epochOf(g.Zone) {
 		return out
 	}
-	if g.Version < s.firm || s.at == fleet.NoVertex {
-		return s.ask(now, out)
+	if g.Version < max(s.firm, s.firmFor(g.Zone)) || s.at == fleet.NoVertex {
+		if len(g.Vertices) == 0 {
+			return out
+		}
+		return s.disown(now, g.Zone, out)
 	}
 	s.inc = g.Incarnation
 	if len(g.Vertices) == 0 {
@@ -221,9 +230,15 @@ func (s *State) granted(now time.Time, g fleet.Grant, out []Effect) []Effect {
 		if len(s.base) > 0 && slices.Contains(g.Vertices, s.at) {
 			return out // overtaken by the robot's own report
 		}
-		return s.ask(now, out)
+		return s.disown(now, g.Zone, out)
 	}
 	fresh := g.Vertices[n:]
+	if s.used(g.Version, fresh) {
+		return out
+	}
+	if from := s.tail(); len(fresh) > 0 && !s.joined(from, fresh[0]) {
+		return s.disown(now, g.Zone, out)
+	}
 	if len(fresh) == 0 && g.NotAfter.Sub(s.sentUntil) < time.Second {
 		return out
 	}
@@ -239,6 +254,65 @@ func (s *State) granted(now time.Time, g fleet.Grant, out []Effect) []Effect {
 		out = s.ask(now, out)
 	}
 	return append(out, Show{})
+}
+
+// used says that the robot has been on one of the vertices since the grant was made: it has used that grant up, and
+// this is a late repeat of it. Grants older than the trail count as used.
+func (s *State) used(version uint64, vertices []fleet.Vertex) bool {
+	if len(vertices) == 0 {
+		return false
+	}
+	for _, p := range s.trail {
+		if p.version > version && slices.Contains(vertices, p.vertex) {
+			return true
+		}
+	}
+	return len(s.trail) == maxTrail && version < s.trail[0].version
+}
+
+// tread notes an arrival.
+func (s *State) tread(v fleet.Vertex) {
+	if len(s.trail) == maxTrail {
+		s.trail = slices.Delete(s.trail, 0, 1)
+	}
+	s.trail = append(s.trail, footstep{v, s.ver})
+}
+
+// disown tells a zone that what it has granted is not taken, and what the robot holds instead. Grants that are still
+// under way were made without knowing this: they are void.
+func (s *State) disown(now time.Time, z fleet.ZoneID, out []Effect) []Effect {
+	if s.at == fleet.NoVertex || now.Sub(s.disowned) < time.Second {
+		return out // it was told already: its answer is under way
+	}
+	s.disowned = now
+	s.about(z).firm = s.ver + 1
+	if s.zoneOf(s.tail()) != z {
+		out = append(out, AskZone{Zone: z, Request: s.request(now)})
+	}
+	return s.ask(now, out)
+}
+
+// assert sends the standing request to every zone in which the robot stands or holds something, some times over.
+func (s *State) assert(now time.Time, out []Effect) []Effect {
+	s.repeats = 3
+	own := s.zoneOf(s.tail())
+	told := []fleet.ZoneID{own}
+	for _, v := range append([]fleet.Vertex{s.at}, s.base...) {
+		if z := s.zoneOf(v); z != "" && !slices.Contains(told, z) {
+			told = append(told, z)
+			out = append(out, AskZone{Zone: z, Request: s.request(now)})
+		}
+	}
+	return s.ask(now, out)
+}
+
+// joined says that a lane leads from a to b.
+func (s *State) joined(a, b fleet.Vertex) bool {
+	if s.graph == nil || a < 0 || b < 0 || int(a) >= len(s.graph.Vertices) || int(b) >= len(s.graph.Vertices) {
+		return false
+	}
+	_, ok := s.graph.Lane(a, b)
+	return ok
 }
 
 // after returns what the robot holds beyond vertex v of its path; ok is false where v is not on it.
@@ -270,20 +344,45 @@ func (s *State) epochOf(z fleet.ZoneID) uint64 {
 	return 0
 }
 
-// zoneRestarted answers the roll call: the robot asserts what it holds, even where that is nothing there.
-func (s *State) zoneRestarted(now time.Time, m ZoneRestarted, out []Effect) []Effect {
-	if m.Epoch < s.epochOf(m.Zone) {
-		return out
+// firmFor is the version below which grants of that zone are void.
+func (s *State) firmFor(z fleet.ZoneID) uint64 {
+	for i := range s.epochs {
+		if s.epochs[i].zone == z {
+			return s.epochs[i].firm
+		}
 	}
-	s.epochs = slices.DeleteFunc(s.epochs, func(e epoch) bool { return e.zone == m.Zone })
+	return 0
+}
+
+// about is what the robot remembers of a zone; of the last 16 that asked it.
+func (s *State) about(z fleet.ZoneID) *epoch {
+	for i := range s.epochs {
+		if s.epochs[i].zone == z {
+			return &s.epochs[i]
+		}
+	}
 	if len(s.epochs) >= 16 {
 		s.epochs = slices.Delete(s.epochs, 0, 1)
 	}
-	s.epochs = append(s.epochs, epoch{zone: m.Zone, value: m.Epoch})
+	s.epochs = append(s.epochs, epoch{zone: z})
+	return &s.epochs[len(s.epochs)-1]
+}
+
+// zoneRestarted answers the roll call: the robot asserts what it holds, even where that is nothing there.
+func (s *State) zoneRestarted(now time.Time, m ZoneRestarted, out []Effect) []Effect {
+	if !s.exists {
+		return append(out, LeaveZone{Zone: m.Zone, Robot: s.spec.ID}) // it has not heard that the robot is gone
+	}
+	if m.Epoch < s.epochOf(m.Zone) {
+		return out
+	}
+	s.about(m.Zone).value = m.Epoch
 	if s.at == fleet.NoVertex {
 		return out // it will assert itself when it knows where it is
 	}
-	return append(out, AskZone{Zone: m.Zone, Request: s.request(now)})
+	r := s.request(now)
+	s.about(m.Zone).firm = r.Version // what it has granted without knowing this is void
+	return append(out, AskZone{Zone: m.Zone, Request: r})
 }
 
 // request is the robot's standing wish, with a new version.
@@ -347,8 +446,15 @@ func (s *State) woke(now time.Time, out []Effect) []Effect {
 	out = s.tendCommands(now, out)
 	out = s.giveUp(now, out)
 	busy := s.goal != fleet.NoVertex || len(s.base) > 0
-	if busy && s.at != fleet.NoVertex && now.Sub(s.lastAsk) >= retryAfter {
+	switch silent := now.Sub(s.lastAsk); {
+	case s.at == fleet.NoVertex:
+	case busy && silent >= retryAfter, s.repeats > 0, silent >= 2*retellAfter:
+		s.repeats = max(0, s.repeats-1)
 		out = s.ask(now, out)
+	}
+	if now.Sub(s.availAt) >= retellAfter {
+		s.availKnown = false
+		out = s.tellDispatcher(now, out)
 	}
 	if s.connection == fleet.Offline && !busy && s.openCommands() == 0 {
 		return out
@@ -371,10 +477,18 @@ func (s *State) age(now time.Time, out []Effect) []Effect {
 	if to == s.connection {
 		return out
 	}
-	e := ConnectionChanged{From: s.connection, To: to, At: now}
-	out = append(out, Record{Event: e, By: fleet.Actor{Part: "engine"}}, Show{})
 	s.availKnown = false
-	return out
+	return s.connect(now, to, "engine", append(out, Show{}))
+}
+
+// connect records a change of the connection, once: while the recording is under way, the same change is not
+// recorded again.
+func (s *State) connect(now time.Time, to fleet.Connection, part string, out []Effect) []Effect {
+	if to == s.changing && now.Sub(s.changingAt) < retellAfter {
+		return out
+	}
+	s.changing, s.changingAt = to, now
+	return append(out, Record{Event: ConnectionChanged{From: s.connection, To: to, At: now}, By: fleet.Actor{Part: part}})
 }
 
 // giveUp returns the task of a robot that is lost.
@@ -408,6 +522,8 @@ func (s *State) free() (bool, string) {
 		return false, "no link"
 	case s.at == fleet.NoVertex:
 		return false, "position unknown"
+	case len(s.base) > 0:
+		return false, "still driving"
 	case s.task != "":
 		return false, "has a task"
 	case s.goal != fleet.NoVertex:
@@ -436,6 +552,6 @@ func (s *State) tellDispatcher(now time.Time, out []Effect) []Effect {
 		Robot: s.spec.ID, Fleet: s.spec.Fleet, Capabilities: s.spec.Capabilities, Free: free, At: s.at,
 		Battery: s.battery, Since: since, Reason: reason, Gone: !s.exists,
 	}
-	s.availKnown = true
+	s.availKnown, s.availAt = true, now
 	return append(out, TellDispatcher{Availability: s.avail})
 }

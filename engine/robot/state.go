@@ -17,7 +17,10 @@ const (
 	LostAfter    = 60 * time.Second // offline or in a fatal error: its task goes to another robot
 	MaxSkew      = 5 * time.Minute  // of a status's time against ours
 	retryAfter   = 3 * time.Second  // without an answer: ask, send again
+	retellAfter  = 15 * time.Second // what others may have missed is said again
 	maxCommands  = 32               // remembered; the oldest finished ones are forgotten
+	maxTrail     = 16               // arrivals remembered: twice the widest window
+	maxDone      = 4                // tasks done, remembered
 	offMap       = 5.0              // metres beyond the map's edge
 )
 
@@ -64,8 +67,9 @@ type State struct {
 	horizon    []fleet.Vertex
 	notAfter   time.Time
 	inc        fleet.Incarnation
-	ver        uint64 // Request.Version
-	firm       uint64 // grants made on older versions are void
+	trail      []footstep // last arrivals, oldest first
+	ver        uint64     // Request.Version
+	firm       uint64     // grants made on older versions are void
 	epochs     []epoch
 	asked      fleet.ZoneID // zone that plans for it, as last asked
 	lastAsk    time.Time
@@ -77,12 +81,16 @@ type State struct {
 	sentUntil  time.Time
 	avail      Availability
 	availKnown bool
+	availAt    time.Time        // when it was told last
+	disowned   time.Time        // when it last refused a grant
+	changing   fleet.Connection // being recorded, NeverSeen = none
+	changingAt time.Time
+	repeats    int // how often to assert its place again: the zone may not have heard
 	wake       time.Time
 
 	// Soft: what it does.
 	task     fleet.TaskID
-	lastTask fleet.TaskID // finished or let go
-	lastDone bool
+	done     []fleet.TaskID // the last ones, oldest first
 	errands  []fleet.Vertex
 	errand   int
 	started  bool
@@ -98,9 +106,15 @@ type command struct {
 	sent  time.Time
 }
 
+type footstep struct {
+	vertex  fleet.Vertex
+	version uint64 // of the arrival
+}
+
 type epoch struct {
 	zone  fleet.ZoneID
 	value uint64
+	firm  uint64 // grants of the zone made on older versions are void
 }
 
 // New returns a robot of which nothing is known yet. Its counters start beyond those of any earlier activation.
@@ -125,7 +139,7 @@ func (s *State) Apply(_ time.Time, e Event) {
 	case Removed:
 		s.exists, s.version = false, e.Version
 	case ConnectionChanged:
-		s.connection = e.To
+		s.connection, s.changing = e.To, fleet.NeverSeen
 	case CommandAccepted:
 		s.commands = append(s.forget(), command{Command: e.Command})
 		switch e.Command.Kind {

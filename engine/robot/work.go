@@ -25,20 +25,22 @@ func (s *State) setGoal(now time.Time, v fleet.Vertex, since time.Time, out []Ef
 	return s.wakeAt(now.Add(retryAfter), append(out, Show{}))
 }
 
-// advance ends what ends here: errands reached, commands to go somewhere.
-func (s *State) advance(now time.Time, out []Effect) []Effect {
-	for s.task != "" && s.at != fleet.NoVertex && s.errand < len(s.errands) && s.at == s.errands[s.errand] {
+// advance ends what ends here: errands reached, commands to go somewhere. Where the robot has not just arrived, it
+// must stand: one that still holds vertices to drive may long have left.
+func (s *State) advance(now time.Time, arrived bool, out []Effect) []Effect {
+	here := s.at != fleet.NoVertex && (arrived || len(s.base) == 0)
+	for s.task != "" && here && s.errand < len(s.errands) && s.at == s.errands[s.errand] {
 		out = s.start(out)
 		out = append(out, ReachedErrand{Task: s.task, Errand: s.errand})
 		s.errand++
 	}
 	switch {
 	case s.task != "" && s.errand >= len(s.errands):
+		s.remember(s.task)
 		out = s.drop(now, out)
-		s.lastDone = true
 	case s.task != "":
 		out = s.setGoal(now, s.errands[s.errand], now, out)
-	case s.goal != fleet.NoVertex && s.at == s.goal:
+	case s.goal != fleet.NoVertex && s.at == s.goal && here:
 		for i := range s.commands {
 			if c := &s.commands[i]; !c.stage.Final() && c.Vertex == s.at && (c.Kind == fleet.CommandGoTo || c.Kind == fleet.CommandCharge) {
 				out = append(out, Record{Event: CommandStaged{ID: c.ID, Stage: fleet.StageDone, At: now}, By: fleet.Actor{Part: "robot"}})
@@ -60,7 +62,6 @@ func (s *State) start(out []Effect) []Effect {
 
 // drop ends the robot's part in its task.
 func (s *State) drop(now time.Time, out []Effect) []Effect {
-	s.lastTask, s.lastDone = s.task, false
 	s.task, s.errands, s.errand, s.started, s.priority, s.trace = "", nil, 0, false, 0, ""
 	out = s.setGoal(now, fleet.NoVertex, now, out)
 	return s.tellDispatcher(now, append(out, Show{}))
@@ -76,7 +77,7 @@ func (s *State) taskAwarded(now time.Time, m TaskAwarded, out []Effect) []Effect
 			out = append(out, ReachedErrand{Task: s.task, Errand: s.errand - 1})
 		}
 		return out
-	case m.Task == s.lastTask && s.lastDone:
+	case slices.Contains(s.done, m.Task):
 		return append(out, StartedTask{Task: m.Task}, ReachedErrand{Task: m.Task, Errand: len(m.Errands) - 1})
 	case s.task != "":
 		return append(out, RefusedTask{Task: m.Task, Reason: "robot has another task"})
@@ -91,8 +92,16 @@ func (s *State) taskAwarded(now time.Time, m TaskAwarded, out []Effect) []Effect
 		}
 	}
 	s.task, s.errands, s.errand, s.started, s.priority, s.trace = m.Task, m.Errands, m.First, false, m.Priority, m.Trace
-	out = s.advance(now, out)
+	out = s.advance(now, false, out)
 	return append(out, Show{})
+}
+
+// remember keeps the ids of the last tasks that the robot has done.
+func (s *State) remember(id fleet.TaskID) {
+	if len(s.done) >= maxDone {
+		s.done = slices.Delete(s.done, 0, 1)
+	}
+	s.done = append(s.done, id)
 }
 
 func (s *State) taskWithdrawn(now time.Time, id fleet.TaskID, out []Effect) []Effect {
@@ -146,15 +155,20 @@ func (s *State) linkOpened(now time.Time, m LinkOpened, out []Effect) []Effect {
 	}
 	valid := func(v fleet.Vertex) bool { return s.graph != nil && v >= 0 && int(v) < len(s.graph.Vertices) }
 	if valid(m.At) {
-		if s.at == fleet.NoVertex && !slices.ContainsFunc(m.Base, func(v fleet.Vertex) bool { return !valid(v) }) {
-			s.base = slices.Clone(m.Base) // granted in an earlier life of ours
-		}
-		if m.At != s.at {
+		switch {
+		case s.at == fleet.NoVertex:
+			s.at, s.heading = m.At, m.Heading
+			if !slices.ContainsFunc(m.Base, func(v fleet.Vertex) bool { return !valid(v) }) {
+				s.base = slices.Clone(m.Base) // granted in an earlier life of ours
+			}
+			out = s.advance(now, false, out)
+		case m.At != s.at:
 			out = s.stands(now, m.At, m.Heading, now, out)
 		}
+		s.progress = max(s.progress, m.ProgressNo) // where it stands now says all that those entries could say
 	}
 	if s.at != fleet.NoVertex {
-		out = s.ask(now, out)
+		out = s.assert(now, out)
 		out = s.sendOrder(out)
 	}
 	for i := range s.commands {
@@ -211,7 +225,7 @@ func (s *State) commandAcknowledged(now time.Time, m CommandAcknowledged, out []
 	out = append(out, Record{Event: e, By: fleet.Actor{Part: "robot"}})
 	if travels && m.Stage == fleet.StageAcknowledged && s.task == "" {
 		out = s.setGoal(now, c.Vertex, now, out)
-		return s.advance(now, out)
+		return s.advance(now, false, out)
 	}
 	if c.Kind == fleet.CommandStop && s.task == "" {
 		out = s.setGoal(now, fleet.NoVertex, now, out)
@@ -295,7 +309,9 @@ func (s *State) mapActivated(now time.Time, m MapActivated, out []Effect) []Effe
 func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 	l := m.Last
 	s.boot, s.seq, s.reportedAt, s.pose, s.battery, s.state = l.BootID, l.Seq, l.ReportedAt, l.Pose, l.Battery, l.State
-	s.connection = l.Connection
+	if s.connection == fleet.NeverSeen { // the log knows better than the snapshot
+		s.connection = l.Connection
+	}
 	s.located = !l.ReportedAt.IsZero()
 	if s.located {
 		s.receivedAt = now // silence counts from our own start

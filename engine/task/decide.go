@@ -11,8 +11,12 @@ import (
 // maxAwards is how many robots may have the task before it fails: a task that every robot refuses must end.
 const maxAwards = 10
 
-// awardPatience is how long an awarded robot may take to set off before the award is told again.
-const awardPatience = 5 * time.Second
+// awardPatience is how long an awarded robot may take to set off before the award is told again; retellAfter is after
+// how long an open task tells the dispatcher again, and a task under way its robot: one of them may have missed it.
+const (
+	awardPatience = 5 * time.Second
+	retellAfter   = 15 * time.Second
+)
 
 // Apply folds one recorded event into s: the only writer of its fields, live and in recovery.
 func (s *State) Apply(at time.Time, e Event) {
@@ -57,7 +61,7 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 	if s.Version == 0 {
 		if c, ok := m.(CreateRequested); ok {
 			return append(out, Record{Event: Created{Spec: c.Spec}, By: c.By, Trace: c.Trace},
-				Reply{Outcome: Done}, TellDispatcher{State: Open, Spec: c.Spec}, Show{})
+				Reply{Outcome: Done}, TellDispatcher{State: Open, Spec: c.Spec}, WakeAt{At: now.Add(retellAfter)}, Show{})
 		}
 		return out
 	}
@@ -69,13 +73,13 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 	case RobotStarted:
 		if m.Robot == s.Robot && s.Status == fleet.TaskAssigned {
 			out = s.record(out, Started{}, "robot")
-			return append(out, WakeAt{}, Show{})
+			return append(out, WakeAt{At: now.Add(retellAfter)}, Show{})
 		}
 		return s.correct(m.Robot, out)
 	case RobotReached:
-		return s.robotReached(m, out)
+		return s.robotReached(now, m, out)
 	case RobotRefused:
-		return s.robotRefused(m, out)
+		return s.robotRefused(now, m, out)
 	case RobotLetGo:
 		if m.Robot == s.Robot && s.Status == fleet.TaskCancelling {
 			out = s.record(out, Cancelled{Reason: s.Reason, Confirmed: true}, "robot")
@@ -133,7 +137,7 @@ func (s *State) correct(robot fleet.RobotID, out []Effect) []Effect {
 	return append(out, Withdraw{Robot: robot})
 }
 
-func (s *State) robotReached(m RobotReached, out []Effect) []Effect {
+func (s *State) robotReached(now time.Time, m RobotReached, out []Effect) []Effect {
 	if m.Robot != s.Robot || !s.active() {
 		return s.correct(m.Robot, out)
 	}
@@ -148,10 +152,10 @@ func (s *State) robotReached(m RobotReached, out []Effect) []Effect {
 		out = s.record(out, Succeeded{}, "robot")
 		return s.closed(out)
 	}
-	return append(out, Show{})
+	return append(out, WakeAt{At: now.Add(retellAfter)}, Show{})
 }
 
-func (s *State) robotRefused(m RobotRefused, out []Effect) []Effect {
+func (s *State) robotRefused(now time.Time, m RobotRefused, out []Effect) []Effect {
 	if m.Robot != s.Robot {
 		return out
 	}
@@ -166,7 +170,7 @@ func (s *State) robotRefused(m RobotRefused, out []Effect) []Effect {
 		return s.closed(out)
 	}
 	out = s.record(out, Unassigned{Robot: m.Robot, Reason: m.Reason}, "robot")
-	return append(out, TellDispatcher{State: Open, Spec: s.Spec}, WakeAt{}, Show{})
+	return append(out, TellDispatcher{State: Open, Spec: s.Spec}, WakeAt{At: now.Add(retellAfter)}, Show{})
 }
 
 func (s *State) cancelRequested(now time.Time, m CancelRequested, out []Effect) []Effect {
@@ -189,13 +193,17 @@ func (s *State) woke(now time.Time, out []Effect) []Effect {
 	switch s.Status {
 	case fleet.TaskAssigned:
 		return append(out, s.award(""), WakeAt{At: now.Add(awardPatience)})
+	case fleet.TaskCreated:
+		return append(out, TellDispatcher{State: Open, Spec: s.Spec}, WakeAt{At: now.Add(retellAfter)})
+	case fleet.TaskExecuting:
+		return append(out, s.award(""), WakeAt{At: now.Add(retellAfter)})
 	case fleet.TaskCancelling:
 		if now.Sub(s.UpdatedAt) < CancelBound {
 			return append(out, Withdraw{Robot: s.Robot}, WakeAt{At: s.UpdatedAt.Add(CancelBound)})
 		}
 		out = s.record(out, Cancelled{Reason: s.Reason}, "engine")
 		return s.closed(append(out, Withdraw{Robot: s.Robot}))
-	case fleet.TaskCreated, fleet.TaskExecuting, fleet.TaskSucceeded, fleet.TaskFailed, fleet.TaskCancelled:
+	case fleet.TaskSucceeded, fleet.TaskFailed, fleet.TaskCancelled:
 	}
 	return out
 }
@@ -203,11 +211,11 @@ func (s *State) woke(now time.Time, out []Effect) []Effect {
 func (s *State) restored(now time.Time, out []Effect) []Effect {
 	switch s.Status {
 	case fleet.TaskCreated:
-		return append(out, TellDispatcher{State: Open, Spec: s.Spec}, Show{})
+		return append(out, TellDispatcher{State: Open, Spec: s.Spec}, WakeAt{At: now.Add(retellAfter)}, Show{})
 	case fleet.TaskAssigned:
 		return append(out, s.held(), s.award(""), WakeAt{At: now.Add(awardPatience)}, Show{})
 	case fleet.TaskExecuting:
-		return append(out, s.held(), s.award(""), Show{})
+		return append(out, s.held(), s.award(""), WakeAt{At: now.Add(retellAfter)}, Show{})
 	case fleet.TaskCancelling:
 		return append(out, s.held(), Withdraw{Robot: s.Robot}, WakeAt{At: now.Add(CancelBound)}, Show{})
 	case fleet.TaskSucceeded, fleet.TaskFailed, fleet.TaskCancelled:
