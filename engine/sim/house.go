@@ -389,7 +389,7 @@ func (z *zoneActor) exit(id fleet.RobotID) {
 			return
 		}
 		life, house := z.life, z.site.life
-		z.site.w.clock.after(time.Second, "exit again", func() {
+		z.site.w.clock.after(z.site.w.pause(time.Second), "exit again", func() {
 			if z.life == life && z.site.life == house && z.latest[id] == no {
 				z.exit(id)
 			}

@@ -85,7 +85,7 @@ func (j *journal) settle(group int) {
 		j.queue = j.queue[1:]
 		switch {
 		case e.read != nil && away:
-			w.clock.after(time.Second, "read again", func() {
+			w.clock.after(w.pause(time.Second), "read again", func() {
 				if j.life == life {
 					j.push(e)
 				}
@@ -115,11 +115,7 @@ func (j *journal) doubt(e *entry, rest int) {
 	if w.rng.IntN(2) == 0 {
 		err = j.record(e.unit)
 	}
-	wait := w.upTo(3 * time.Second)
-	if w.Lockstep {
-		wait = wait.Truncate(500 * time.Millisecond) // never while the robots act
-	}
-	w.clock.after(wait, "read back", func() {
+	w.clock.after(w.pause(w.upTo(3*time.Second)), "read back", func() {
 		if j.life == life {
 			e.done(err)
 			j.settle(rest)

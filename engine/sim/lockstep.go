@@ -54,6 +54,7 @@ func (d *device) choose() {
 		return
 	}
 	heading := d.site.graph.Lanes[lane].HeadingRad
+	w.trace("choose: %s at %d faces %.2f, lane to %d %.2f base %v until %v", short(d.id), d.at, d.heading, towards, heading, d.base, d.notAfter.Sub(w.epoch))
 	if angle(d.heading, heading) > 0.1 {
 		d.busy = true
 		left := math.Mod(heading-d.heading+4*math.Pi, 2*math.Pi) <= math.Pi+0.1

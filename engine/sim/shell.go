@@ -232,7 +232,7 @@ func (x *actor[M, E, F]) settle(st *step[E, F], err error) {
 	default:
 		st.tries++
 		life, house := x.life, x.site.life
-		w.clock.after(time.Duration(min(st.tries, 5))*500*time.Millisecond, "record again", func() {
+		w.clock.after(w.pause(time.Duration(min(st.tries, 5))*500*time.Millisecond), "record again", func() {
 			if x.life == life && x.site.life == house {
 				x.submit(st)
 			}

@@ -145,6 +145,15 @@ func (w *World) upTo(d time.Duration) time.Duration {
 	return time.Duration(w.rng.Int64N(int64(d) + 1))
 }
 
+// pause is d; in lock-step it ends at the next half second after that, never while the robots act.
+func (w *World) pause(d time.Duration) time.Duration {
+	const half = 500 * time.Millisecond
+	if !w.Lockstep {
+		return d
+	}
+	return (w.clock.now + d).Truncate(half) + half - w.clock.now
+}
+
 // every calls do again and again, at random intervals with this mean, until the calm.
 func (w *World) every(mean time.Duration, what string, do func()) {
 	if mean <= 0 {
