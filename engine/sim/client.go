@@ -155,23 +155,29 @@ func (c *clients) command(d *device, kind fleet.CommandKind, then func(ok bool))
 	})
 }
 
-// closeSome closes a lane for a while.
+// closeSome closes a lane and, once that is answered, opens it again after a while.
 func (c *clients) closeSome() {
 	w, g := c.s.w, c.s.graph
 	lane := g.Lanes[w.rng.IntN(len(g.Lanes))].ID
-	c.setLane(lane, true)
-	w.clock.after(w.upTo(20*time.Second), "open lane", func() { c.setLane(lane, false) })
+	c.setLane(lane, true, func(error) {
+		w.clock.after(w.upTo(20*time.Second), "open lane", func() { c.open(lane) })
+	})
 }
 
-func (c *clients) setLane(lane fleet.LaneID, closed bool) {
+// open opens a lane, until that is acknowledged.
+func (c *clients) open(lane fleet.LaneID) {
+	c.setLane(lane, false, func(err error) {
+		if err != nil {
+			c.s.w.clock.after(time.Second, "open lane", func() { c.open(lane) })
+		}
+	})
+}
+
+func (c *clients) setLane(lane fleet.LaneID, closed bool, then func(error)) {
 	s := c.s
 	s.request("lane", func(a *ask) {
 		s.dispatcher.mail(dispatch.LaneRequested{Lane: lane, Closed: &closed, Reason: "works", By: fleet.Actor{User: "operator"}}, a)
-	}, func(_ any, err error) {
-		if err != nil && !closed {
-			s.w.clock.after(time.Second, "open lane", func() { c.setLane(lane, false) })
-		}
-	})
+	}, func(_ any, err error) { then(err) })
 }
 
 // becalm lets every robot go on.
