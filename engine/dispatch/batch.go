@@ -200,7 +200,7 @@ func candidates(g *roadmap.Graph, jobs []*job, workers []*worker, byTask bool, r
 }
 
 // alternatives are the next best robots for the task, at most five.
-func alternatives(now time.Time, g *roadmap.Graph, tables roadmap.Tables, m match, workers []*worker) []task.Alternative {
+func alternatives(now time.Time, _ *roadmap.Graph, tables roadmap.Tables, m match, workers []*worker) []task.Alternative {
 	t := tables.Get(m.job.spec.Errands[0])
 	var out []task.Alternative
 	for _, w := range workers {

@@ -22,6 +22,8 @@ type robotActor struct {
 	view   robot.View
 }
 
+var _ trade[robot.Msg, robot.Event, robot.Effect] = (*robotActor)(nil)
+
 func newRobotActor(s *site, id fleet.RobotID) *robotActor {
 	r := &robotActor{id: id}
 	r.site, r.trade, r.kind, r.subject = s, r, "robot", string(id)
@@ -139,6 +141,8 @@ type taskActor struct {
 	timer alarm
 }
 
+var _ trade[task.Msg, task.Event, task.Effect] = (*taskActor)(nil)
+
 func newTaskActor(s *site, id fleet.TaskID) *taskActor {
 	t := &taskActor{id: id, state: &task.State{}}
 	t.site, t.trade, t.kind, t.subject = s, t, "task", string(id)
@@ -208,6 +212,8 @@ type dispatchActor struct {
 	view   dispatch.View
 	folded int64
 }
+
+var _ trade[dispatch.Msg, dispatch.Event, dispatch.Effect] = (*dispatchActor)(nil)
 
 func newDispatchActor(s *site) *dispatchActor {
 	d := &dispatchActor{}

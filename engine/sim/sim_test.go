@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,13 +17,19 @@ import (
 	"starling/engine/sim"
 )
 
-//nolint:gochecknoglobals // flags of a test binary
 var (
-	seedsFlag = flag.Int("sim.seeds", 200, "how many seeds TestSeeds runs")
+	seedsFlag = flag.Int("sim.seeds", seeds(), "how many seeds TestSeeds runs (STARLING_SEEDS, else 200)")
 	seedFlag  = flag.Uint64("sim.seed", 0, "the one seed to run, with a trace; 0 = all")
 	stepsFlag = flag.Int("sim.steps", 0, "stop after so many steps; 0 = at the end")
 	traceFlag = flag.Int("sim.trace", 200, "how many of the last lines of the trace to print when one seed fails; -1 = all, as it goes")
 )
+
+func seeds() int {
+	if n, err := strconv.Atoi(os.Getenv("STARLING_SEEDS")); err == nil && n > 0 {
+		return n
+	}
+	return 200
+}
 
 // TestSeeds runs many seeds and holds each against the ten laws after every simulated step.
 func TestSeeds(t *testing.T) {

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"time"
 
@@ -192,12 +191,6 @@ func (w *World) mail(s *site, what string, deliver func()) {
 	if w.chance(w.Mail.Repeat) {
 		send()
 	}
-}
-
-func hashString(s string) uint64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(s)) // never fails
-	return h.Sum64()
 }
 
 // id makes an identity that tells its tenant.

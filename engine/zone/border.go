@@ -129,7 +129,7 @@ func (s *State) tokenReceived(now time.Time, t Token, out []Effect) []Effect {
 }
 
 // voidClaims drops the neighbour's claims that its token does not repeat: it has withdrawn or forgotten them.
-func (s *State) voidClaims(now time.Time, n int32, t Token, fresh bool, out []Effect) []Effect {
+func (s *State) voidClaims(_ time.Time, n int32, t Token, fresh bool, out []Effect) []Effect {
 	for i := range s.guests {
 		g := &s.guests[i]
 		if !g.used || g.foreign.neighbour != n {

@@ -234,7 +234,7 @@ func (s *State) vacate(now time.Time, i int32, v fleet.Vertex, out []Effect) []E
 }
 
 // giveBack ends guest i's hold on v (a grant or claim that it will not use).
-func (s *State) giveBack(now time.Time, i int32, v fleet.Vertex, out []Effect) []Effect {
+func (s *State) giveBack(_ time.Time, i int32, v fleet.Vertex, out []Effect) []Effect {
 	l := s.ours(v)
 	if l == none || s.claim[l] != i {
 		return out
@@ -343,7 +343,7 @@ func (s *State) breakRequested(now time.Time, id fleet.RobotID, out []Effect) []
 }
 
 // dropClaims gives up what the guest has asked for and not been granted.
-func (s *State) dropClaims(now time.Time, i int32, out []Effect) []Effect {
+func (s *State) dropClaims(_ time.Time, i int32, out []Effect) []Effect {
 	g := &s.guests[i]
 	if g.next != fleet.NoVertex {
 		if l := s.ours(g.next); l != none && s.claim[l] == i && !s.granted[l] {

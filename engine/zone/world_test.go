@@ -82,7 +82,6 @@ type bot struct {
 	goal    fleet.Vertex
 	since   time.Time
 	busy    int // driving mode: steps until the present action ends
-	moving  bool
 	done    int
 	stuck   int // steps without a move while it has a goal
 	worst   int
