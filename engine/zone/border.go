@@ -223,6 +223,9 @@ func (s *State) objection(l int32, c Claim) (fleet.Cause, fleet.RobotID) {
 func (s *State) introduce(now time.Time, r fleet.Request, out []Effect) (bool, []Effect) {
 	i, g := s.find(r.Robot)
 	if g == nil {
+		if s.ours(r.At) != none {
+			return false, out // it has left that vertex of ours, or we would know it
+		}
 		_, g = s.admit(r.Robot)
 		g.req, g.version, g.at, g.heading, g.base = r, r.Version, r.At, r.Heading, slices.Clone(r.Base)
 		return true, out
