@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"starling/bench/lorr"
+	"starling/bench/record"
+	"starling/bench/validate"
+)
+
+type benchOptions struct {
+	Steps, Robots int
+	Seed          uint64
+	Lockstep      bool
+	Out           string
+	JSON          bool
+}
+
+func newBenchCmd() *cobra.Command {
+	group := &cobra.Command{Use: "bench", Short: "Load harness"}
+	var o benchOptions
+	cmd := &cobra.Command{
+		Use:   "lorr PROBLEM.json --steps N --out DIR",
+		Short: "Run a League of Robot Runners problem, record it and check the recording",
+		Long: "Runs a problem in real time over REST and the robot link (one step = 1 s, on a private database of its own), or with\n" +
+			"--lockstep in virtual time through the cores and actors. Writes summary.json, start.json, moves.jsonl and tasks.jsonl.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.Steps < 1 || o.Out == "" {
+				return usageError{errors.New("want --steps of at least 1, and --out")}
+			}
+			return benchLorr(cmd.Context(), args[0], o, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.Steps, "steps", 300, "how many steps of 1 s")
+	f.IntVar(&o.Robots, "robots", 0, "first start cells to use (0 = the problem's team)")
+	f.Uint64Var(&o.Seed, "seed", 1, "of delays and of the dispatcher's ids")
+	f.BoolVar(&o.Lockstep, "lockstep", false, "virtual time, no network")
+	f.StringVar(&o.Out, "out", "", "folder of the recording")
+	f.BoolVar(&o.JSON, "json", false, "print the summary as JSON")
+	group.AddCommand(cmd)
+	return group
+}
+
+func benchLorr(ctx context.Context, path string, o benchOptions, out io.Writer) error {
+	p, err := lorr.Load(path)
+	if err != nil {
+		return err
+	}
+	run := lorr.Run{Problem: p, Steps: o.Steps, Robots: o.Robots, Seed: o.Seed, Dir: o.Out}
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		run.Progress = func(step, finished int) {
+			fmt.Fprintf(os.Stderr, "\rstep %d of %d, %d tasks finished ", step, o.Steps, finished)
+		}
+	}
+	var s record.Summary
+	if o.Lockstep {
+		s, err = lorr.Lockstep(ctx, run)
+	} else {
+		s, err = benchReal(ctx, run)
+	}
+	if run.Progress != nil {
+		fmt.Fprintln(os.Stderr)
+	}
+	if err != nil {
+		return err
+	}
+	report, err := validate.Dir(o.Out, p.MapPath, validate.Options{Lockstep: o.Lockstep, EndMS: int64(o.Steps) * 1000})
+	if err != nil {
+		return err
+	}
+	if err := printSummary(out, s, &report, o.JSON); err != nil {
+		return err
+	}
+	if !report.OK() {
+		return fmt.Errorf("the validator found conflicts: %v", report.Counts)
+	}
+	return nil
+}
+
+func printSummary(out io.Writer, s record.Summary, r *validate.Report, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(out).Encode(s)
+	}
+	row := func(name, value string) { fmt.Fprintf(out, "%-16s %s\n", name, value) }
+	ms := func(p *record.Percentiles) string {
+		if p == nil {
+			return "-"
+		}
+		return fmt.Sprintf("p50 %.1f ms, p99 %.1f ms, max %.1f ms", p.P50, p.P99, p.Max)
+	}
+	row("tasks finished", fmt.Sprint(s.TasksFinished))
+	row("steps", fmt.Sprint(s.Steps))
+	row("robots", fmt.Sprint(s.Robots))
+	row("moves", fmt.Sprint(r.Moves))
+	row("decisions", ms(s.DecisionMS))
+	row("commands", ms(s.CommandMS))
+	row("longest stand", fmt.Sprintf("%.1f s", s.StuckMaxS))
+	row("CPU", fmt.Sprintf("%.1f s", s.CPUS))
+	row("memory", fmt.Sprintf("%d MB", s.MaxRSSBytes>>20))
+	row("wall", fmt.Sprintf("%.1f s", s.WallS))
+	row("conflicts", fmt.Sprint(len(r.Counts)))
+	for _, f := range r.Findings {
+		row("", f.String())
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"starling/gateway/auth"
+)
+
+func newTokenCmd() *cobra.Command {
+	var tenant, role, robotID, fleetName, base string
+	cmd := &cobra.Command{
+		Use:   "token --tenant T --role R",
+		Short: "A development token from the development issuer of a running process, alone on the last line",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if env := os.Getenv("ENV"); env != "" && env != envDev {
+				return errors.New("development tokens are refused outside ENV=dev")
+			}
+			if err := oneOfFlag("role", role, auth.Roles()); err != nil {
+				return err
+			}
+			body := map[string]string{"role": role, "robot": robotID, "fleet": fleetName}
+			if len(tenant) == 36 {
+				body["tenant"] = tenant
+			} else {
+				body["tenant_slug"] = tenant
+			}
+			var out struct {
+				Token string `json:"access_token"`
+			}
+			if err := newClient(base, "").call(cmd.Context(), http.MethodPost, "/dev/token", "", body, &out); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), out.Token)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&tenant, "tenant", "", "tenant id or slug (platform_admin: none)")
+	cmd.Flags().StringVar(&role, "role", auth.Operator, "viewer, operator, admin, robot, service or platform_admin")
+	cmd.Flags().StringVar(&robotID, "robot", "", "robot id, for the role robot")
+	cmd.Flags().StringVar(&fleetName, "fleet", "", "fleet, for the role robot")
+	cmd.Flags().StringVar(&base, "url", "http://127.0.0.1:8080", "URL of the process")
+	return cmd
+}
+
+func newMapCmd() *cobra.Command {
+	group := &cobra.Command{Use: "map", Short: "Maps of a running engine"}
+	var format, base, token, warehouse, name string
+	var resM float64
+	var activate bool
+	cmd := &cobra.Command{
+		Use:   "import FILE --warehouse W",
+		Short: "Upload a map; prints its id and report",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := oneOfFlag("format", format, []string{"movingai", "lorr", "starling"}); err != nil {
+				return err
+			}
+			b, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			var content any = string(b)
+			if format == "starling" {
+				if err := json.Unmarshal(b, &content); err != nil {
+					return fmt.Errorf("read %s: it is not JSON", args[0])
+				}
+			}
+			if name == "" {
+				name = filepath.Base(args[0])
+			}
+			id, report, err := newClient(base, token).upload(cmd.Context(), warehouse, name, format, content, resM, activate)
+			if id != "" {
+				fmt.Fprintln(cmd.OutOrStdout(), string(report))
+				fmt.Fprintln(cmd.OutOrStdout(), id)
+			}
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&format, "format", "lorr", "movingai, lorr or starling")
+	f.StringVar(&base, "url", "http://127.0.0.1:8080", "URL of the engine")
+	f.StringVar(&token, "token", os.Getenv("STARLING_TOKEN"), "bearer token of an admin (or STARLING_TOKEN)")
+	f.StringVar(&warehouse, "warehouse", "", "warehouse id")
+	f.StringVar(&name, "name", "", "name of the map (default: the file's)")
+	f.Float64Var(&resM, "resolution", 1, "metres of a grid cell")
+	f.BoolVar(&activate, "activate", false, "activate it at once")
+	_ = cmd.MarkFlagRequired("warehouse")
+	group.AddCommand(cmd)
+	return group
+}
+
+// progressEvery is how often long work says how it goes.
+const progressEvery = 5 * time.Second
+
+func newSimCmd() *cobra.Command {
+	var o simOptions
+	cmd := &cobra.Command{
+		Use:   "sim --url U --link ADDR --token T --warehouse W --robots N",
+		Short: "Virtual robots that connect to a running engine like real ones",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return simulate(cmd.Context(), o, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.URL, "url", "http://127.0.0.1:8080", "URL of the engine")
+	f.StringVar(&o.Link, "link", "127.0.0.1:8081", "address of its robot link")
+	f.StringVar(&o.Token, "token", os.Getenv("STARLING_TOKEN"), "bearer token of an admin (or STARLING_TOKEN)")
+	f.StringVar(&o.Warehouse, "warehouse", "", "warehouse id")
+	f.IntVar(&o.Robots, "robots", 50, "how many")
+	f.Uint64Var(&o.Seed, "seed", 1, "of start places, delays and batteries")
+	f.StringVar(&o.Scenario, "scenario", "", "JSON file with motion, delayConfig and faults")
+	_ = cmd.MarkFlagRequired("warehouse")
+	return cmd
+}
+
+// waitHealthy waits until a process answers.
+func waitHealthy(ctx context.Context, c *client) error {
+	for {
+		err := c.call(ctx, http.MethodGet, "/readyz", "", nil, nil)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

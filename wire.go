@@ -1,0 +1,298 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"starling/actors"
+	"starling/cluster"
+	"starling/engine/fact"
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+	"starling/engine/robot"
+	"starling/gateway/auth"
+	"starling/gateway/link"
+	"starling/gateway/rest"
+	"starling/gateway/view"
+	"starling/persistence/postgres"
+)
+
+// The roles of a process.
+const (
+	roleGateway = "gateway"
+	roleEngine  = "engine"
+)
+
+// wiring says what to build besides what the configuration says.
+type wiring struct {
+	Config Config
+	Log    *slog.Logger
+	Roles  []string
+	// Alone: this process is the only one by an exclusive lock on its data directory (dev), so that it needs no lease.
+	Alone bool
+	// DevKey signs development tokens; nil = there is no development issuer.
+	DevKey []byte
+	// Views sees what actors show besides the store of views; nil = nobody.
+	Views func(*view.Store) actors.Views
+}
+
+// app is a running process. Leaves are built first and closed last.
+type app struct {
+	wiring
+	store    *postgres.Store
+	views    *view.Store
+	system   *actors.System
+	link     *link.Server
+	issuer   *auth.DevIssuer
+	verifier *auth.Verifier
+	http     *http.Server
+	listener net.Listener
+	linkAt   net.Listener
+	metrics  net.Listener
+	draining atomic.Bool
+	failed   chan error
+}
+
+// lateLinks are the actors' way to the link's server, which is built after them.
+type lateLinks struct{ server atomic.Pointer[link.Server] }
+
+func (l *lateLinks) SendOrder(o robot.Order, g *roadmap.Graph) bool {
+	s := l.server.Load()
+	return s != nil && s.SendOrder(o, g)
+}
+
+func (l *lateLinks) SendCommand(c robot.Command) bool {
+	s := l.server.Load()
+	return s != nil && s.SendCommand(c)
+}
+
+func (l *lateLinks) ProgressDone(id fleet.RobotID, number uint64) {
+	if s := l.server.Load(); s != nil {
+		s.ProgressDone(id, number)
+	}
+}
+
+// start builds the process and begins to serve. What it returns must be stopped, also with an error.
+func start(ctx context.Context, w wiring) (*app, error) {
+	a := &app{wiring: w, views: view.New(), failed: make(chan error, 3)}
+	c := &w.Config
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	var err error
+	if a.listener, err = listen(ctx, c.HTTPHost, c.HTTPPort); err != nil {
+		return a, err
+	}
+	if a.store, err = postgres.Open(ctx, postgres.Options{
+		URL: c.DatabaseURL.Reveal(), MaxConns: c.DBMaxConns, MinConns: c.DBMinConns, MaxIdle: c.DBConnMaxIdle, MaxLifetime: c.DBConnMaxLifetime,
+		Lease: c.Lease, Log: w.Log, Registerer: registry,
+	}); err != nil {
+		return a, err
+	}
+	if err := a.identify(); err != nil {
+		return a, err
+	}
+	links := &lateLinks{}
+	if slices.Contains(w.Roles, roleEngine) {
+		if err := a.startEngine(links, registry); err != nil {
+			return a, err
+		}
+	}
+	if slices.Contains(w.Roles, roleEngine) && slices.Contains(w.Roles, roleGateway) {
+		if err := a.startLink(ctx, links, registry); err != nil {
+			return a, err
+		}
+	}
+	return a, a.startHTTP(ctx, registry)
+}
+
+func listen(ctx context.Context, host string, port int) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return nil, fmt.Errorf("listen on port %d: %w", port, err)
+	}
+	return l, nil
+}
+
+// identify prepares the check of tokens.
+func (a *app) identify() error {
+	c := &a.Config
+	o := auth.Options{Issuer: c.OIDCIssuer, Audience: c.OIDCAudience, Skew: c.JWTClockSkew}
+	if a.DevKey == nil {
+		o.Keys = auth.NewRemoteKeys(c.OIDCIssuer, c.OIDCJWKSURL, c.JWKSCacheTTL, a.Log)
+	} else {
+		o.Issuer = a.url()
+		d, err := auth.NewDevIssuer(a.DevKey, o.Issuer, o.Audience)
+		if err != nil {
+			return err
+		}
+		a.issuer, o.Keys = d, d
+	}
+	a.verifier = auth.New(o)
+	return nil
+}
+
+// url is where this process answers, as a client on this machine sees it.
+func (a *app) url() string {
+	_, port, _ := net.SplitHostPort(a.listener.Addr().String())
+	return "http://127.0.0.1:" + port
+}
+
+func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) error {
+	c := &a.Config
+	o := actors.Options{
+		Journal: a.store, Store: a.store, Links: links, Views: a.views, Log: a.Log, Registerer: registry,
+		ZoneTick: c.ZoneTick, DispatchInterval: c.DispatchInterval, LeaseTTL: c.Lease, RenewEvery: c.LeaseRenew,
+		Place: func(as *actor.ActorSystem, h actors.Host) (actors.Placement, error) { return cluster.Start(as, h) },
+		Seed:  uint64(time.Now().UnixNano()),
+	}
+	if a.wiring.Views != nil {
+		o.Views = a.wiring.Views(a.views)
+	}
+	if !a.Alone {
+		o.Ownership = a.store
+		o.Lost = func(s fleet.Shard) {
+			a.Log.Warn("shard lost to a newer owner", slog.String(keyEvent, "shard.lost"), slog.String("shard", s.Key()))
+		}
+	}
+	var err error
+	a.system, err = actors.NewSystem(o)
+	return err
+}
+
+func (a *app) startLink(ctx context.Context, links *lateLinks, registry prometheus.Registerer) error {
+	var err error
+	if a.linkAt, err = listen(ctx, a.Config.LinkHost, a.Config.LinkPort); err != nil {
+		return err
+	}
+	a.link = link.New(link.Options{Auth: linkAuth{a.verifier}, Directory: directory{a.store}, Engine: a.system, Log: a.Log, Registerer: registry})
+	links.server.Store(a.link)
+	go func() { // ends with link.Stop
+		if err := a.link.Serve(a.linkAt); err != nil {
+			a.failed <- fmt.Errorf("serve the robot link: %w", err)
+		}
+	}()
+	return nil
+}
+
+func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) error {
+	c := &a.Config
+	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+	o := rest.Options{
+		Views: a.views, Facts: newFacts(a.store), Auth: a.verifier, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
+		Checks:   []rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}},
+		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins,
+	}
+	if a.system != nil && slices.Contains(a.Roles, roleGateway) {
+		o.Engine = a.system
+	}
+	if c.MetricsPort != 0 {
+		l, err := listen(ctx, c.HTTPHost, c.MetricsPort)
+		if err != nil {
+			return err
+		}
+		a.metrics, o.Metrics = l, nil
+		mux := http.NewServeMux()
+		mux.Handle("GET /metrics", metrics)
+		go a.serve(&http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l)
+	}
+	a.http = &http.Server{Handler: rest.New(o), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	go a.serve(a.http, a.listener)
+	_, port, _ := net.SplitHostPort(a.listener.Addr().String())
+	n, _ := strconv.Atoi(port)
+	logStarted(ctx, a.Log, n)
+	return nil
+}
+
+func (a *app) serve(s *http.Server, l net.Listener) {
+	if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		a.failed <- fmt.Errorf("serve HTTP: %w", err)
+	}
+}
+
+// stop ends the process in order: no new requests, those under way finish, streams are told, actors flush, the store
+// closes. Bounded by the configuration.
+func (a *app) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), max(a.Config.ShutdownTimeout, time.Second))
+	defer cancel()
+	a.draining.Store(true)
+	complain := func(what string, err error) {
+		if err != nil {
+			a.Log.Warn("stopping was cut short", slog.String(keyEvent, "process.stop"), slog.String("part", what), slog.String("error", err.Error()))
+		}
+	}
+	if a.http != nil {
+		complain("http", a.http.Shutdown(ctx))
+	} else if a.listener != nil {
+		_ = a.listener.Close()
+	}
+	if a.link != nil {
+		a.link.Stop(ctx)
+	} else if a.linkAt != nil {
+		_ = a.linkAt.Close()
+	}
+	if a.metrics != nil {
+		_ = a.metrics.Close()
+	}
+	if a.system != nil {
+		complain("actors", a.system.Stop(ctx))
+	}
+	if a.store != nil {
+		a.store.Close()
+	}
+	a.Log.Info("stopped", slog.String(keyEvent, "process.stopped"))
+}
+
+// linkAuth lets the robot link check tokens by the same rules as REST.
+type linkAuth struct{ verifier *auth.Verifier }
+
+// AuthenticateLink implements link.Authenticator.
+func (l linkAuth) AuthenticateLink(ctx context.Context, bearer, tenant string) (link.Identity, error) {
+	i, err := l.verifier.Verify(ctx, bearer)
+	if err == nil {
+		err = i.Choose(fleet.TenantID(tenant))
+	}
+	switch {
+	case errors.Is(err, auth.ErrUnauthenticated):
+		return link.Identity{}, link.ErrUnauthenticated
+	case errors.Is(err, auth.ErrForbidden) || err == nil && (i.Tenant == "" || !i.Has(auth.Admin, auth.Service, auth.RobotRole)):
+		return link.Identity{}, link.ErrForbidden
+	case err != nil:
+		return link.Identity{}, err
+	}
+	return link.Identity{Tenant: i.Tenant, Any: i.Has(auth.Admin, auth.Service), Robot: i.RobotID, Fleet: i.Fleet}, nil
+}
+
+// directory finds robots in the store.
+type directory struct{ store *postgres.Store }
+
+// FindRobot implements link.Directory.
+func (d directory) FindRobot(ctx context.Context, tenant fleet.TenantID, id fleet.RobotID, code string) (link.Found, error) {
+	var v *robot.View
+	var err error
+	if id != "" {
+		v, err = d.store.Robots.GetRobot(ctx, tenant, id)
+	} else {
+		v, err = d.store.Robots.GetRobotByCode(ctx, tenant, code)
+	}
+	if err != nil {
+		return link.Found{}, err
+	}
+	return link.Found{Shard: fleet.Shard{Tenant: tenant, Warehouse: v.Spec.Warehouse}, ID: v.ID, Fleet: v.Spec.Fleet}, nil
+}
+
+// missing says that something was looked for and is not there.
+func missing(err error) bool { return errors.Is(err, fact.ErrNotFound) }
