@@ -55,6 +55,27 @@ func offers(out []dispatch.Effect) map[fleet.TaskID]fleet.RobotID {
 	return m
 }
 
+func TestKeptOutVerticesOfAFormerMapAreForgotten(t *testing.T) {
+	t.Parallel()
+	s, g := fresh(t)
+	s.Decide(t0, dispatch.OverlaysChanged{KeepOut: []fleet.Vertex{fleet.Vertex(len(g.Vertices) - 1)}}, nil)
+	d, _ := roadmap.Import("movingai", []byte("type octile\nheight 2\nwidth 2\nmap\n..\n..\n"), 1)
+	small, err := roadmap.Build(d, roadmap.BuildOptions{MapID: "m", Version: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetGraph(small, roadmap.NewTableMap(small, 100))
+	var told []fleet.Vertex
+	for _, f := range s.Decide(t0, dispatch.OverlaysChanged{KeepOut: []fleet.Vertex{1}}, nil) {
+		if k, ok := f.(dispatch.TellKeepOut); ok {
+			told = append(told, k.Vertices...)
+		}
+	}
+	if len(told) != 1 || told[0] != 1 {
+		t.Errorf("kept out on the new map: %v", told)
+	}
+}
+
 func TestEachTaskGoesToTheRobotThatMakesTheSumLeast(t *testing.T) {
 	t.Parallel()
 	s, _ := fresh(t)

@@ -153,6 +153,7 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 // SetGraph is told by the shell when UseMap is performed: from here on the dispatcher plans on g.
 func (s *State) SetGraph(g *roadmap.Graph, t roadmap.Tables) {
 	s.graph, s.tables = g, t
+	clear(s.keepOut) // numbers of the former map: whoever activates tells those of this one
 	clear(s.zones)
 	clear(s.cycles)
 }
