@@ -209,7 +209,7 @@ func (d *dev) demoTasks(ctx context.Context, w warehouse) {
 		case <-tick.C:
 		}
 		from := vs[rng.IntN(len(vs))]
-		to := vs[(from.Index+rng.IntN(2000)+20)%len(vs)]
+		to := vs[(from.Index+rng.IntN(40)+3)%len(vs)] // mostly in the same row: an errand of a minute
 		body := map[string]any{
 			"task_type": "transport", "warehouse_id": w.ID, "priority": rng.IntN(3), "payload": map[string]any{"pickup": from.ID, "dropoff": to.ID},
 		}
