@@ -13,8 +13,9 @@ url=$1
 token=$2
 shift 2
 # Arguments are seen by every user of the machine: the token goes by a file.
-config=$(mktemp)
-trap 'rm -f "$config"' EXIT
+scratch=$(mktemp -d)
+config=$scratch/schemathesis.toml
+trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
 cat >"$config" <<END
 [auth.openapi.bearer]
@@ -33,4 +34,6 @@ expected-statuses = ["2xx", 401, 403, 404, 409, 412, 429]
 include-operation-id = ["create-task", "create-tasks", "plan", "command-robot", "post-status", "put-zone", "create-robot", "create-map", "create-warehouse", "patch-lane", "patch-settings"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 412, 422, 429]
 END
-"$(scripts/tools.sh schemathesis)" --config-file "$config" run "$url/openapi.json" --checks all --seed 1 "$@"
+st=$(scripts/tools.sh schemathesis)
+cd "$scratch" # it leaves files where it runs
+"$st" --config-file "$config" run "$url/openapi.json" --checks all --seed 1 "$@"

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 	"github.com/go-chi/cors"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -51,7 +53,8 @@ type Options struct {
 	Version     string        // of the program, shown by /healthz
 	Stacks      bool          // stack traces in the log
 	Timeout     time.Duration // 0 = 10 s
-	MaxInFlight int           // 0 = 2,000
+	MaxInFlight int           // requests under way; 0 = 2,000
+	MaxUploads  int           // maps being uploaded or validated, each up to 64 MiB; 0 = 2
 	CORS        []string
 	Now         func() time.Time // nil = time.Now
 }
@@ -60,12 +63,26 @@ type api struct {
 	Options
 	huma    huma.API
 	metrics metrics
+	uploads chan struct{} // a place for each upload under way
+	graphs  graphs
 }
 
 type metrics struct {
 	requests *prometheus.CounterVec
-	duration prometheus.Histogram
-	dropped  prometheus.Counter
+	duration *prometheus.HistogramVec
+	dropped  *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) metrics {
+	m := metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_rest_requests_total", Help: "Requests by method, route and status."}, []string{"method", "route", "status"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "starling_rest_duration_seconds", Help: "Time from a request's start to its end.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}, []string{"route"}),
+		dropped:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_rest_dropped_total", Help: "Requests refused because too many were under way."}, []string{"queue"}),
+	}
+	if r != nil {
+		r.MustRegister(m.requests, m.duration, m.dropped)
+	}
+	return m
 }
 
 // apiVersion is the version of the document; it changes with the API, not with the program.
@@ -94,14 +111,10 @@ func build(o Options) (http.Handler, huma.API) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	a := &api{Options: o, metrics: metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_rest_requests_total", Help: "Requests by method and status."}, []string{"method", "status"}),
-		duration: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "starling_rest_duration_seconds", Help: "Time from a request's start to its end.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
-		dropped:  prometheus.NewCounter(prometheus.CounterOpts{Name: "starling_rest_dropped_total", Help: "Requests refused because too many were under way."}),
-	}}
-	if o.Registr != nil {
-		o.Registr.MustRegister(a.metrics.requests, a.metrics.duration, a.metrics.dropped)
+	if o.MaxUploads <= 0 {
+		o.MaxUploads = 2
 	}
+	a := &api{Options: o, metrics: newMetrics(o.Registr), uploads: make(chan struct{}, o.MaxUploads)}
 	r := chi.NewRouter()
 	r.Use(identify, a.access)
 	if len(o.CORS) > 0 {
@@ -111,7 +124,7 @@ func build(o Options) (http.Handler, huma.API) {
 			ExposedHeaders: []string{"ETag", "Location", "X-Request-ID", "Idempotent-Replayed", "Retry-After"}, MaxAge: 600,
 		}))
 	}
-	r.Use(a.bound)
+	r.Use(a.bound, middleware.GetHead)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
 		a.write(w, r, newError(http.StatusNotFound, codeNotFound, "there is no such path"))
 	})
@@ -218,6 +231,9 @@ func (a *api) explain(ctx context.Context, err error) *Error {
 	q := requestOf(ctx)
 	e.Body.RequestID = q.id
 	q.errorCode, q.errorText = e.Body.Code, err.Error()
+	if e.status == http.StatusInternalServerError && q.stack == "" {
+		q.stack = string(debug.Stack())
+	}
 	return e
 }
 
@@ -262,8 +278,32 @@ func (a *api) authorise(c huma.Context, next func(huma.Context), o op) {
 		refuse(err)
 		return
 	}
+	if o.body > maxBody {
+		select {
+		case a.uploads <- struct{}{}:
+			defer func() { <-a.uploads }()
+		default:
+			a.metrics.dropped.WithLabelValues("uploads").Inc()
+			refuse(newError(http.StatusTooManyRequests, codeExhausted, "too many maps are being uploaded"))
+			return
+		}
+	}
 	requestOf(ctx).tenant = string(who.Tenant)
+	oneSpelling(c)
 	next(huma.WithContext(c, auth.With(ctx, who)))
+}
+
+// oneSpelling writes the ids of a path as we write them: an id in capitals is the same id.
+func oneSpelling(c huma.Context) {
+	r, _ := humachi.Unwrap(c)
+	for _, p := range c.Operation().Parameters {
+		if p.In != "path" {
+			continue
+		}
+		if v := c.Param(p.Name); isUUID(v) {
+			r.SetPathValue(p.Name, strings.ToLower(v))
+		}
+	}
 }
 
 // meant refuses what would be passed over in silence though somebody meant something by it.
@@ -361,19 +401,10 @@ func errReused() error { return &fact.ConflictError{Key: "idempotency_key"} }
 
 // once runs a creation under the client's key. prepare checks the request, renders the answer and returns how to
 // record it; with a key that was used already it is not called.
-func (a *api) once(ctx context.Context, who *auth.Identity, route string, k *Keyed, raw []byte, prepare func() (fact.Answer, func(*fact.Idempotency) error, error)) (*created, error) {
+func (a *api) once(ctx context.Context, tenant fleet.TenantID, route string, k *Keyed, raw []byte, prepare func() (fact.Answer, func(*fact.Idempotency) error, error)) (*created, error) {
 	sum := sha256.Sum256(raw)
-	if k.Key != "" {
-		used, first, err := a.Facts.FirstAnswer(ctx, who.Tenant, route, k.Key)
-		switch {
-		case errors.Is(err, fact.ErrNotFound):
-		case err != nil:
-			return nil, err
-		case !slices.Equal(used, sum[:]):
-			return nil, errReused()
-		case first != nil:
-			return answerOf(first, true), nil
-		}
+	if first, err := a.firstAnswer(ctx, tenant, route, k.Key, sum[:]); first != nil || err != nil {
+		return first, err
 	}
 	ans, record, err := prepare()
 	if err != nil {
@@ -385,13 +416,36 @@ func (a *api) once(ctx context.Context, who *auth.Identity, route string, k *Key
 	}
 	err = record(idem)
 	var c *fact.ConflictError
-	if errors.As(err, &c) && c.Key == "idempotency_key" && c.SameFingerprint && c.Answer != nil {
-		return answerOf(c.Answer, true), nil
+	if errors.As(err, &c) {
+		if c.Key == "idempotency_key" && c.SameFingerprint && c.Answer != nil {
+			return answerOf(c.Answer, true), nil
+		}
+		// The twin of this request may have won meanwhile, and what it made is what this one conflicts with.
+		if first, _ := a.firstAnswer(ctx, tenant, route, k.Key, sum[:]); first != nil {
+			return first, nil
+		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	return answerOf(&ans, false), nil
+}
+
+// firstAnswer is the answer that a key got first; nil where it was not used yet or its answer is not kept any more.
+func (a *api) firstAnswer(ctx context.Context, tenant fleet.TenantID, route, key string, sum []byte) (*created, error) {
+	if key == "" {
+		return nil, nil
+	}
+	used, first, err := a.Facts.FirstAnswer(ctx, tenant, route, key)
+	switch {
+	case err != nil:
+		return nil, err
+	case first == nil:
+		return nil, nil
+	case !slices.Equal(used, sum):
+		return nil, errReused()
+	}
+	return answerOf(first, true), nil
 }
 
 // Paged is the query of every list.

@@ -46,7 +46,7 @@ func (a *api) commands() {
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/robots/{robot_id}/commands", id: "command-robot", summary: "Tell a robot what to do", tag: "robots", roles: []string{auth.Operator}, status: 202, engine: true, answer: commandID{}},
 		func(ctx context.Context, who *auth.Identity, in *post) (*created, error) {
-			return a.once(ctx, who, "POST /robots/"+in.ID+"/commands", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+			return a.once(ctx, who.Tenant, "POST /robots/"+in.ID+"/commands", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				r, err := a.robot(ctx, who, in.ID)
 				if err != nil {
 					return fact.Answer{}, nil, err
@@ -96,13 +96,13 @@ func (a *api) newCommand(ctx context.Context, who *auth.Identity, shard fleet.Sh
 	if g == nil {
 		return c, fact.ErrPrecondition
 	}
-	if w.Vertex == "" && kind == fleet.CommandCharge {
-		for v := range g.Vertices {
-			if g.Vertices[v].Charging {
-				c.Vertex, c.Place = fleet.Vertex(v), g.Vertices[v].ID
-				return c, nil
-			}
+	if w.Vertex == "" { // charge, wherever it is best
+		to := a.choose(shard, g, a.chargers(shard, g), id)
+		if to == nil {
+			return c, invalid("body.vertex", "is needed: the map has no charging vertex")
 		}
+		c.Vertex, c.Place = to.at, g.Vertices[to.at].ID
+		return c, nil
 	}
 	v, ok := g.Find(w.Vertex)
 	if !ok {

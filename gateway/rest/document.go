@@ -49,8 +49,11 @@ func polish(o *huma.OpenAPI) {
 
 // polishText says what Resolve demands of texts, so that a client can know it beforehand.
 func polishText(name string, s *huma.Schema) {
-	one, sixtyFour, most := 1, 64, 128
+	one, sixtyFour, most, id := 1, 64, 128, 36
 	switch {
+	case s.Format == "uuid": // of all the ways to write one, the usual
+		s.MinLength, s.MaxLength = &id, &id
+		s.PrecomputeMessages()
 	case s.Type == huma.TypeString && s.MaxLength != nil && s.Pattern == "" && s.Format == "":
 		s.Pattern = printableShape
 	case name == "capabilities" && s.MaxItems != nil:
@@ -58,7 +61,7 @@ func polishText(name string, s *huma.Schema) {
 	case name == "waypoints":
 		s.Items = &huma.Schema{Type: huma.TypeString, MinLength: &one, MaxLength: &most, Pattern: printableShape}
 	case name == "allowed_zones":
-		s.Items = &huma.Schema{Type: huma.TypeString, Format: "uuid"}
+		s.Items = &huma.Schema{Type: huma.TypeString, Format: "uuid", MinLength: &id, MaxLength: &id}
 	}
 	if s.Items != nil {
 		s.Items.PrecomputeMessages() // it is checked by this
@@ -70,7 +73,7 @@ const printableShape = `^[^\x00-\x1f\x7f-\x9f]*$`
 
 func polishOne(o *huma.OpenAPI, op *huma.Operation) {
 	for _, p := range op.Parameters {
-		if p.In == "query" && p.Name != "cursor" {
+		if p.Name != "cursor" {
 			polishText(p.Name, p.Schema)
 		}
 	}
@@ -162,6 +165,15 @@ func (a *api) closeGaps(r chi.Router, refuse http.HandlerFunc) {
 			}
 		}
 	}
+}
+
+// uid is an id in a body, however its letters are written.
+type uid string
+
+// UnmarshalText implements encoding.TextUnmarshaler: an id in capitals is the same id.
+func (u *uid) UnmarshalText(b []byte) error {
+	*u = uid(strings.ToLower(string(b)))
+	return nil
 }
 
 // whole is a whole number however JSON writes it: 3, 3.0, 3e0.

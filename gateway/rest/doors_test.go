@@ -23,7 +23,7 @@ func TestRolesMayDoWhatTheContractSays(t *testing.T) {
 		may          []string
 	}{
 		{"GET", "/me", all},
-		{"GET", "/tenants/current", []string{v, o, a, r, s}},
+		{"GET", "/tenants/current", reads},
 		{"GET", "/tenants", []string{p}},
 		{"POST", "/tenants", []string{p}},
 		{"GET", "/tenants/current/settings", runs},
@@ -48,7 +48,7 @@ func TestRolesMayDoWhatTheContractSays(t *testing.T) {
 		{"DELETE", "/zones" + id, runs},
 		{"GET", "/robots", reads},
 		{"POST", "/robots", runs},
-		{"GET", "/robots" + id, []string{v, o, a, r, s}},
+		{"GET", "/robots" + id, reads},
 		{"PATCH", "/robots" + id, runs},
 		{"DELETE", "/robots" + id, runs},
 		{"POST", "/robots" + id + "/status", []string{a, r, s}},
@@ -109,8 +109,6 @@ func TestAnotherTenantsThingsAreNotThere(t *testing.T) {
 	g.do(http.MethodPatch, "/api/v1/robots/"+g.bot, foreign, `{"priority":1}`).fails(404, codeNotFound)
 	g.get("/api/v1/robots", admin, "X-Tenant-Slug", "tenant-0").want(200)
 	g.get("/api/v1/robots", admin, "X-Tenant-ID", strings.ToUpper(ours)).want(200)
-	stranger := g.grant(auth.Grant{Role: auth.RobotRole, Tenant: ours, Robot: nobody})
-	g.get("/api/v1/robots/"+g.bot, stranger).fails(404, codeNotFound)
 }
 
 func TestWhoAmI(t *testing.T) {

@@ -180,6 +180,7 @@ func conflict(c *fact.ConflictError) *Error {
 // hookHuma makes huma's own errors (bad parameters, bad bodies) ours. It sets huma's hooks once a process.
 var hookHuma = sync.OnceFunc(func() { //nolint:gochecknoglobals // huma knows no other way
 	huma.DefaultArrayNullable = false
+	huma.ValidateStrictCasing = true // else a second spelling of a name passes by the checks
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError { return fromHuma("", status, msg, errs) }
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
 		id := ""

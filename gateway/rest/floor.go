@@ -124,7 +124,7 @@ func (a *api) zoneOf(who *auth.Identity) func(*fact.Zone) zoneBody {
 }
 
 type newZone struct {
-	MapID    string         `json:"map_id" format:"uuid"`
+	MapID    uid            `json:"map_id" format:"uuid"`
 	Kind     string         `json:"kind" enum:"keep_out,slow,parking,charging"`
 	Name     string         `json:"name,omitempty" maxLength:"200"`
 	Capacity whole          `json:"capacity,omitempty" minimum:"0" maximum:"1000000"`
@@ -188,7 +188,7 @@ func (a *api) zones() {
 			if err := a.Facts.DeleteZone(ctx, who.Tenant, z.ID, v); err != nil {
 				return nil, err
 			}
-			return nil, a.keepOut(ctx, who, z.Map, z.Warehouse)
+			return nil, a.redrawn(ctx, &z)
 		})
 }
 
@@ -205,7 +205,12 @@ func (a *api) putZone(ctx context.Context, who *auth.Identity, id, header string
 	if err != nil {
 		return nil, err
 	}
-	if old, err := a.Facts.GetZone(ctx, who.Tenant, fleet.ZoneID(id)); err == nil && old.Kind == "traffic" {
+	old, err := a.Facts.GetZone(ctx, who.Tenant, fleet.ZoneID(id))
+	switch {
+	case errors.Is(err, fact.ErrNotFound):
+	case err != nil:
+		return nil, err
+	case old.Kind == "traffic":
 		return nil, newError(http.StatusConflict, codeConflict, "a traffic zone belongs to its map")
 	}
 	z := fact.Zone{ID: fleet.ZoneID(id), Tenant: who.Tenant, Map: m.ID, Warehouse: m.Warehouse, Kind: b.Kind, Name: b.Name, Capacity: int(b.Capacity), Polygon: ring}
@@ -213,8 +218,13 @@ func (a *api) putZone(ctx context.Context, who *auth.Identity, id, header string
 	if err != nil {
 		return nil, err
 	}
-	if err := a.keepOut(ctx, who, m.ID, m.Warehouse); err != nil {
+	if err := a.redrawn(ctx, &saved); err != nil {
 		return nil, err
+	}
+	if old.Map != "" && old.Map != m.ID { // it has gone from another map
+		if err := a.redrawn(ctx, &old); err != nil {
+			return nil, err
+		}
 	}
 	out := &zoneOut{http.StatusOK, etag(saved.Version), a.zoneOf(who)(&saved)}
 	if fresh {
@@ -223,16 +233,21 @@ func (a *api) putZone(ctx context.Context, who *auth.Identity, id, header string
 	return out, nil
 }
 
-// keepOut tells the engine which vertices nobody may enter, where the map is the active one.
-func (a *api) keepOut(ctx context.Context, who *auth.Identity, m fleet.MapID, w fleet.WarehouseID) error {
-	shard := fleet.Shard{Tenant: who.Tenant, Warehouse: w}
+// redrawn lets a change of an overlay take effect, where its map is the active one.
+func (a *api) redrawn(ctx context.Context, z *fact.Zone) error {
+	shard := fleet.Shard{Tenant: z.Tenant, Warehouse: z.Warehouse}
 	g, err := a.Engine.ActiveGraph(ctx, shard)
-	if err != nil || g == nil || g.MapID != m {
+	if err != nil || g == nil || g.MapID != z.Map {
 		return err
 	}
+	return a.keepOut(ctx, shard, g)
+}
+
+// keepOut tells the engine which vertices of the active map nobody may enter.
+func (a *api) keepOut(ctx context.Context, shard fleet.Shard, g *roadmap.Graph) error {
 	var out []fleet.Vertex
 	for p := (fact.Page{Limit: 500}); ; {
-		l, err := a.Facts.ListZones(ctx, who.Tenant, fact.ZoneFilter{Map: m, Kind: "keep_out"}, p)
+		l, err := a.Facts.ListZones(ctx, shard.Tenant, fact.ZoneFilter{Map: g.MapID, Kind: "keep_out"}, p)
 		if err != nil {
 			return err
 		}

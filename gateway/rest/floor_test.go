@@ -55,7 +55,7 @@ func (h *house) AddMapVersion(_ context.Context, u fact.MapUpload, i *fact.Idemp
 func (h *house) GetMap(_ context.Context, tenant fleet.TenantID, id fleet.MapID) (fact.Map, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	m, err := find(h.maps, func(m *fact.Map) bool { return m.Tenant == tenant && m.ID == id })
+	m, err := find(h.maps, func(m *fact.Map) bool { return m.Tenant == tenant && sameID(m.ID, id) })
 	if err != nil {
 		return fact.Map{}, err
 	}

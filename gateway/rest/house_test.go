@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +35,9 @@ type house struct {
 	answers    map[string]*fact.Idempotency
 	// before runs ahead of every call of GetTenant: it may wait, fail or panic.
 	before func(ctx context.Context) error
+	// beforeWarehouse runs ahead of every call of GetWarehouse.
+	beforeWarehouse func()
+	keptOut         []fleet.Vertex
 }
 
 type version struct {
@@ -45,7 +49,7 @@ type version struct {
 func newHouse() *house {
 	return &house{
 		lanes: map[fleet.LaneID]dispatch.LaneState{}, boots: map[fleet.RobotID]robot.StatusReported{}, answers: map[string]*fact.Idempotency{},
-		before: func(context.Context) error { return nil },
+		before: func(context.Context) error { return nil }, beforeWarehouse: func() {},
 	}
 }
 
@@ -83,6 +87,9 @@ func find[T any](all []*T, is func(*T) bool) (*T, error) {
 	return nil, fact.ErrNotFound
 }
 
+// sameID compares as a database does that knows what a uuid is.
+func sameID[T ~string](a, b T) bool { return strings.EqualFold(string(a), string(b)) }
+
 // keep records a key with what it creates; mu is held.
 func (h *house) keep(tenant fleet.TenantID, i *fact.Idempotency) error {
 	if i == nil {
@@ -102,7 +109,7 @@ func (h *house) FirstAnswer(_ context.Context, tenant fleet.TenantID, route, key
 	defer h.mu.Unlock()
 	i := h.answers[string(tenant)+"|"+route+"|"+key]
 	if i == nil {
-		return nil, nil, fact.ErrNotFound
+		return nil, nil, nil
 	}
 	return i.Fingerprint, &i.Answer, nil
 }
@@ -188,10 +195,11 @@ func (h *house) CreateWarehouse(_ context.Context, w fact.Warehouse, i *fact.Ide
 }
 
 func (h *house) GetWarehouse(_ context.Context, tenant fleet.TenantID, id fleet.WarehouseID) (fact.Warehouse, error) {
+	h.beforeWarehouse()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, w := range h.warehouses {
-		if w.Tenant == tenant && w.ID == id {
+		if w.Tenant == tenant && sameID(w.ID, id) {
 			return w, nil
 		}
 	}
@@ -343,7 +351,12 @@ func (h *house) ChangeLane(_ context.Context, _ fleet.Shard, m dispatch.LaneRequ
 	return s, nil
 }
 
-func (h *house) ChangeOverlays(context.Context, fleet.Shard, []fleet.Vertex) error { return nil }
+func (h *house) ChangeOverlays(_ context.Context, _ fleet.Shard, keepOut []fleet.Vertex) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.keptOut = keepOut
+	return nil
+}
 
 func (h *house) ActiveGraph(_ context.Context, shard fleet.Shard) (*roadmap.Graph, error) {
 	h.mu.Lock()
@@ -362,7 +375,7 @@ func (h *house) ActiveGraph(_ context.Context, shard fleet.Shard) (*roadmap.Grap
 func (h *house) GetRobot(_ context.Context, tenant fleet.TenantID, id fleet.RobotID) (Robot, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r, err := find(h.robots, func(r *Robot) bool { return r.Spec.Tenant == tenant && r.Spec.ID == id })
+	r, err := find(h.robots, func(r *Robot) bool { return r.Spec.Tenant == tenant && sameID(r.Spec.ID, id) })
 	if err != nil {
 		return Robot{}, err
 	}
@@ -394,7 +407,7 @@ func (h *house) GetCommand(ctx context.Context, tenant fleet.TenantID, r fleet.R
 func (h *house) GetTask(_ context.Context, tenant fleet.TenantID, id fleet.TaskID) (task.View, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t, err := find(h.tasks, func(t *task.View) bool { return t.Spec.Shard.Tenant == tenant && t.Spec.ID == id })
+	t, err := find(h.tasks, func(t *task.View) bool { return t.Spec.Shard.Tenant == tenant && sameID(t.Spec.ID, id) })
 	if err != nil {
 		return task.View{}, err
 	}

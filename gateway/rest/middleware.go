@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"regexp"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 
 	"starling/engine/fleet"
@@ -86,15 +88,52 @@ func (w *recorder) Write(b []byte) (int, error) {
 // Unwrap gives http.ResponseController the writer below.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-func quiet(path string) bool { return path == "/healthz" || path == "/readyz" || path == "/metrics" }
+func probe(path string) bool { return path == "/healthz" || path == "/readyz" || path == "/metrics" }
 
-// access logs start and end of a request, quiet ones at debug level, and turns a panic into a 500.
+// status says that a path takes robots' statuses: they come without end.
+func status(path string) bool {
+	return strings.HasPrefix(path, "/api/v1/robots/") && strings.HasSuffix(path, "/status")
+}
+
+// levels are how loudly the log speaks of a request's start and of its end.
+func levels(path string, code int) (start, end slog.Level) {
+	start = slog.LevelInfo
+	if probe(path) || status(path) {
+		start = slog.LevelDebug
+	}
+	switch {
+	case probe(path):
+		return start, start
+	case code >= http.StatusInternalServerError:
+		return start, slog.LevelError
+	case code >= http.StatusBadRequest:
+		return start, slog.LevelInfo
+	}
+	return start, start
+}
+
+// routeOf is the pattern that a request was routed by, with few values: what clients make up is "none".
+func routeOf(r *http.Request) string {
+	if route := chi.RouteContext(r.Context()); route != nil {
+		if p := route.RoutePattern(); p != "" && p != "/*" {
+			return p
+		}
+	}
+	return "none"
+}
+
+func methodOf(r *http.Request) string {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return r.Method
+	}
+	return "other"
+}
+
+// access logs start and end of a request, probes and statuses at debug level, and turns a panic into a 500.
 func (a *api) access(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(hw http.ResponseWriter, r *http.Request) {
-		q, start, level := requestOf(r.Context()), time.Now(), slog.LevelInfo
-		if quiet(r.URL.Path) {
-			level = slog.LevelDebug
-		}
+		q, start := requestOf(r.Context()), time.Now()
 		attrs := func(more ...slog.Attr) []slog.Attr {
 			base := []slog.Attr{
 				slog.String("request_id", q.id), slog.String("method", r.Method), slog.String("path", pathOf(r)),
@@ -103,7 +142,8 @@ func (a *api) access(next http.Handler) http.Handler {
 			}
 			return append(base, more...)
 		}
-		a.Log.LogAttrs(r.Context(), min(level, slog.LevelDebug), "request started", append(attrs(), slog.String("event", "http.start"))...)
+		first, _ := levels(r.URL.Path, 0)
+		a.Log.LogAttrs(r.Context(), first, "request started", attrs(slog.String("event", "http.start"))...)
 		w := &recorder{ResponseWriter: hw}
 		defer func() {
 			if p := recover(); p != nil {
@@ -112,9 +152,12 @@ func (a *api) access(next http.Handler) http.Handler {
 					a.write(w, r, newError(http.StatusInternalServerError, codeInternal, "internal error"))
 				}
 			}
-			took := time.Since(start)
-			a.metrics.requests.WithLabelValues(r.Method, fmt.Sprint(w.status)).Inc()
-			a.metrics.duration.Observe(took.Seconds())
+			if w.status == 0 {
+				w.status = http.StatusOK
+			}
+			took, route := time.Since(start), routeOf(r)
+			a.metrics.requests.WithLabelValues(methodOf(r), route, strconv.Itoa(w.status)).Inc()
+			a.metrics.duration.WithLabelValues(route).Observe(took.Seconds())
 			end := attrs(slog.String("event", "http.end"), slog.Int("status_code", w.status), slog.Float64("duration_ms", float64(took.Microseconds())/1000))
 			if q.errorCode != "" {
 				end = append(end, slog.String("error_code", q.errorCode), slog.String("error", q.errorText))
@@ -122,10 +165,8 @@ func (a *api) access(next http.Handler) http.Handler {
 					end = append(end, slog.String("stack", q.stack))
 				}
 			}
-			if w.status >= 500 {
-				level = slog.LevelError
-			}
-			a.Log.LogAttrs(r.Context(), level, "request ended", end...)
+			_, last := levels(r.URL.Path, w.status)
+			a.Log.LogAttrs(r.Context(), last, "request ended", end...)
 		}()
 		next.ServeHTTP(w, r)
 	})
@@ -158,13 +199,13 @@ func traceID(traceparent string) string {
 func (a *api) bound(next http.Handler) http.Handler {
 	var inFlight atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if quiet(r.URL.Path) {
+		if probe(r.URL.Path) {
 			next.ServeHTTP(w, r)
 			return
 		}
 		if inFlight.Add(1) > int64(a.MaxInFlight) {
 			inFlight.Add(-1)
-			a.metrics.dropped.Inc()
+			a.metrics.dropped.WithLabelValues("requests").Inc()
 			a.write(w, r, newError(http.StatusTooManyRequests, codeExhausted, "too many requests are under way"))
 			return
 		}

@@ -41,6 +41,8 @@ type Views interface {
 // Facts are the stored rows. Errors wrap fact.ErrNotFound, ErrConflict (*fact.ConflictError), ErrUnavailable, or are
 // fact.ErrBadCursor.
 type Facts interface {
+	// FirstAnswer is what a key was answered first, with the fingerprint of that request; nil and no error where the
+	// key is new, or too old to be kept. tenant "" = the platform's keys.
 	FirstAnswer(ctx context.Context, tenant fleet.TenantID, route, key string) (fingerprint []byte, answer *fact.Answer, err error)
 
 	CreateTenant(ctx context.Context, t fact.Tenant, idem *fact.Idempotency) error

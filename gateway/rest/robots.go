@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -56,8 +57,26 @@ type robotBody struct {
 	CreatedAt    string           `json:"created_at" format:"date-time"`
 }
 
+// aged is a stored connection as it is now: while nobody holds the robot nobody writes that it has fallen silent.
+func aged(c fleet.Connection, silent time.Duration) fleet.Connection {
+	switch {
+	case c != fleet.Online && c != fleet.Stale:
+		return c
+	case silent >= robot.OfflineAfter:
+		return fleet.Offline
+	case silent >= robot.StaleAfter:
+		return fleet.Stale
+	}
+	return c
+}
+
+// robots renders rows.
+func (a *api) robotsOf(ctx context.Context) func(*Robot) robotBody {
+	return func(r *Robot) robotBody { return a.robotOf(ctx, r) }
+}
+
 // robotOf renders a stored robot with its newest view over it.
-func (a *api) robotOf(r *Robot) robotBody {
+func (a *api) robotOf(ctx context.Context, r *Robot) robotBody {
 	s := &r.Spec
 	b := robotBody{
 		RobotID: string(s.ID), Code: s.Code, DisplayName: text(s.DisplayName), Fleet: text(s.Fleet), Model: text(s.Model), Protocol: s.Protocol,
@@ -69,14 +88,16 @@ func (a *api) robotOf(r *Robot) robotBody {
 		b.AllowedZones = append(b.AllowedZones, string(z))
 	}
 	if l := &r.Last; !l.ReportedAt.IsZero() {
-		age := max(0, a.Now().Sub(l.ReportedAt).Milliseconds())
+		silent := max(0, a.Now().Sub(l.ReportedAt))
+		age := silent.Milliseconds()
+		b.Connection = aged(l.Connection, silent).String()
 		b.Pose, b.BatterySOC, b.AgeMS, b.State = &poseBody{X: l.Pose.X, Y: l.Pose.Y, Theta: l.Pose.Theta}, &l.Battery, &age, stateName(l.State)
 	}
 	if a.Views == nil {
 		return b
 	}
 	if v, _, ok := a.Views.Robot(fleet.Shard{Tenant: s.Tenant, Warehouse: s.Warehouse}, s.ID); ok {
-		a.overlay(&b, &v)
+		a.overlay(ctx, &b, &v)
 	}
 	return b
 }
@@ -88,7 +109,7 @@ func stateName(s fleet.RobotState) *string {
 	return text(s.String())
 }
 
-func (a *api) overlay(b *robotBody, v *robot.View) {
+func (a *api) overlay(ctx context.Context, b *robotBody, v *robot.View) {
 	b.Connection, b.TaskID, b.State = v.Connection.String(), text(v.Task), stateName(v.State)
 	if v.Located {
 		b.Pose, b.VelocityMPS, b.BatterySOC = &poseBody{X: v.Pose.X, Y: v.Pose.Y, Theta: v.Pose.Theta, MapID: text(v.MapID)}, &v.Velocity, &v.Battery
@@ -98,7 +119,7 @@ func (a *api) overlay(b *robotBody, v *robot.View) {
 		b.AgeMS = &age
 	}
 	if v.Vertex != fleet.NoVertex && a.Engine != nil && v.Spec != nil {
-		g, err := a.Engine.ActiveGraph(context.Background(), fleet.Shard{Tenant: v.Spec.Tenant, Warehouse: v.Spec.Warehouse})
+		g, err := a.Engine.ActiveGraph(ctx, fleet.Shard{Tenant: v.Spec.Tenant, Warehouse: v.Spec.Warehouse})
 		if err == nil && g != nil && int(v.Vertex) < len(g.Vertices) {
 			b.Vertex = &g.Vertices[v.Vertex].ID
 		}
@@ -126,7 +147,7 @@ type RobotWish struct {
 type newRobot struct {
 	Code        string `json:"robot_code" minLength:"1" maxLength:"128"`
 	Protocol    string `json:"protocol" enum:"link,vda5050,open-rmf,rest"`
-	WarehouseID string `json:"warehouse_id" format:"uuid"`
+	WarehouseID uid    `json:"warehouse_id" format:"uuid"`
 	RobotWish
 }
 
@@ -146,7 +167,7 @@ func (w *RobotWish) put(s *robot.Spec) {
 	if w.AllowedZones != nil {
 		s.AllowedZones = nil
 		for _, z := range *w.AllowedZones {
-			s.AllowedZones = append(s.AllowedZones, fleet.ZoneID(z))
+			s.AllowedZones = append(s.AllowedZones, fleet.ZoneID(strings.ToLower(z)))
 		}
 	}
 	if w.Priority != nil {
@@ -180,7 +201,7 @@ func (a *api) robots() {
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/robots", id: "create-robot", summary: "Register a robot", tag: "robots", roles: []string{auth.Admin}, status: 201, engine: true, answer: robotBody{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
-			return a.once(ctx, who, "POST /robots", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+			return a.once(ctx, who.Tenant, "POST /robots", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				return a.newRobot(ctx, who, &in.Body)
 			})
 		})
@@ -200,15 +221,15 @@ func (a *api) robots() {
 				return nil, err
 			}
 			l, err := a.Facts.ListRobots(ctx, who.Tenant, f, in.page())
-			return listOf(l, a.robotOf), err
+			return listOf(l, a.robotsOf(ctx)), err
 		})
-	add(a, op{method: http.MethodGet, path: "/api/v1/robots/{robot_id}", id: "get-robot", summary: "A robot", tag: "robots", roles: append([]string{auth.RobotRole}, read...)},
+	add(a, op{method: http.MethodGet, path: "/api/v1/robots/{robot_id}", id: "get-robot", summary: "A robot", tag: "robots", roles: read},
 		func(ctx context.Context, who *auth.Identity, in *RobotPath) (*robotOut, error) {
 			r, err := a.robot(ctx, who, in.ID)
 			if err != nil {
 				return nil, err
 			}
-			return &robotOut{etag(r.Version), a.robotOf(&r)}, nil
+			return &robotOut{etag(r.Version), a.robotOf(ctx, &r)}, nil
 		})
 	a.changeRobots()
 }
@@ -220,25 +241,11 @@ func (a *api) changeRobots() {
 	}
 	add(a, op{method: http.MethodPatch, path: "/api/v1/robots/{robot_id}", id: "patch-robot", summary: "Change a robot's registration", tag: "robots", roles: []string{auth.Admin}, engine: true},
 		func(ctx context.Context, who *auth.Identity, in *patch) (*robotOut, error) {
-			r, err := a.robot(ctx, who, in.ID)
+			r, err := a.changeRobot(ctx, who, in.ID, in.IfMatch, &in.Body)
 			if err != nil {
 				return nil, err
 			}
-			v, err := ifMatch(in.IfMatch)
-			if err != nil {
-				return nil, err
-			}
-			in.Body.put(&r.Spec)
-			if v < 0 {
-				v = r.Version // what was read here must not have changed meanwhile
-			}
-			if _, err := a.Engine.RegisterRobot(ctx, r.Spec, v, by(who), traceOf(ctx), nil); err != nil {
-				return nil, err
-			}
-			if r, err = a.robot(ctx, who, in.ID); err != nil {
-				return nil, err
-			}
-			return &robotOut{etag(r.Version), a.robotOf(&r)}, nil
+			return &robotOut{etag(r.Version), a.robotOf(ctx, &r)}, nil
 		})
 	add(a, op{method: http.MethodDelete, path: "/api/v1/robots/{robot_id}", id: "delete-robot", summary: "Delete a robot's registration", tag: "robots", roles: []string{auth.Admin}, engine: true, status: 204},
 		func(ctx context.Context, who *auth.Identity, in *RobotPath) (*struct{}, error) {
@@ -254,15 +261,43 @@ func (a *api) changeRobots() {
 		})
 }
 
-// robot reads a robot of the tenant; a robot's own token sees only itself and its fleet.
+// robot reads a robot of the tenant.
 func (a *api) robot(ctx context.Context, who *auth.Identity, id string) (Robot, error) {
 	requestOf(ctx).robot = id
-	r, err := a.Facts.GetRobot(ctx, who.Tenant, fleet.RobotID(id))
-	if err == nil && !who.Has(auth.Viewer, auth.Service) && !own(who, &r.Spec) {
-		err = fact.ErrNotFound
-	}
-	return r, err
+	return a.Facts.GetRobot(ctx, who.Tenant, fleet.RobotID(id))
 }
+
+// changeRobot changes a registration. Without If-Match another change that comes between reading and writing is no
+// fault of the client: it is read again.
+func (a *api) changeRobot(ctx context.Context, who *auth.Identity, id, header string, w *RobotWish) (Robot, error) {
+	for try := 1; ; try++ {
+		r, err := a.robot(ctx, who, id)
+		if err != nil {
+			return r, err
+		}
+		wanted, err := ifMatch(header)
+		if err != nil {
+			return r, err
+		}
+		v := wanted
+		if v < 0 {
+			v = r.Version
+		}
+		w.put(&r.Spec)
+		_, err = a.Engine.RegisterRobot(ctx, r.Spec, v, by(who), traceOf(ctx), nil)
+		var c *fact.ConflictError
+		switch {
+		case err == nil:
+			return a.robot(ctx, who, id)
+		case wanted < 0 && try < changeTries && errors.As(err, &c) && c.Key == "version":
+		default:
+			return r, err
+		}
+	}
+}
+
+// changeTries is how often an unconditional change is tried.
+const changeTries = 16
 
 func own(who *auth.Identity, s *robot.Spec) bool {
 	return who.RobotID == s.ID || who.Fleet != "" && who.Fleet == s.Fleet
@@ -277,12 +312,12 @@ func (a *api) newRobot(ctx context.Context, who *auth.Identity, b *newRobot) (fa
 		s.Control = fleet.ControlExternal
 	}
 	b.put(&s)
-	if _, err := a.shardOf(ctx, who, b.WarehouseID, "body.warehouse_id"); err != nil {
+	if _, err := a.shardOf(ctx, who, string(b.WarehouseID), "body.warehouse_id"); err != nil {
 		return fact.Answer{}, nil, err
 	}
 	requestOf(ctx).robot = string(s.ID)
 	r := Robot{Spec: s, Version: 1}
-	ans, err := render(201, "/api/v1/robots/"+string(s.ID), a.robotOf(&r))
+	ans, err := render(201, "/api/v1/robots/"+string(s.ID), a.robotOf(ctx, &r))
 	return ans, func(i *fact.Idempotency) error {
 		_, err := a.Engine.RegisterRobot(ctx, s, 0, by(who), traceOf(ctx), i)
 		return err
@@ -293,7 +328,7 @@ type poseWish struct {
 	X     float64 `json:"x" minimum:"-1000000" maximum:"1000000"`
 	Y     float64 `json:"y" minimum:"-1000000" maximum:"1000000"`
 	Theta float64 `json:"theta" minimum:"-100" maximum:"100"`
-	MapID string  `json:"map_id,omitempty" format:"uuid"`
+	MapID uid     `json:"map_id,omitempty" format:"uuid"`
 }
 
 // StatusWish is a robot's status as it comes in.
@@ -309,7 +344,7 @@ type StatusWish struct {
 }
 
 type robotStatusWish struct {
-	RobotID string `json:"robot_id" format:"uuid"`
+	RobotID uid `json:"robot_id" format:"uuid"`
 	StatusWish
 }
 
@@ -386,7 +421,7 @@ func (a *api) statuses() {
 			for i := range in.Body.Items {
 				x := &in.Body.Items[i]
 				item := itemBody{Index: i}
-				b, err := a.reportStatus(ctx, who, x.RobotID, x.message(a.Now()))
+				b, err := a.reportStatus(ctx, who, string(x.RobotID), x.message(a.Now()))
 				item.Accepted = b.Accepted
 				if err != nil {
 					if errors.Is(err, context.DeadlineExceeded) {

@@ -23,7 +23,7 @@ const (
 )
 
 type planWish struct {
-	WarehouseID string    `json:"warehouse_id" format:"uuid"`
+	WarehouseID uid       `json:"warehouse_id" format:"uuid"`
 	Items       []newTask `json:"tasks" minItems:"1" maxItems:"100"`
 }
 
@@ -65,7 +65,7 @@ func (a *api) scheduler() {
 			if err := f.err(); err != nil {
 				return nil, err
 			}
-			return &out{a.plan(m.graphs[in.Body.WarehouseID], specs)}, nil
+			return &out{a.plan(m.floors[in.Body.WarehouseID].graph, specs)}, nil
 		})
 }
 

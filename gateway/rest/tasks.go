@@ -68,12 +68,12 @@ type payloadWish struct {
 
 type newTask struct {
 	TaskType      string      `json:"task_type" enum:"transport,patrol,go_to,charge"`
-	WarehouseID   string      `json:"warehouse_id" format:"uuid"`
+	WarehouseID   uid         `json:"warehouse_id" format:"uuid"`
 	Priority      whole       `json:"priority,omitempty" minimum:"0" maximum:"9" default:"0"`
 	EarliestStart *time.Time  `json:"earliest_start,omitempty"`
 	Deadline      *time.Time  `json:"deadline,omitempty"`
 	Payload       payloadWish `json:"payload,omitempty"`
-	RobotID       string      `json:"robot_id,omitempty" format:"uuid"`
+	RobotID       uid         `json:"robot_id,omitempty" format:"uuid"`
 	Fleet         string      `json:"fleet,omitempty" maxLength:"64"`
 }
 
@@ -90,12 +90,18 @@ type maker struct {
 	a      *api
 	who    *auth.Identity
 	now    time.Time
-	graphs map[string]*roadmap.Graph
-	robots map[string]*robot.Spec
+	floors map[uid]*place
+	robots map[uid]*robot.Spec
+}
+
+// place is a warehouse's active map, with the chargers as they are taken.
+type place struct {
+	graph    *roadmap.Graph
+	chargers []charger // nil = not looked at yet
 }
 
 func (a *api) maker(who *auth.Identity) *maker {
-	return &maker{a: a, who: who, now: a.Now().Truncate(time.Millisecond), graphs: map[string]*roadmap.Graph{}, robots: map[string]*robot.Spec{}}
+	return &maker{a: a, who: who, now: a.Now().Truncate(time.Millisecond), floors: map[uid]*place{}, robots: map[uid]*robot.Spec{}}
 }
 
 // spec checks a wish. Faults go to f with prefix; an error is not the client's fault.
@@ -112,7 +118,7 @@ func (m *maker) spec(ctx context.Context, w *newTask, payload []byte, prefix str
 	if w.Deadline != nil {
 		s.Deadline = w.Deadline.UTC().Truncate(time.Millisecond)
 	}
-	g, err := m.graph(ctx, w.WarehouseID)
+	p, err := m.floor(ctx, s.Shard)
 	if errors.Is(err, fact.ErrNotFound) {
 		f.add(prefix+"warehouse_id", "there is no such warehouse")
 		return s, nil
@@ -125,25 +131,27 @@ func (m *maker) spec(ctx context.Context, w *newTask, payload []byte, prefix str
 			return s, err
 		}
 	}
-	m.errands(g, w, &s, prefix, f)
+	m.errands(p, w, &s, prefix, f)
 	return s, nil
 }
 
-func (m *maker) graph(ctx context.Context, warehouse string) (*roadmap.Graph, error) {
-	if g, ok := m.graphs[warehouse]; ok {
-		return g, nil
+func (m *maker) floor(ctx context.Context, shard fleet.Shard) (*place, error) {
+	if p, ok := m.floors[uid(shard.Warehouse)]; ok {
+		return p, nil
 	}
-	if _, err := m.a.Facts.GetWarehouse(ctx, m.who.Tenant, fleet.WarehouseID(warehouse)); err != nil {
+	if _, err := m.a.Facts.GetWarehouse(ctx, shard.Tenant, shard.Warehouse); err != nil {
 		return nil, err
 	}
-	g, err := m.a.Engine.ActiveGraph(ctx, fleet.Shard{Tenant: m.who.Tenant, Warehouse: fleet.WarehouseID(warehouse)})
+	g, err := m.a.Engine.ActiveGraph(ctx, shard)
 	if err == nil && g == nil {
 		err = newError(http.StatusPreconditionFailed, codePrecondition, "the warehouse has no active map")
 	}
-	if err == nil {
-		m.graphs[warehouse] = g
+	if err != nil {
+		return nil, err
 	}
-	return g, err
+	p := &place{graph: g}
+	m.floors[uid(shard.Warehouse)] = p
+	return p, nil
 }
 
 func (m *maker) robot(ctx context.Context, w *newTask, prefix string, f *faults) error {
@@ -158,16 +166,16 @@ func (m *maker) robot(ctx context.Context, w *newTask, prefix string, f *faults)
 		}
 		m.robots[w.RobotID] = s
 	}
-	if s == nil || string(s.Warehouse) != w.WarehouseID {
+	if s == nil || string(s.Warehouse) != string(w.WarehouseID) {
 		f.add(prefix+"robot_id", "there is no such robot in the warehouse")
 	}
 	return nil
 }
 
 // errands resolves the places of a task on the active map.
-func (m *maker) errands(g *roadmap.Graph, w *newTask, s *task.Spec, prefix string, f *faults) {
+func (m *maker) errands(p *place, w *newTask, s *task.Spec, prefix string, f *faults) {
 	place := func(field, ref string) {
-		v, ok := g.Find(ref)
+		v, ok := p.graph.Find(ref)
 		if !ok {
 			f.add(prefix+"payload."+field, "no such place or vertex on the active map")
 			return
@@ -175,8 +183,8 @@ func (m *maker) errands(g *roadmap.Graph, w *newTask, s *task.Spec, prefix strin
 		s.Errands, s.Places = append(s.Errands, v), append(s.Places, ref)
 	}
 	way := func() {
-		for i, p := range w.Payload.Waypoints {
-			place(fmt.Sprintf("waypoints[%d]", i), p)
+		for i, ref := range w.Payload.Waypoints {
+			place(fmt.Sprintf("waypoints[%d]", i), ref)
 		}
 	}
 	switch s.Type {
@@ -190,19 +198,23 @@ func (m *maker) errands(g *roadmap.Graph, w *newTask, s *task.Spec, prefix strin
 		if way(); w.Payload.Dropoff != "" {
 			place("dropoff", w.Payload.Dropoff)
 		} else if len(w.Payload.Waypoints) == 0 && s.Type == fleet.Charge {
-			m.charger(g, s, prefix, f)
+			m.charge(p, s, prefix, f)
 		}
 	}
 }
 
-func (m *maker) charger(g *roadmap.Graph, s *task.Spec, prefix string, f *faults) {
-	for v := range g.Vertices {
-		if g.Vertices[v].Charging {
-			s.Errands, s.Places = append(s.Errands, fleet.Vertex(v)), append(s.Places, g.Vertices[v].ID)
-			return
-		}
+// charge chooses where to charge.
+func (m *maker) charge(p *place, s *task.Spec, prefix string, f *faults) {
+	if p.chargers == nil {
+		p.chargers = m.a.chargers(s.Shard, p.graph)
 	}
-	f.add(prefix+"payload.dropoff", "is needed: the map has no charging vertex")
+	c := m.a.choose(s.Shard, p.graph, p.chargers, s.Robot)
+	if c == nil {
+		f.add(prefix+"payload.dropoff", "is needed: the map has no charging vertex")
+		return
+	}
+	c.taken++
+	s.Errands, s.Places = append(s.Errands, c.at), append(s.Places, p.graph.Vertices[c.at].ID)
 }
 
 // payloads takes the payloads out of a body as they were sent.
@@ -243,7 +255,7 @@ func (a *api) tasks() {
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/tasks", id: "create-task", summary: "Create a task", tag: "tasks", roles: write, status: 201, engine: true, answer: taskJSON{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
-			out, err := a.once(ctx, who, "POST /tasks", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+			out, err := a.once(ctx, who.Tenant, "POST /tasks", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				var f faults
 				s, err := a.maker(who).spec(ctx, &in.Body, payloads(in.RawBody, false)[0], "body.", &f)
 				if err == nil {
@@ -343,7 +355,7 @@ func (a *api) taskBatch(roles []string) {
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/tasks:batch", id: "create-tasks", summary: "Create many tasks of one warehouse, all or none", tag: "tasks", roles: roles, status: 201, engine: true, answer: batchBody{}},
 		func(ctx context.Context, who *auth.Identity, in *batch) (*created, error) {
-			return a.once(ctx, who, "POST /tasks:batch", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+			return a.once(ctx, who.Tenant, "POST /tasks:batch", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				var f faults
 				m, raw := a.maker(who), payloads(in.RawBody, true)
 				specs, body := make([]task.Spec, len(in.Body.Items)), batchBody{}

@@ -63,7 +63,7 @@ func (a *api) warehouses() {
 	}
 	add(a, op{method: http.MethodPost, path: "/api/v1/warehouses", id: "create-warehouse", summary: "Create a warehouse", tag: "warehouses", roles: []string{auth.Admin}, status: 201, answer: warehouseBody{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
-			return a.once(ctx, who, "POST /warehouses", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+			return a.once(ctx, who.Tenant, "POST /warehouses", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				w := fact.Warehouse{ID: fleet.WarehouseID(uuid.NewString()), Tenant: who.Tenant, Code: in.Body.Code, Name: in.Body.Name, Timezone: in.Body.Timezone, CreatedAt: a.Now()}
 				ans, err := render(201, "/api/v1/warehouses/"+string(w.ID), warehouseOf(&w))
 				return ans, func(i *fact.Idempotency) error { return a.Facts.CreateWarehouse(ctx, w, i) }, err
