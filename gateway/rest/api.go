@@ -314,14 +314,21 @@ func meant(c huma.Context) error {
 			f.add("header."+name, "is empty")
 		}
 	})
-	if err := f.err(); err != nil {
-		return err
-	}
 	u := c.URL()
-	if _, err := url.ParseQuery(u.RawQuery); err != nil {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
 		return newError(http.StatusBadRequest, codeInvalid, "the query is not readable").with("fields", []Field{{"query", "not readable"}})
 	}
-	return nil
+	for _, p := range c.Operation().Parameters {
+		if values, there := query[p.Name]; there && p.In == "query" && slices.Contains(values, "") && !mayBeEmpty(p.Schema) {
+			f.add("query."+p.Name, "is empty")
+		}
+	}
+	return f.err()
+}
+
+func mayBeEmpty(s *huma.Schema) bool {
+	return s.Type == huma.TypeString && s.Format == "" && len(s.Enum) == 0
 }
 
 func (a *api) chooseTenant(ctx context.Context, who *auth.Identity, c huma.Context) error {

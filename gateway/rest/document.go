@@ -29,11 +29,18 @@ func polish(o *huma.OpenAPI) {
 		"X-Request-ID":  {Name: "X-Request-ID", In: "header", Description: "Taken where it is " + idShape.String() + ", else one is made", Schema: &huma.Schema{Type: huma.TypeString}},
 	}
 	o.Components.Responses = map[string]*huma.Response{}
+	asked := map[string]bool{}
 	for _, path := range slices.Sorted(maps.Keys(o.Paths)) {
 		p := o.Paths[path]
 		for _, op := range []*huma.Operation{p.Get, p.Put, p.Post, p.Patch, p.Delete} {
-			if op != nil {
-				polishOne(o, op)
+			if op == nil {
+				continue
+			}
+			polishOne(o, op)
+			if op.RequestBody != nil {
+				for _, m := range op.RequestBody.Content {
+					mayBeNull(o, m.Schema, asked)
+				}
 			}
 		}
 	}
@@ -45,6 +52,25 @@ func polish(o *huma.OpenAPI) {
 			polishText(name, f)
 		}
 	}
+}
+
+// mayBeNull says of what a body need not have that it may as well be null, and does so for all that the body holds.
+// (What we answer has nulls: a client may send back what it got.)
+func mayBeNull(o *huma.OpenAPI, s *huma.Schema, seen map[string]bool) {
+	if s == nil || seen[s.Ref] {
+		return
+	}
+	if s.Ref != "" {
+		seen[s.Ref] = true
+		s = o.Components.Schemas.SchemaFromRef(s.Ref)
+	}
+	for name, f := range s.Properties {
+		if !slices.Contains(s.Required, name) && f.Ref == "" && f.Type != "" {
+			f.Nullable = true
+		}
+		mayBeNull(o, f, seen)
+	}
+	mayBeNull(o, s.Items, seen)
 }
 
 // polishText says what Resolve demands of texts, so that a client can know it beforehand.
@@ -181,6 +207,9 @@ type whole int64
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (w *whole) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil
+	}
 	n, err := strconv.ParseInt(string(b), 10, 64)
 	if err != nil {
 		f, ferr := strconv.ParseFloat(string(b), 64)

@@ -96,14 +96,15 @@ func TestQueriesAreHeldToTheirBounds(t *testing.T) {
 	for query, field := range map[string]string{
 		"limit=0": "query.limit", "limit=501": "query.limit", "limit=NaN": "query.limit", "limit=99999999999999999999": "query.limit", "limit=-1": "query.limit",
 		"limits=5": "query.limits", "cursor=%00": "query.cursor", "cursor=bad": "query.cursor", "robot_code=%00": "query.robot_code", "fleet=%ff": "query.fleet",
-		"warehouse_id=x": "query.warehouse_id",
+		"warehouse_id=x": "query.warehouse_id", "warehouse_id=": "query.warehouse_id", "limit=": "query.limit",
 	} {
 		r := g.get("/api/v1/robots?"+query, viewer)
 		r.what = query
 		r.faulty(field)
 	}
 	g.get("/api/v1/tasks?status=secret&created_after=yesterday&source=x", viewer).faulty("query.status", "query.created_after", "query.source")
-	g.get("/api/v1/robots?limit=500", viewer).want(200)
+	g.get("/api/v1/tasks?status=&created_after=&source=", viewer).faulty("query.status", "query.created_after", "query.source")
+	g.get("/api/v1/robots?limit=500&cursor=&fleet=", viewer).want(200)
 	g.get("/api/v1/lanes", viewer).faulty("query.map_id")
 	g.get("/api/v1/maps/"+g.floor+"/versions/1?cursor=15", viewer).faulty("query.cursor")
 }

@@ -57,6 +57,38 @@ func TestAFieldIsKnownByItsExactNameAlone(t *testing.T) {
 	g.do(http.MethodPatch, "/api/v1/robots/"+g.bot, admin, `{"MAX_SPEED_MPS":1e300}`).faulty("body.MAX_SPEED_MPS")
 }
 
+func TestWhatIsNotNeededMayBeNull(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, nil).furnish()
+	admin := g.token(auth.Admin)
+	task := `{"task_type":"charge","warehouse_id":"` + g.warehouse + `","priority":null,"earliest_start":null,"deadline":null,"robot_id":null,"fleet":null,"payload":%s}`
+	r := g.post("/api/v1/tasks", admin, fmt.Sprintf(task, `{"dropoff":"0","pickup":null,"waypoints":null}`)).want(201)
+	if r.object()["robot_id"] != nil || r.object()["priority"] != 0.0 {
+		t.Errorf("%s", r.body)
+	}
+	g.post("/api/v1/tasks", admin, fmt.Sprintf(task, "null")).faulty("body.payload.dropoff")
+	g.post("/api/v1/robots/"+g.bot+"/commands", admin, `{"command":"stop","expires_in_s":null,"vertex":null}`).want(202)
+	if c := g.house.commands[0]; c.ExpiresAt.Sub(c.Stages[0].At) != 30*time.Second {
+		t.Errorf("a command with a null expiry lasts %s", c.ExpiresAt.Sub(c.Stages[0].At))
+	}
+	doc := g.get("/openapi.json", "").want(200)
+	var d struct {
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]struct{ Type any }
+			}
+		}
+	}
+	if err := json.Unmarshal(doc.body, &d); err != nil {
+		t.Fatal(err)
+	}
+	for field, want := range map[string]string{"priority": "[integer null]", "deadline": "[string null]", "task_type": "string"} {
+		if got := fmt.Sprint(d.Components.Schemas["NewTask"].Properties[field].Type); got != want {
+			t.Errorf("%s is documented as %s, want %s", field, got, want)
+		}
+	}
+}
+
 func TestOneOfTwoAtOnceWinsAndBothHearOfIt(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, nil).furnish()

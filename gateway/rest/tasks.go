@@ -63,7 +63,7 @@ type payloadWish struct {
 	Pickup    string   `json:"pickup,omitempty" minLength:"1" maxLength:"128" doc:"place or vertex"`
 	Dropoff   string   `json:"dropoff,omitempty" minLength:"1" maxLength:"128"`
 	Waypoints []string `json:"waypoints,omitempty" maxItems:"100"`
-	_         struct{} `additionalProperties:"true"`
+	_         struct{} `additionalProperties:"true" nullable:"true"`
 }
 
 type newTask struct {
@@ -228,7 +228,7 @@ func payloads(raw []byte, batch bool) []json.RawMessage {
 	}
 	_ = json.Unmarshal(raw, &all) // huma has read it before
 	pick := func(o one) json.RawMessage {
-		if len(o.Payload) == 0 {
+		if len(o.Payload) == 0 || string(o.Payload) == "null" {
 			return json.RawMessage(`{}`)
 		}
 		return o.Payload
