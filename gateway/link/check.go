@@ -38,8 +38,14 @@ func checkStatuses(b *linkv1.StatusBatch, handles int) error {
 		name string
 		n    int
 	}{
-		{"seq", len(b.Seq)}, {"ts_ms", len(b.TsMs)}, {"x", len(b.X)}, {"y", len(b.Y)}, {"theta", len(b.Theta)},
-		{"velocity_mps", len(b.VelocityMps)}, {"battery_soc", len(b.BatterySoc)}, {"state", len(b.State)},
+		{"seq", len(b.Seq)},
+		{"ts_ms", len(b.TsMs)},
+		{"x", len(b.X)},
+		{"y", len(b.Y)},
+		{"theta", len(b.Theta)},
+		{"velocity_mps", len(b.VelocityMps)},
+		{"battery_soc", len(b.BatterySoc)},
+		{"state", len(b.State)},
 	} {
 		if c.n != n {
 			return bad("statuses."+c.name, "want as many entries as handle")

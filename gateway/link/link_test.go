@@ -41,6 +41,7 @@ func (b *box) Status(*robot.StatusReported) {
 	}
 	b.statuses.Add(1)
 }
+
 func (b *box) Tell(m robot.Msg) bool {
 	if b.full.Load() {
 		return false
@@ -69,11 +70,13 @@ func (e *engine) OpenLink(_ context.Context, _ fleet.Shard, id fleet.RobotID, m 
 	e.mu.Unlock()
 	return a, err
 }
+
 func (e *engine) CloseLink(_ fleet.Shard, _ fleet.RobotID, s uint64) {
 	e.mu.Lock()
 	e.closed = append(e.closed, s)
 	e.mu.Unlock()
 }
+
 func (e *engine) box(id fleet.RobotID) *box {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -82,18 +85,23 @@ func (e *engine) box(id fleet.RobotID) *box {
 	}
 	return e.boxes[id]
 }
+
 func (e *engine) Mailbox(_ context.Context, _ fleet.Shard, id fleet.RobotID) (interface {
 	Status(s *robot.StatusReported)
 	Tell(m robot.Msg) bool
-}, error) {
+}, error,
+) {
 	return e.box(id), nil
 }
+
 func (e *engine) ActiveGraph(context.Context, fleet.Shard) (*roadmap.Graph, error) {
 	return graph(), nil
 }
+
 func (e *engine) AuthenticateLink(_ context.Context, b, _ string) (Identity, error) {
 	return Identity{Tenant: "t", Any: true}, nil
 }
+
 func (e *engine) FindRobot(_ context.Context, _ fleet.TenantID, id fleet.RobotID, code string) (Found, error) {
 	if id == "missing" {
 		return Found{}, fact.ErrNotFound
@@ -336,7 +344,7 @@ func TestStop(t *testing.T) {
 	if recv(t, ss).GetClosing() == nil {
 		t.Fatal("want closing")
 	}
-	if _, err := ss.Recv(); status.Code(err) != codes.Unavailable && err != io.EOF {
+	if _, err := ss.Recv(); status.Code(err) != codes.Unavailable && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 }

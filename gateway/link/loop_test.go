@@ -2,13 +2,12 @@ package link
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
-
-	"log/slog"
 
 	"starling/bench/robots"
 	"starling/engine/fleet"
@@ -79,7 +78,8 @@ type ringEngine struct{ *ring }
 func (e ringEngine) Mailbox(_ context.Context, _ fleet.Shard, id fleet.RobotID) (interface {
 	Status(s *robot.StatusReported)
 	Tell(m robot.Msg) bool
-}, error) {
+}, error,
+) {
 	return ringBox{e.ring, id}, nil
 }
 
@@ -95,8 +95,10 @@ func (e ringEngine) OpenLink(_ context.Context, _ fleet.Shard, id fleet.RobotID,
 }
 
 func TestRobotsGoRoundAndGoOnAfterALostLink(t *testing.T) {
-	e := &ring{engine: &engine{boxes: map[fleet.RobotID]*box{}, opened: map[fleet.RobotID][]uint64{}},
-		at: map[fleet.RobotID]fleet.Vertex{}, number: map[fleet.RobotID]uint64{}, update: map[fleet.RobotID]uint32{}}
+	e := &ring{
+		engine: &engine{boxes: map[fleet.RobotID]*box{}, opened: map[fleet.RobotID][]uint64{}},
+		at:     map[fleet.RobotID]fleet.Vertex{}, number: map[fleet.RobotID]uint64{}, update: map[fleet.RobotID]uint32{},
+	}
 	listen := func(addr string) (*Server, string) {
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
@@ -110,8 +112,10 @@ func TestRobotsGoRoundAndGoOnAfterALostLink(t *testing.T) {
 		return s, l.Addr().String()
 	}
 	s, addr := listen("127.0.0.1:0")
-	o := robots.Options{LinkAddr: addr, Token: "x", PerStream: 50, Motion: robots.Motion{SpeedMPS: 20, AccelMPS2: 100, QuarterTurn: 10 * time.Millisecond},
-		Delays: robots.Delays{P: .1, Max: 50 * time.Millisecond, Mean: .5, Std: .2}, StatusEvery: 100 * time.Millisecond}
+	o := robots.Options{
+		LinkAddr: addr, Token: "x", PerStream: 50, Motion: robots.Motion{SpeedMPS: 20, AccelMPS2: 100, QuarterTurn: 10 * time.Millisecond},
+		Delays: robots.Delays{P: .1, Max: 50 * time.Millisecond, Mean: .5, Std: .2}, StatusEvery: 100 * time.Millisecond,
+	}
 	for i := range 200 {
 		o.Robots = append(o.Robots, robots.Robot{ID: "r" + strconv.Itoa(i), Vertex: uint32(i * round), X: float64(10 * i)})
 	}
