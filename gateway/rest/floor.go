@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -131,10 +132,16 @@ type newZone struct {
 	Polygon  polygonGeoJSON `json:"polygon"`
 }
 
+type zoneGot struct {
+	ETag string `header:"ETag"`
+	Body zoneBody
+}
+
 type zoneOut struct {
-	Status int
-	ETag   string `header:"ETag"`
-	Body   zoneBody
+	Status   int
+	ETag     string `header:"ETag"`
+	Location string `header:"Location" doc:"where it is new"`
+	Body     zoneBody
 }
 
 func (a *api) zones() {
@@ -155,19 +162,21 @@ func (a *api) zones() {
 		ID string `path:"zone_id" format:"uuid"`
 	}
 	add(a, op{method: http.MethodGet, path: "/api/v1/zones/{zone_id}", id: "get-zone", summary: "A zone", tag: "zones", roles: read},
-		func(ctx context.Context, who *auth.Identity, in *get) (*zoneOut, error) {
+		func(ctx context.Context, who *auth.Identity, in *get) (*zoneGot, error) {
 			z, err := a.Facts.GetZone(ctx, who.Tenant, fleet.ZoneID(in.ID))
-			return &zoneOut{200, etag(z.Version), a.zoneOf(who)(&z)}, err
+			return &zoneGot{etag(z.Version), a.zoneOf(who)(&z)}, err
 		})
 	type put struct {
 		ID      string `path:"zone_id" format:"uuid"`
 		IfMatch string `header:"If-Match" minLength:"1"`
 		Body    newZone
 	}
-	add(a, op{method: http.MethodPut, path: "/api/v1/zones/{zone_id}", id: "put-zone", summary: "Draw or redraw an overlay", tag: "zones", roles: []string{auth.Admin}, engine: true, also: []int{201}},
+	add(a, op{method: http.MethodPut, path: "/api/v1/zones/{zone_id}", id: "put-zone", summary: "Draw or redraw an overlay", tag: "zones", roles: []string{auth.Admin}, engine: true},
 		func(ctx context.Context, who *auth.Identity, in *put) (*zoneOut, error) {
 			return a.putZone(ctx, who, in.ID, in.IfMatch, &in.Body)
 		})
+	answers := a.huma.OpenAPI().Paths["/api/v1/zones/{zone_id}"].Put.Responses
+	answers["201"] = &huma.Response{Description: http.StatusText(http.StatusCreated), Headers: maps.Clone(answers["200"].Headers), Content: answers["200"].Content}
 	type remove struct {
 		ID      string `path:"zone_id" format:"uuid"`
 		IfMatch string `header:"If-Match" minLength:"1"`
@@ -226,9 +235,9 @@ func (a *api) putZone(ctx context.Context, who *auth.Identity, id, header string
 			return nil, err
 		}
 	}
-	out := &zoneOut{http.StatusOK, etag(saved.Version), a.zoneOf(who)(&saved)}
+	out := &zoneOut{Status: http.StatusOK, ETag: etag(saved.Version), Body: a.zoneOf(who)(&saved)}
 	if fresh {
-		out.Status = http.StatusCreated
+		out.Status, out.Location = http.StatusCreated, "/api/v1/zones/"+id
 	}
 	return out, nil
 }

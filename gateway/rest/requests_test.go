@@ -234,7 +234,10 @@ func TestLostUpdatesAreRefused(t *testing.T) {
 
 	zone := "/api/v1/zones/" + uuid.NewString()
 	body := `{"map_id":"` + g.floor + `","kind":"keep_out","polygon":{"type":"Polygon","coordinates":[[[0,0],[1,0],[1,1],[0,0]]]}}`
-	tag = g.do(http.MethodPut, zone, admin, body).want(201).header.Get("Etag")
+	r = g.do(http.MethodPut, zone, admin, body).want(201)
+	if tag = r.header.Get("Etag"); r.header.Get("Location") != zone {
+		t.Errorf("Location %q", r.header.Get("Location"))
+	}
 	g.do(http.MethodPut, zone, admin, body, "If-Match", tag).want(200)
 	g.do(http.MethodPut, zone, admin, body, "If-Match", tag).fails(412, codePrecondition)
 	g.do(http.MethodDelete, zone, admin, "", "If-Match", tag).fails(412, codePrecondition)
@@ -242,6 +245,7 @@ func TestLostUpdatesAreRefused(t *testing.T) {
 	g.get(zone, admin).fails(404, codeNotFound)
 	open := strings.Replace(body, "[0,0]]]", "[5,5]]]", 1)
 	g.do(http.MethodPut, zone, admin, open).faulty("body.polygon.coordinates")
+	g.do(http.MethodPut, zone, admin, strings.Replace(body, "[1,1]", "[2,0]", 1)).faulty("body.polygon.coordinates") // a line
 
 	tag = g.get("/api/v1/maps/"+g.floor, admin).want(200).header.Get("Etag")
 	g.post("/api/v1/maps/"+g.floor+"/versions", admin, `{"format":"movingai","content":"x"}`, "If-Match", tag).want(201)
