@@ -142,12 +142,12 @@ func (w *warehouseShell) perform(f dispatch.Effect, a *ask) {
 		for _, id := range f.Zones {
 			m := zone.LaneChanged{Lane: f.Lane, Closed: f.Closed, SpeedMPS: f.SpeedMPS}
 			sh.told.lane(id, m)
-			w.tell(kindZone, string(id), m)
+			w.tellZone(id, m)
 		}
 	case dispatch.TellKeepOut:
 		m := zone.KeepOutChanged{Vertices: f.Vertices}
 		sh.told.keep(f.Zone, m)
-		w.tell(kindZone, string(f.Zone), m)
+		w.tellZone(f.Zone, m)
 	case dispatch.Break:
 		w.tell(kindZone, string(f.Zone), zone.BreakRequested{Robot: f.Robot})
 	case dispatch.Show:
@@ -237,3 +237,11 @@ func (w *warehouseShell) createTasks(c createTasks, a *ask) {
 
 // tell sends; what does not arrive was counted, and the next batch or tick repeats it.
 func (w *warehouseShell) tell(k kind, id string, m any) { _ = w.box.sh.tell(k, id, m) }
+
+// tellZone sends to a zone what it is told again whenever it starts: one that is yet to start, after a new map, misses
+// nothing.
+func (w *warehouseShell) tellZone(id fleet.ZoneID, m zone.Msg) {
+	if w.box.sh.find(kindZone, string(id)) != nil {
+		w.tell(kindZone, string(id), m)
+	}
+}

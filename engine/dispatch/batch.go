@@ -30,10 +30,15 @@ type match struct {
 func (s *State) batch(now time.Time, out []Effect) []Effect {
 	jobs := s.openJobs(now)
 	workers := s.freeWorkers(now)
-	s.noteTaskWaits(now, jobs, len(workers))
-	if s.graph == nil || len(jobs) == 0 || len(workers) == 0 {
-		return out
+	if s.graph != nil && len(jobs) > 0 && len(workers) > 0 {
+		out = s.award(now, jobs, workers, out)
 	}
+	s.noteTaskWaits(now, jobs)
+	return out
+}
+
+// award offers each task that it assigns.
+func (s *State) award(now time.Time, jobs []*job, workers []*worker, out []Effect) []Effect {
 	matches := assign(now, s.graph, s.tables, jobs, workers, newTables)
 	digest := inputsDigest(jobs, workers)
 	for _, m := range matches {
@@ -52,7 +57,7 @@ func (s *State) batch(now time.Time, out []Effect) []Effect {
 func (s *State) openJobs(now time.Time) []*job {
 	jobs := make([]*job, 0, len(s.tasks))
 	for _, j := range s.tasks {
-		if !j.offered.IsZero() && now.Sub(j.offered) < offerPatience || now.Before(j.spec.EarliestStart) {
+		if j.goal == fleet.NoVertex || !j.offered.IsZero() && now.Sub(j.offered) < offerPatience || now.Before(j.spec.EarliestStart) {
 			continue
 		}
 		jobs = append(jobs, j)
@@ -69,7 +74,7 @@ func (s *State) openJobs(now time.Time) []*job {
 func (s *State) freeWorkers(now time.Time) []*worker {
 	var ws []*worker
 	for id, w := range s.robots {
-		if !w.Free || !w.offered.IsZero() && now.Sub(w.offered) < offerPatience {
+		if !w.Free || !on(s.graph, w.At) || !w.offered.IsZero() && now.Sub(w.offered) < offerPatience {
 			continue
 		}
 		if _, held := s.heldBy[id]; held && now.Sub(w.Since) < heldPatience {
@@ -122,7 +127,7 @@ func assign(now time.Time, g *roadmap.Graph, tables roadmap.Tables, jobs []*job,
 			if !suits(m.job, m.worker) {
 				continue
 			}
-			if t := budgeted(m.job.spec.Errands[0]); t == nil || !m.price(now, t) {
+			if t := budgeted(m.job.goal); t == nil || !m.price(now, t) {
 				continue
 			}
 			rows[r] = append(rows[r], planner.Edge{Column: int32(c), Cost: m.cost.Total})
@@ -160,7 +165,7 @@ func candidates(g *roadmap.Graph, jobs []*job, workers []*worker, byTask bool, r
 	var from fleet.Vertex
 	n := len(jobs)
 	if byTask {
-		from, n = jobs[r].spec.Errands[0], len(workers)
+		from, n = jobs[r].goal, len(workers)
 	} else {
 		from = workers[r].At
 	}
@@ -176,7 +181,7 @@ func candidates(g *roadmap.Graph, jobs []*job, workers []*worker, byTask bool, r
 		}
 		v := workers[w].At
 		if !byTask {
-			v = jobs[c].spec.Errands[0]
+			v = jobs[c].goal
 		}
 		cx, cy := place(v)
 		all = append(all, near{c, math.Abs(cx-x) + math.Abs(cy-y)})
@@ -201,7 +206,7 @@ func candidates(g *roadmap.Graph, jobs []*job, workers []*worker, byTask bool, r
 
 // alternatives are the next best robots for the task, at most five.
 func alternatives(now time.Time, _ *roadmap.Graph, tables roadmap.Tables, m match, workers []*worker) []task.Alternative {
-	t := tables.Get(m.job.spec.Errands[0])
+	t := tables.Get(m.job.goal)
 	var out []task.Alternative
 	for _, w := range workers {
 		o := match{job: m.job, worker: w}
@@ -233,7 +238,7 @@ func inputsDigest(jobs []*job, workers []*worker) string {
 }
 
 // noteTaskWaits remembers why open tasks have no robot.
-func (s *State) noteTaskWaits(now time.Time, jobs []*job, free int) {
+func (s *State) noteTaskWaits(now time.Time, jobs []*job) {
 	s.taskWait = nil
 	add := func(j *job, c fleet.Cause, since time.Time) {
 		if len(s.taskWait) < 1000 {
@@ -241,15 +246,17 @@ func (s *State) noteTaskWaits(now time.Time, jobs []*job, free int) {
 		}
 	}
 	for _, j := range jobs {
-		switch {
-		case s.graph == nil:
-			add(j, fleet.CauseNoMap, j.since)
-		case free == 0 || j.offered.IsZero():
+		if !j.offered.Equal(now) {
 			add(j, fleet.CauseNoRobot, j.since)
 		}
 	}
 	for _, j := range s.tasks {
-		if now.Before(j.spec.EarliestStart) {
+		switch {
+		case s.graph == nil:
+			add(j, fleet.CauseNoMap, j.since)
+		case j.goal == fleet.NoVertex:
+			add(j, fleet.CauseNoWay, j.since)
+		case now.Before(j.spec.EarliestStart):
 			add(j, fleet.CauseNotYet, j.since)
 		}
 	}

@@ -33,14 +33,19 @@ const maxRoute = 5000
 
 // Plan assigns tasks to robots as a batch would, and changes nothing. speed is the robots' speed in m/s.
 func Plan(now time.Time, g *roadmap.Graph, tables roadmap.Tables, robots []Robot, tasks []task.Spec, speed float64) ([]Planned, []Unplanned) {
-	jobs, index := make([]*job, len(tasks)), make(map[*job]int, len(tasks))
+	var jobs []*job
+	all, index := make([]*job, len(tasks)), make(map[*job]int, len(tasks))
 	for i := range tasks {
-		jobs[i] = &job{spec: tasks[i], since: now}
-		index[jobs[i]] = i
+		j := &job{spec: tasks[i], since: now}
+		j.place(nil, g)
+		all[i], index[j] = j, i
+		if j.goal != fleet.NoVertex {
+			jobs = append(jobs, j)
+		}
 	}
 	var workers []*worker
 	for _, r := range robots {
-		if r.Free {
+		if r.Free && on(g, r.At) {
 			workers = append(workers, &worker{Robot: r})
 		}
 	}
@@ -56,13 +61,16 @@ func Plan(now time.Time, g *roadmap.Graph, tables roadmap.Tables, robots []Robot
 	var rest []Unplanned
 	for i := range tasks {
 		if !done[i] {
-			rest = append(rest, Unplanned{Index: i, Reason: refusal(jobs[i], workers)})
+			rest = append(rest, Unplanned{Index: i, Reason: refusal(all[i], workers)})
 		}
 	}
 	return planned, rest
 }
 
 func refusal(j *job, workers []*worker) string {
+	if j.goal == fleet.NoVertex {
+		return "a place is not on the active map"
+	}
 	if len(workers) == 0 {
 		return "no robot is free"
 	}

@@ -59,8 +59,9 @@ type State struct {
 
 type job struct {
 	spec    task.Spec
-	since   time.Time // open since
-	offered time.Time // zero = no offer outstanding
+	goal    fleet.Vertex // the first errand on the active map, NoVertex = some errand is not on it
+	since   time.Time    // open since
+	offered time.Time    // zero = no offer outstanding
 	to      fleet.RobotID
 }
 
@@ -138,8 +139,7 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 	case Ticked:
 		return s.ticked(now, out)
 	case ActivateRequested:
-		out = append(out, Record{Event: MapActivated{MapID: m.Graph.MapID, Version: m.Graph.Version}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done})
-		return append(out, UseMap{Graph: m.Graph})
+		return s.activateRequested(m, out)
 	case LaneRequested:
 		return s.laneRequested(m, out)
 	case OverlaysChanged:
@@ -150,12 +150,85 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 	return out
 }
 
-// SetGraph is told by the shell when UseMap is performed: from here on the dispatcher plans on g.
+// activateRequested makes a map the active one. Its zones are new: they are told what was closed and kept out before.
+func (s *State) activateRequested(m ActivateRequested, out []Effect) []Effect {
+	g := m.Graph
+	out = append(out, Record{Event: MapActivated{MapID: g.MapID, Version: g.Version}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done}, UseMap{Graph: g})
+	out = s.laneEffects(g, out)
+	kept := map[int32][]fleet.Vertex{}
+	for _, v := range s.keptOutOn(g) {
+		kept[g.ZoneOf[v]] = append(kept[g.ZoneOf[v]], v)
+	}
+	for _, z := range slices.Sorted(maps.Keys(kept)) {
+		out = append(out, TellKeepOut{Zone: g.Zones[z].ID, Vertices: kept[z]})
+	}
+	return out
+}
+
+// keptOutOn lists the kept-out vertices as g numbers them, ascending; those that g does not have are left out.
+func (s *State) keptOutOn(g *roadmap.Graph) []fleet.Vertex {
+	var vs []fleet.Vertex
+	for v := range s.keepOut {
+		if n, ok := translate(s.graph, g, v); ok {
+			vs = append(vs, n)
+		}
+	}
+	slices.Sort(vs)
+	return vs
+}
+
+// SetGraph is told by the shell when UseMap is performed: from here on the dispatcher plans on g. Robots count again
+// when they have said where on g they are.
 func (s *State) SetGraph(g *roadmap.Graph, t roadmap.Tables) {
+	kept := s.keptOutOn(g)
+	clear(s.keepOut)
+	for _, v := range kept {
+		s.keepOut[v] = true
+	}
+	for _, j := range s.tasks {
+		j.place(s.graph, g)
+	}
+	for _, w := range s.robots {
+		w.At, w.Free = fleet.NoVertex, false
+	}
 	s.graph, s.tables = g, t
-	clear(s.keepOut) // numbers of the former map: whoever activates tells those of this one
 	clear(s.zones)
 	clear(s.cycles)
+}
+
+// on says that g has a vertex of this number.
+func on(g *roadmap.Graph, v fleet.Vertex) bool { return g != nil && v >= 0 && int(v) < len(g.Vertices) }
+
+// translate finds a vertex of one map on another, by its id.
+func translate(from, to *roadmap.Graph, v fleet.Vertex) (fleet.Vertex, bool) {
+	if !on(from, v) || to == nil {
+		return fleet.NoVertex, false
+	}
+	return to.Find(from.Vertices[v].ID)
+}
+
+// place finds the errands on map g: by the client's names where it gave them, else by the ids of their vertices on the
+// former map; a task that has not been on a map yet (from = nil) speaks of g's own vertices.
+func (j *job) place(from, g *roadmap.Graph) {
+	j.goal = fleet.NoVertex
+	errands := make([]fleet.Vertex, len(j.spec.Errands))
+	for i, v := range j.spec.Errands {
+		ok := on(g, v)
+		switch {
+		case g == nil:
+		case len(j.spec.Places) == len(errands):
+			v, ok = g.Find(j.spec.Places[i])
+		case from != nil:
+			v, ok = translate(from, g, v)
+		}
+		if !ok {
+			return
+		}
+		errands[i] = v
+	}
+	if len(errands) > 0 {
+		j.spec.Errands, j.goal = errands, errands[0]
+	}
 }
 
 func (s *State) taskChanged(now time.Time, m TaskChanged) {
@@ -171,7 +244,7 @@ func (s *State) taskChanged(now time.Time, m TaskChanged) {
 			j.offered = time.Time{}
 			return
 		}
-		s.tasks[id] = &job{spec: m.Spec, since: now}
+		s.open(now, m.Spec)
 	case task.Held:
 		delete(s.tasks, id)
 		s.heldBy[m.Robot] = id
@@ -181,6 +254,12 @@ func (s *State) taskChanged(now time.Time, m TaskChanged) {
 	if w := s.robots[m.Robot]; w != nil {
 		w.offered = time.Time{}
 	}
+}
+
+func (s *State) open(now time.Time, t task.Spec) {
+	j := &job{spec: t, since: now}
+	j.place(nil, s.graph)
+	s.tasks[t.ID] = j
 }
 
 func (s *State) robotChanged(r Robot) {
@@ -218,14 +297,14 @@ func (s *State) laneRequested(m LaneRequested, out []Effect) []Effect {
 	}
 	st.Reason = m.Reason
 	return append(out, Record{Event: LaneChanged{State: st}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done},
-		TellLane{Zones: s.zonesOf(l), Lane: n, Closed: st.Closed, SpeedMPS: st.SpeedMPS})
+		TellLane{Zones: zonesOf(s.graph, l), Lane: n, Closed: st.Closed, SpeedMPS: st.SpeedMPS})
 }
 
-func (s *State) zonesOf(l *roadmap.Lane) []fleet.ZoneID {
-	a, b := s.graph.ZoneOf[l.From], s.graph.ZoneOf[l.To]
-	zs := []fleet.ZoneID{s.graph.Zones[a].ID}
+func zonesOf(g *roadmap.Graph, l *roadmap.Lane) []fleet.ZoneID {
+	a, b := g.ZoneOf[l.From], g.ZoneOf[l.To]
+	zs := []fleet.ZoneID{g.Zones[a].ID}
 	if a != b {
-		zs = append(zs, s.graph.Zones[b].ID)
+		zs = append(zs, g.Zones[b].ID)
 	}
 	return zs
 }
@@ -240,6 +319,9 @@ func (s *State) overlaysChanged(keepOut []fleet.Vertex, out []Effect) []Effect {
 	}
 	clear(s.keepOut)
 	for _, v := range keepOut {
+		if !on(s.graph, v) {
+			continue // of a map that is no longer active
+		}
 		s.keepOut[v] = true
 		z := s.graph.ZoneOf[v]
 		concerned[z] = append(concerned[z], v)
@@ -254,19 +336,14 @@ func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 	for _, l := range m.Lanes {
 		s.lanes[l.Lane] = l
 	}
+	s.graph = m.Graph
 	for _, t := range m.Tasks {
-		s.tasks[t.ID] = &job{spec: t, since: now}
+		s.open(now, t)
 	}
 	if m.Graph == nil {
 		return out
 	}
-	s.graph = m.Graph
-	for _, l := range m.Lanes {
-		if n, ok := m.Graph.LaneNumber(l.Lane); ok {
-			out = append(out, TellLane{Zones: s.zonesOf(&m.Graph.Lanes[n]), Lane: n, Closed: l.Closed, SpeedMPS: l.SpeedMPS})
-		}
-	}
-	return s.overlaysChanged(m.KeepOut, out)
+	return s.overlaysChanged(m.KeepOut, s.laneEffects(m.Graph, out))
 }
 
 // ticked runs a batch and, each second, the search for deadlocks.
@@ -291,9 +368,14 @@ func (s *State) tellLanes(now time.Time, out []Effect) []Effect {
 		return out
 	}
 	s.lastTold = now
+	return s.laneEffects(s.graph, out)
+}
+
+// laneEffects tell the zones of g of every lane of theirs that was changed at run time.
+func (s *State) laneEffects(g *roadmap.Graph, out []Effect) []Effect {
 	for _, l := range s.LaneStates() {
-		if n, ok := s.graph.LaneNumber(l.Lane); ok {
-			out = append(out, TellLane{Zones: s.zonesOf(&s.graph.Lanes[n]), Lane: n, Closed: l.Closed, SpeedMPS: l.SpeedMPS})
+		if n, ok := g.LaneNumber(l.Lane); ok {
+			out = append(out, TellLane{Zones: zonesOf(g, &g.Lanes[n]), Lane: n, Closed: l.Closed, SpeedMPS: l.SpeedMPS})
 		}
 	}
 	return out
