@@ -339,7 +339,7 @@ func (a *api) chooseTenant(ctx context.Context, who *auth.Identity, c huma.Conte
 	switch {
 	case empty:
 		return auth.ErrForbidden // somebody meant a tenant and lost its name: not the default one
-	case id == "" && slug != "":
+	case slug != "":
 		if !slugShape.MatchString(slug) {
 			return auth.ErrForbidden
 		}
@@ -349,6 +349,9 @@ func (a *api) chooseTenant(ctx context.Context, who *auth.Identity, c huma.Conte
 		}
 		if err != nil {
 			return err
+		}
+		if id != "" && !strings.EqualFold(id, string(t.ID)) {
+			return auth.ErrForbidden // two names, two tenants
 		}
 		id = string(t.ID)
 	}

@@ -109,6 +109,7 @@ func TestAnotherTenantsThingsAreNotThere(t *testing.T) {
 	g.do(http.MethodPatch, "/api/v1/robots/"+g.bot, foreign, `{"priority":1}`).fails(404, codeNotFound)
 	g.get("/api/v1/robots", admin, "X-Tenant-Slug", "tenant-0").want(200)
 	g.get("/api/v1/robots", admin, "X-Tenant-ID", strings.ToUpper(ours)).want(200)
+	g.get("/api/v1/robots", admin, "X-Tenant-ID", strings.ToUpper(ours), "X-Tenant-Slug", "tenant-0").want(200)
 }
 
 func TestWhoAmI(t *testing.T) {

@@ -35,6 +35,8 @@ func TestEveryLayerAnswersWithTheOneErrorBody(t *testing.T) {
 		"too small a role":           {g.post("/api/v1/warehouses", viewer, `{}`), 403, codeForbidden},
 		"a tenant not of the token":  {g.get("/api/v1/robots", viewer, "X-Tenant-ID", theirs), 403, codeForbidden},
 		"a slug not of the token":    {g.get("/api/v1/robots", viewer, "X-Tenant-Slug", "tenant-1"), 403, codeForbidden},
+		"a slug and another id":      {g.get("/api/v1/robots", viewer, "X-Tenant-ID", ours, "X-Tenant-Slug", "tenant-1"), 403, codeForbidden},
+		"an id and an odd slug":      {g.get("/api/v1/robots", viewer, "X-Tenant-ID", ours, "X-Tenant-Slug", "{}"), 403, codeForbidden},
 		"an unknown slug":            {g.get("/api/v1/robots", viewer, "X-Tenant-Slug", "\xff nobody"), 403, codeForbidden},
 		"no tenant at all":           {g.get("/api/v1/robots", g.grant(auth.Grant{Role: auth.PlatformAdmin})), 403, codeForbidden},
 		"a body too large":           {g.post("/api/v1/warehouses", admin, big), 413, codeInvalid},
