@@ -126,7 +126,7 @@ func IdentityOf(t jwt.Token) *Identity {
 		i.Name, _ = c["preferred_username"].(string)
 	}
 	robot, _ := c["robot_id"].(string)
-	i.RobotID = fleet.RobotID(robot)
+	i.RobotID = fleet.RobotID(strings.ToLower(robot))
 	i.Fleet, _ = c["fleet"].(string)
 	add := func(r string) {
 		if slices.Contains(known[:], r) && !slices.Contains(i.Roles, r) {
