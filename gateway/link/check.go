@@ -3,6 +3,8 @@ package link
 import (
 	"fmt"
 	"math"
+	"strings"
+	"unicode/utf8"
 
 	linkv1 "starling/proto/gen/starling/link/v1"
 )
@@ -18,6 +20,7 @@ const (
 	maxText      = 512
 	maxBase      = 1000
 	maxPosition  = 1e6
+	maxTime      = 253402300799999 // the last millisecond of year 9999: what JSON and SQL can write
 	protocolVers = 1
 )
 
@@ -58,30 +61,47 @@ func checkStatuses(b *linkv1.StatusBatch, handles int) error {
 		switch {
 		case h < 1 || int(h) > handles:
 			return bad("statuses.handle", "unknown handle")
-		case !within(b.X[i], maxPosition) || !within(b.Y[i], maxPosition):
-			return bad("statuses.x", "positions must be finite and within ±1e6 m")
-		case !within(b.Theta[i], 100) || !within(b.VelocityMps[i], 100):
-			return bad("statuses.theta", "theta and velocity_mps must be finite and within ±100")
+		case !timely(b.TsMs[i]):
+			return bad("statuses.ts_ms", "want a time of the years 1970..9999")
+		case !within(b.X[i], maxPosition):
+			return bad("statuses.x", "must be finite and within ±1e6 m")
+		case !within(b.Y[i], maxPosition):
+			return bad("statuses.y", "must be finite and within ±1e6 m")
+		case !within(b.Theta[i], 100):
+			return bad("statuses.theta", "must be finite and within ±100")
+		case !within(b.VelocityMps[i], 100):
+			return bad("statuses.velocity_mps", "must be finite and within ±100")
 		case !(b.BatterySoc[i] >= 0 && b.BatterySoc[i] <= 1):
 			return bad("statuses.battery_soc", "want 0..1")
 		case b.State[i] < linkv1.RobotState_ROBOT_STATE_IDLE || b.State[i] > linkv1.RobotState_ROBOT_STATE_MANUAL:
 			return bad("statuses.state", "unknown state")
 		}
 	}
-	if len(b.Errors) > n || len(b.Load) > n {
-		return bad("statuses.errors", "want at most one entry a robot")
-	}
 	for _, m := range b.Mode {
 		if m < 0 || m > linkv1.OperatingMode_OPERATING_MODE_TEACHIN {
 			return bad("statuses.mode", "unknown mode")
 		}
 	}
+	return checkSparse(b, handles)
+}
+
+// checkSparse holds the columns to their bounds that have entries for some of the robots alone.
+func checkSparse(b *linkv1.StatusBatch, handles int) error {
+	n := len(b.Handle)
+	if len(b.Errors) > n {
+		return bad("statuses.errors", "want at most one entry a robot")
+	}
+	if len(b.Load) > n {
+		return bad("statuses.load", "want at most one entry a robot")
+	}
 	for _, l := range b.Load {
 		switch {
 		case l.Handle < 1 || int(l.Handle) > handles:
 			return bad("statuses.load.handle", "unknown handle")
-		case len(l.LoadId) > maxText || len(l.LoadType) > maxText:
-			return bad("statuses.load.load_id", "text too long")
+		case !text(l.LoadId, maxText):
+			return bad("statuses.load.load_id", badText)
+		case !text(l.LoadType, maxText):
+			return bad("statuses.load.load_type", badText)
 		case !(l.WeightKg >= 0 && l.WeightKg <= maxPosition):
 			return bad("statuses.load.weight_kg", "want 0..1e6")
 		}
@@ -102,8 +122,11 @@ func checkErrors(e *linkv1.RobotErrors, handles int) error {
 		return bad("statuses.errors", fmt.Sprintf("want at most %d errors a robot", maxErrors))
 	}
 	for _, x := range e.Errors {
-		if len(x.Code) > 64 || len(x.Message) > maxText {
-			return bad("statuses.errors.message", "text too long")
+		if !text(x.Code, 64) {
+			return bad("statuses.errors.code", badText)
+		}
+		if !text(x.Message, maxText) {
+			return bad("statuses.errors.message", badText)
 		}
 		if x.Level < linkv1.ErrorLevel_ERROR_LEVEL_INFO || x.Level > linkv1.ErrorLevel_ERROR_LEVEL_FATAL {
 			return bad("statuses.errors.level", "unknown level")
@@ -114,27 +137,61 @@ func checkErrors(e *linkv1.RobotErrors, handles int) error {
 
 func within(x float32, bound float64) bool { return math.Abs(float64(x)) <= bound } // false for NaN
 
+func timely(ms int64) bool { return ms >= 0 && ms <= maxTime }
+
+const badText = "want UTF-8 without NUL, not too long"
+
+// text says whether s is at most most bytes long, and something that every store and JSON can take: the decoder lets
+// any bytes pass.
+func text(s string, most int) bool {
+	return len(s) <= most && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}
+
 func checkHello(h *linkv1.Hello) error {
 	switch {
 	case h.ProtocolVersion != protocolVers:
 		return bad("hello.protocol_version", "want 1")
 	case len(h.Robots) < 1 || len(h.Robots) > maxHellos:
 		return bad("hello.robots", fmt.Sprintf("want 1..%d robots", maxHellos))
-	case len(h.Agent) > maxText || len(h.WarehouseId) > 36:
-		return bad("hello.agent", "text too long")
+	case !text(h.Agent, maxText):
+		return bad("hello.agent", badText)
+	case !text(h.WarehouseId, 36):
+		return bad("hello.warehouse_id", badText)
 	}
 	for _, r := range h.Robots {
 		switch {
 		case r.RobotId == "" && r.RobotCode == "":
 			return bad("hello.robots.robot_id", "want robot_id or robot_code")
-		case len(r.RobotId) > 36 || len(r.RobotCode) > 128 || len(r.BootId) > maxBoot:
-			return bad("hello.robots.boot_id", "text too long")
-		case r.Resume != nil && len(r.Resume.Base) > maxBase:
-			return bad("hello.robots.resume.base", "too many vertices")
-		case r.Resume != nil && !within(r.Resume.Heading, 100):
-			return bad("hello.robots.resume.heading", "want a finite angle")
+		case !text(r.RobotId, 36):
+			return bad("hello.robots.robot_id", badText)
+		case !text(r.RobotCode, 128):
+			return bad("hello.robots.robot_code", badText)
+		case !text(r.BootId, maxBoot):
+			return bad("hello.robots.boot_id", badText)
 		case r.Pose != nil && !(math.Abs(r.Pose.X) <= maxPosition && math.Abs(r.Pose.Y) <= maxPosition && math.Abs(r.Pose.Theta) <= 100):
 			return bad("hello.robots.pose", "must be finite and within ±1e6 m")
+		}
+		if err := checkResume(r.Resume); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkResume(r *linkv1.Resume) error {
+	switch {
+	case r == nil:
+		return nil
+	case len(r.Base) > maxBase:
+		return bad("hello.robots.resume.base", fmt.Sprintf("want at most %d vertices", maxBase))
+	case r.AtVertex != nil && *r.AtVertex > math.MaxInt32:
+		return bad("hello.robots.resume.at_vertex", "not a vertex")
+	case !within(r.Heading, 100):
+		return bad("hello.robots.resume.heading", "want a finite angle within ±100")
+	}
+	for _, v := range r.Base {
+		if v > math.MaxInt32 {
+			return bad("hello.robots.resume.base", "not a vertex")
 		}
 	}
 	return nil
@@ -152,8 +209,10 @@ func checkProgress(field string, entries []*linkv1.Progress, handles int) error 
 			return bad(field+".number", "numbers start at 1")
 		case p.Vertex > math.MaxInt32:
 			return bad(field+".vertex", "not a vertex")
+		case !timely(p.AtMs):
+			return bad(field+".at_ms", "want a time of the years 1970..9999")
 		case !within(p.Heading, 100):
-			return bad(field+".heading", "want a finite angle")
+			return bad(field+".heading", "want a finite angle within ±100")
 		case p.Kind < 0 || p.Kind > linkv1.ProgressKind_PROGRESS_KIND_ACTION_FAILED:
 			return bad(field+".kind", "unknown kind")
 		}
@@ -169,15 +228,20 @@ func checkAcks(b *linkv1.AckBatch, handles int) error {
 		switch {
 		case a.Handle < 1 || int(a.Handle) > handles:
 			return bad("acks.commands.handle", "unknown handle")
-		case len(a.CommandId) != 36 || len(a.Reason) > maxText:
-			return bad("acks.commands.command_id", "want a uuid, and a reason of at most 512 characters")
+		case len(a.CommandId) != 36:
+			return bad("acks.commands.command_id", "want a uuid")
+		case !text(a.Reason, maxText):
+			return bad("acks.commands.reason", badText)
 		case a.Stage < linkv1.CommandStage_COMMAND_STAGE_ACKNOWLEDGED || a.Stage > linkv1.CommandStage_COMMAND_STAGE_FAILED:
 			return bad("acks.commands.stage", "unknown stage")
 		}
 	}
 	for _, a := range b.Orders {
-		if a.Handle < 1 || int(a.Handle) > handles || len(a.Refused) > maxText {
-			return bad("acks.orders.handle", "unknown handle, or text too long")
+		if a.Handle < 1 || int(a.Handle) > handles {
+			return bad("acks.orders.handle", "unknown handle")
+		}
+		if !text(a.Refused, maxText) {
+			return bad("acks.orders.refused", badText)
 		}
 	}
 	return nil

@@ -95,6 +95,7 @@ func (e ringEngine) OpenLink(_ context.Context, _ fleet.Shard, id fleet.RobotID,
 }
 
 func TestRobotsGoRoundAndGoOnAfterALostLink(t *testing.T) {
+	t.Parallel()
 	e := &ring{
 		engine: &engine{boxes: map[fleet.RobotID]*box{}, opened: map[fleet.RobotID][]uint64{}},
 		at:     map[fleet.RobotID]fleet.Vertex{}, number: map[fleet.RobotID]uint64{}, update: map[fleet.RobotID]uint32{},

@@ -45,12 +45,12 @@ type Server struct {
 	grpc     *grpc.Server
 	metrics  *metrics
 	sessions atomic.Uint64
-	draining atomic.Bool
 	enders   sync.WaitGroup
 	routes   [64]routes
 
-	mu      sync.Mutex
-	streams map[*stream]struct{}
+	mu       sync.Mutex
+	streams  map[*stream]struct{}
+	draining bool
 }
 
 // routes is one part of the table robot -> stream.
@@ -80,12 +80,13 @@ func New(o Options) *Server {
 	}
 	s.grpc = grpc.NewServer(
 		grpc.ForceServerCodecV2(Codec{}),
-		grpc.MaxRecvMsgSize(maxFrame),
+		grpc.MaxRecvMsgSize(2*maxFrame), // what is a little too large is told so by the codec
 		grpc.MaxConcurrentStreams(1000),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.StreamInterceptor(s.recoverPanic),
 		grpc.ConnectionTimeout(10*time.Second),
+		grpc.WaitForHandlers(true), // Stop waits for them; what they leave behind, enders waits for
 	)
 	linkv1.RegisterLinkServer(s.grpc, s)
 	return s
@@ -96,8 +97,8 @@ func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
 
 // Stop tells every stream that it will end, and ends them: gracefully until ctx is done.
 func (s *Server) Stop(ctx context.Context) {
-	s.draining.Store(true)
 	s.mu.Lock()
+	s.draining = true
 	for st := range s.streams {
 		st.close(&linkv1.Closing{Reason: "the engine is stopping", RetryAfterMs: 1000})
 	}
@@ -134,13 +135,16 @@ func (s *Server) Connect(ss grpc.BidiStreamingServer[linkv1.Uplink, linkv1.Downl
 	if err != nil {
 		return err
 	}
-	if s.draining.Load() {
-		return status.Error(codes.Unavailable, "the engine is stopping")
-	}
 	st := newStream(s, ss, id)
 	s.mu.Lock()
-	s.streams[st] = struct{}{}
+	draining := s.draining
+	if !draining { // else Stop has told all streams already, and would not tell this one
+		s.streams[st] = struct{}{}
+	}
 	s.mu.Unlock()
+	if draining {
+		return status.Error(codes.Unavailable, "the engine is stopping")
+	}
 	s.metrics.streams.Inc()
 	err = st.run()
 	s.mu.Lock()

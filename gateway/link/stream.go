@@ -53,7 +53,6 @@ type stream struct {
 	who    Identity
 	robots []*carried // by handle - 1
 	status robot.StatusReported
-	shard  fleet.Shard
 	rate   rate
 	both   sync.WaitGroup // reader and writer
 
@@ -83,7 +82,7 @@ func (t *stream) run() error {
 	t.both.Go(func() { ended <- t.guard(func() error { return t.read(ctx) }) })
 	t.both.Go(func() { ended <- t.guard(func() error { return t.write(ctx) }) })
 	defer cancel()
-	slow := time.NewTicker(time.Second)
+	slow := time.NewTicker(min(time.Second, t.server.SlowReader/4+1))
 	defer slow.Stop()
 	for {
 		select {
@@ -124,15 +123,18 @@ func (t *stream) dropAll() {
 // read takes frames.
 func (t *stream) read(ctx context.Context) error {
 	for {
-		m := linkv1.UplinkFromVTPool()
-		err := t.ss.RecvMsg(m)
+		in := inbound{m: linkv1.UplinkFromVTPool()}
+		err := t.ss.RecvMsg(&in)
 		if err == nil {
-			err = t.pace(ctx, m)
+			err = in.fault
 		}
 		if err == nil {
-			err = t.frame(ctx, m)
+			err = t.pace(ctx, in.m)
 		}
-		m.ReturnToVTPool()
+		if err == nil {
+			err = t.frame(ctx, in.m)
+		}
+		in.m.ReturnToVTPool()
 		var f *fault
 		switch {
 		case err == nil:
@@ -141,9 +143,6 @@ func (t *stream) read(ctx context.Context) error {
 		case errors.As(err, &f):
 			return status.Error(codes.InvalidArgument, f.Error())
 		default:
-			if status.Code(err) == codes.Internal {
-				return status.Error(codes.InvalidArgument, "the frame cannot be decoded")
-			}
 			return err
 		}
 	}
@@ -156,6 +155,7 @@ func (t *stream) frame(ctx context.Context, m *linkv1.Uplink) error {
 	}
 	switch f := m.Frame.(type) {
 	case *linkv1.Uplink_Statuses:
+		count("statuses")
 		t.server.metrics.statuses.Add(float64(len(f.Statuses.Handle)))
 		return t.statuses(f.Statuses)
 	case *linkv1.Uplink_Progress:
@@ -272,8 +272,10 @@ func (t *stream) goodbye(g *linkv1.Goodbye) error {
 		if h < 1 || int(h) > len(t.robots) {
 			return bad("goodbye.handles", "unknown handle")
 		}
-		t.server.drop(t.robots[h-1])
-		t.robots[h-1].box = nil
+		if c := t.robots[h-1]; c.box != nil { // nil = refused, or gone already
+			t.server.drop(c)
+			c.box = nil
+		}
 	}
 	return nil
 }
@@ -310,7 +312,6 @@ func (t *stream) hello(ctx context.Context, h *linkv1.Hello) error {
 		if c.box == nil {
 			continue
 		}
-		t.shard = c.shard
 		if g, err := t.server.Engine.ActiveGraph(ctx, c.shard); err == nil && g != nil {
 			w.MapId, w.MapVersion = string(g.MapID), uint32(g.Version)
 		}
