@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 	"starling/engine/roadmap"
 	"starling/engine/robot"
 	"starling/engine/task"
+	"starling/engine/zone"
 )
 
 // testGrid is an open floor of n by n cells of 1 m, in zones of at most 64 vertices.
@@ -161,7 +163,6 @@ func driveTasks(t *testing.T, b *bed) {
 		spec := testSpec(i)
 		spec.CreatedAt = d.now()
 		spec.Errands = []fleet.Vertex{fleet.Vertex(i * 37 % 400), fleet.Vertex((i*91 + 200) % 400)}
-		spec.Places = []string{"a", "b"}
 		if _, err := b.CreateTask(t.Context(), spec, testBy, "", nil); err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +196,6 @@ func TestOneSeedGivesOneRun(t *testing.T) {
 		for i := range 20 {
 			spec := testSpec(i)
 			spec.Errands = []fleet.Vertex{fleet.Vertex(i * 31 % 256), fleet.Vertex((i*77 + 100) % 256)}
-			spec.Places = []string{"a", "b"}
 			specs = append(specs, spec)
 		}
 		if err := b.CreateTasks(t.Context(), testShard, specs, testBy, "", nil); err != nil {
@@ -224,7 +224,7 @@ func TestNewMapReplacesTheZonesAndTheRobotsDriveOn(t *testing.T) {
 	first := b.shards[testShard].floor.Load().zones
 	spec := func(i int) task.Spec {
 		s := testSpec(i)
-		s.Errands, s.Places = []fleet.Vertex{fleet.Vertex(200 + i), fleet.Vertex(30 + i)}, []string{"a", "b"}
+		s.Errands = []fleet.Vertex{fleet.Vertex(200 + i), fleet.Vertex(30 + i)}
 		return s
 	}
 	for i := range 6 {
@@ -235,11 +235,31 @@ func TestNewMapReplacesTheZonesAndTheRobotsDriveOn(t *testing.T) {
 	for range 5 {
 		d.step(t)
 	}
+	shut := d.graph.Lanes[5].ID
+	closed := true
+	if _, err := b.ChangeLane(t.Context(), testShard, dispatch.LaneRequested{Lane: shut, Closed: &closed}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.ChangeOverlays(t.Context(), testShard, []fleet.Vertex{255}); err != nil {
+		t.Fatal(err)
+	}
 	next := testGrid(t, 16, 2)
 	if err := b.ActivateMap(t.Context(), next, testShard, testBy, ""); err != nil {
 		t.Fatal(err)
 	}
 	b.quiesce(t)
+	n, _ := next.LaneNumber(shut)
+	told := b.shards[testShard].told.again(next.Zones[next.ZoneOf[next.Lanes[n].From]].ID)
+	if !slices.ContainsFunc(told, func(m zone.Msg) bool { l, ok := m.(zone.LaneChanged); return ok && l.Lane == n && l.Closed }) {
+		t.Fatalf("the new zone was not told of the closed lane: %v", told)
+	}
+	told = b.shards[testShard].told.again(next.Zones[next.ZoneOf[255]].ID)
+	if !slices.ContainsFunc(told, func(m zone.Msg) bool {
+		k, ok := m.(zone.KeepOutChanged)
+		return ok && slices.Equal(k.Vertices, []fleet.Vertex{255})
+	}) {
+		t.Fatalf("the new zone was not told of its kept-out vertex: %v", told)
+	}
 	g, err := b.ActiveGraph(t.Context(), testShard)
 	if err != nil || g != next {
 		t.Fatalf("active graph %v, %v", g, err)
@@ -266,7 +286,6 @@ func TestNewMapReplacesTheZonesAndTheRobotsDriveOn(t *testing.T) {
 	if err := b.ClearVertex(t.Context(), testShard, 3, testBy, ""); err != nil {
 		t.Fatal(err)
 	}
-	closed := true
 	lane := next.Lanes[0].ID
 	l, err := b.ChangeLane(t.Context(), testShard, dispatch.LaneRequested{Lane: lane, Closed: &closed})
 	if err != nil || !l.Closed || l.Lane != lane {
@@ -329,7 +348,7 @@ func BenchmarkLockstep(b *testing.B) {
 	for b.Loop() {
 		for ; n < d.moves/50+robots; n++ { // as many tasks as are done, about
 			spec := testSpec(n)
-			spec.Errands, spec.Places = []fleet.Vertex{fleet.Vertex(n * 37 % 6400), fleet.Vertex((n*911 + 200) % 6400)}, []string{"a", "b"}
+			spec.Errands = []fleet.Vertex{fleet.Vertex(n * 37 % 6400), fleet.Vertex((n*911 + 200) % 6400)}
 			if _, err := bd.CreateTask(b.Context(), spec, testBy, "", nil); err != nil {
 				b.Fatal(err)
 			}

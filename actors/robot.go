@@ -61,7 +61,7 @@ func (r *robotShell) restore(rec any, absent bool) {
 	m := robot.Restored{Last: l.Last, Holding: l.Holding}
 	if t := l.Active; t != nil {
 		m.ActiveTask = &robot.TaskAwarded{
-			Task: t.Spec.ID, Errands: t.Spec.Errands, First: t.Errand, Priority: t.Spec.Priority, Since: t.Spec.CreatedAt,
+			Task: t.Spec.ID, Errands: t.Spec.Errands, Places: t.Spec.Places, First: t.Errand, Priority: t.Spec.Priority, Since: t.Spec.CreatedAt,
 		}
 	}
 	r.decide(m, nil)

@@ -129,7 +129,7 @@ func (t *taskShell) perform(f task.Effect, a *ask) {
 		a.reply(v)
 	case task.Award:
 		t.tell(kindRobot, string(f.Robot), robot.TaskAwarded{
-			Task: id, Errands: f.Errands, First: f.First, Priority: f.Spec.Priority, Since: f.Spec.CreatedAt, Trace: f.Trace,
+			Task: id, Errands: f.Errands, Places: f.Places, First: f.First, Priority: f.Spec.Priority, Since: f.Spec.CreatedAt, Trace: f.Trace,
 		})
 	case task.Withdraw:
 		t.tell(kindRobot, string(f.Robot), robot.TaskWithdrawn{Task: id})

@@ -30,7 +30,7 @@ func TestRosterFollowsTheRobots(t *testing.T) {
 	d := newDriver(t, b, testGrid(t, 16, 1), 4)
 	for i := range 4 {
 		spec := testSpec(i)
-		spec.Errands, spec.Places = []fleet.Vertex{fleet.Vertex(255 - 5*i)}, []string{"a"}
+		spec.Errands = []fleet.Vertex{fleet.Vertex(255 - 5*i)}
 		if _, err := b.CreateTask(t.Context(), spec, testBy, "", nil); err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func TestRestartedZoneKnowsItsClosedLanesAndCallsTheRoll(t *testing.T) {
 	// Robots go on: they asserted themselves to the new activation.
 	for i := range 3 {
 		spec := testSpec(i)
-		spec.Errands, spec.Places = []fleet.Vertex{fleet.Vertex(120 + i)}, []string{"a"}
+		spec.Errands = []fleet.Vertex{fleet.Vertex(120 + i)}
 		if _, err := b.CreateTask(t.Context(), spec, testBy, "", nil); err != nil {
 			t.Fatal(err)
 		}
@@ -181,7 +181,7 @@ func TestRestartedWarehouseLearnsItsRobotsAgain(t *testing.T) {
 	b.shards[testShard].find(kindWarehouse, "").PostSystemMessage(&actor.Restart{})
 	b.quiesce(t)
 	spec := testSpec(1)
-	spec.Errands, spec.Places = []fleet.Vertex{50}, []string{"a"}
+	spec.Errands = []fleet.Vertex{50}
 	if _, err := b.CreateTask(t.Context(), spec, testBy, "", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestRestartedSystemTakesUpWhereItWasKilled(t *testing.T) {
 	d := newDriver(t, b, testGrid(t, 16, 1), 4)
 	for i := range 8 {
 		spec := testSpec(i)
-		spec.Errands, spec.Places = []fleet.Vertex{fleet.Vertex(200 + i), fleet.Vertex(40 + 3*i)}, []string{"a", "b"}
+		spec.Errands = []fleet.Vertex{fleet.Vertex(200 + i), fleet.Vertex(40 + 3*i)}
 		if _, err := b.CreateTask(t.Context(), spec, testBy, "", nil); err != nil {
 			t.Fatal(err)
 		}

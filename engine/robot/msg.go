@@ -77,6 +77,7 @@ type (
 	TaskAwarded struct {
 		Task     fleet.TaskID
 		Errands  []fleet.Vertex
+		Places   []string // the client's names of Errands: they count where the map has changed since; nil = none
 		First    int
 		Priority uint8
 		Since    time.Time // creation of the task

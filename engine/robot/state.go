@@ -92,6 +92,7 @@ type State struct {
 	task     fleet.TaskID
 	done     []fleet.TaskID // the last ones, oldest first
 	errands  []fleet.Vertex
+	places   []string
 	errand   int
 	started  bool
 	priority uint8

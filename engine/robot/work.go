@@ -42,7 +42,7 @@ func (s *State) advance(now time.Time, arrived bool, out []Effect) []Effect {
 		out = s.setGoal(now, s.errands[s.errand], now, out)
 	case s.goal != fleet.NoVertex && s.at == s.goal && here:
 		for i := range s.commands {
-			if c := &s.commands[i]; !c.stage.Final() && c.Vertex == s.at && (c.Kind == fleet.CommandGoTo || c.Kind == fleet.CommandCharge) {
+			if c := &s.commands[i]; !c.stage.Final() && c.Vertex == s.at && c.travels() {
 				out = append(out, Record{Event: CommandStaged{ID: c.ID, Stage: fleet.StageDone, At: now}, By: fleet.Actor{Part: "robot"}})
 			}
 		}
@@ -62,7 +62,7 @@ func (s *State) start(out []Effect) []Effect {
 
 // drop ends the robot's part in its task.
 func (s *State) drop(now time.Time, out []Effect) []Effect {
-	s.task, s.errands, s.errand, s.started, s.priority, s.trace = "", nil, 0, false, 0, ""
+	s.task, s.errands, s.places, s.errand, s.started, s.priority, s.trace = "", nil, nil, 0, false, 0, ""
 	out = s.setGoal(now, fleet.NoVertex, now, out)
 	return s.tellDispatcher(now, append(out, Show{}))
 }
@@ -84,16 +84,39 @@ func (s *State) taskAwarded(now time.Time, m TaskAwarded, out []Effect) []Effect
 	case !s.exists || s.spec.Control != fleet.ControlEngine:
 		return append(out, RefusedTask{Task: m.Task, Reason: "robot is not under the engine's control"})
 	}
-	if s.graph != nil {
-		for _, v := range m.Errands {
-			if v < 0 || int(v) >= len(s.graph.Vertices) {
-				return append(out, RefusedTask{Task: m.Task, Reason: "a place is not on the active map", Fatal: true})
-			}
-		}
+	errands, ok := s.find(m)
+	if !ok {
+		return append(out, RefusedTask{Task: m.Task, Reason: "a place is not on the active map", Fatal: true})
 	}
-	s.task, s.errands, s.errand, s.started, s.priority, s.trace = m.Task, m.Errands, m.First, false, m.Priority, m.Trace
+	s.task, s.errands, s.errand, s.started, s.priority, s.trace = m.Task, errands, max(0, m.First), false, m.Priority, m.Trace
+	s.places = m.Places
 	out = s.advance(now, false, out)
 	return append(out, Show{})
+}
+
+// on says that the robot's map has a vertex of this number.
+func (s *State) on(v fleet.Vertex) bool {
+	return s.graph != nil && v >= 0 && int(v) < len(s.graph.Vertices)
+}
+
+// find looks up a task's errands on the robot's map: by their names where they have any, for the numbers may be those
+// of a former map. Without a map they are taken as they are.
+func (s *State) find(m TaskAwarded) ([]fleet.Vertex, bool) {
+	if s.graph == nil {
+		return m.Errands, true
+	}
+	errands := slices.Clone(m.Errands)
+	for i, v := range errands {
+		ok := s.on(v)
+		if len(m.Places) == len(errands) {
+			v, ok = s.graph.Find(m.Places[i])
+		}
+		if !ok {
+			return nil, false
+		}
+		errands[i] = v
+	}
+	return errands, true
 }
 
 // remember keeps the ids of the last tasks that the robot has done.
@@ -153,12 +176,11 @@ func (s *State) linkOpened(now time.Time, m LinkOpened, out []Effect) []Effect {
 	if m.BootID != "" && m.BootID != s.boot {
 		s.reboot(m.BootID)
 	}
-	valid := func(v fleet.Vertex) bool { return s.graph != nil && v >= 0 && int(v) < len(s.graph.Vertices) }
-	if valid(m.At) {
+	if s.on(m.At) {
 		switch {
 		case s.at == fleet.NoVertex:
 			s.at, s.heading = m.At, m.Heading
-			if !slices.ContainsFunc(m.Base, func(v fleet.Vertex) bool { return !valid(v) }) {
+			if !slices.ContainsFunc(m.Base, func(v fleet.Vertex) bool { return !s.on(v) }) {
 				s.base = slices.Clone(m.Base) // granted in an earlier life of ours
 			}
 			out = s.advance(now, false, out)
@@ -180,7 +202,7 @@ func (s *State) linkOpened(now time.Time, m LinkOpened, out []Effect) []Effect {
 
 func (s *State) commandRequested(now time.Time, m CommandRequested, out []Effect) []Effect {
 	c := m.Command
-	travels := c.Kind == fleet.CommandGoTo || c.Kind == fleet.CommandCharge
+	travels := c.travels()
 	switch {
 	case !s.exists:
 		return append(out, Reply{Outcome: NotFound})
@@ -201,6 +223,19 @@ func (s *State) commandRequested(now time.Time, m CommandRequested, out []Effect
 	return s.wakeAt(earlier(c.ExpiresAt, now.Add(retryAfter)), out)
 }
 
+// travels says that the command sends the robot somewhere.
+func (c *Command) travels() bool { return c.Kind == fleet.CommandGoTo || c.Kind == fleet.CommandCharge }
+
+// endTravel ends the commands that send the robot somewhere: it does not go there any more.
+func (s *State) endTravel(now time.Time, reason string, out []Effect) []Effect {
+	for i := range s.commands {
+		if c := &s.commands[i]; c.travels() && !c.stage.Final() {
+			out = append(out, Record{Event: CommandStaged{ID: c.ID, Stage: fleet.StageFailed, At: now, Reason: reason}, By: fleet.Actor{Part: "engine"}})
+		}
+	}
+	return out
+}
+
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a
@@ -214,7 +249,7 @@ func (s *State) commandAcknowledged(now time.Time, m CommandAcknowledged, out []
 		return out
 	}
 	c := &s.commands[i]
-	travels := c.Kind == fleet.CommandGoTo || c.Kind == fleet.CommandCharge
+	travels := c.travels()
 	if travels && m.Stage == fleet.StageDone && s.at != c.Vertex {
 		m.Stage = fleet.StageAcknowledged // the robot has taken it; it is done when it is there
 		if c.stage >= m.Stage {
@@ -260,49 +295,68 @@ func (s *State) tendCommands(now time.Time, out []Effect) []Effect {
 	return out
 }
 
-// mapActivated moves the robot's knowledge to another map: vertices are found again by their ids, grants are void.
+// mapActivated moves the robot's knowledge to another map: vertices are found again by their ids, errands by their names
+// where they have any. What was granted is void.
 func (s *State) mapActivated(now time.Time, m MapActivated, out []Effect) []Effect {
 	old := s.graph
 	if old == m.Graph {
 		return out
 	}
+	s.graph, s.box = m.Graph, [4]float64{}
+	if m.Graph == nil {
+		s.at, s.base, s.horizon, s.goal = fleet.NoVertex, nil, nil, fleet.NoVertex
+		return s.tellDispatcher(now, out)
+	}
+	s.box[0], s.box[1], s.box[2], s.box[3] = m.Graph.Extent()
 	translate := func(v fleet.Vertex) fleet.Vertex {
-		if old == nil || m.Graph == nil || v < 0 {
-			return v
-		}
-		if n, ok := m.Graph.Find(old.Vertices[v].ID); ok {
-			return n
+		if old != nil && v >= 0 && int(v) < len(old.Vertices) {
+			if n, ok := m.Graph.Find(old.Vertices[v].ID); ok {
+				return n
+			}
 		}
 		return fleet.NoVertex
 	}
-	s.graph = m.Graph
-	s.box = [4]float64{}
-	if m.Graph == nil {
-		s.at, s.base, s.horizon = fleet.NoVertex, nil, nil
+	if !s.exists {
 		return out
 	}
-	s.box[0], s.box[1], s.box[2], s.box[3] = m.Graph.Extent()
+	s.availKnown = false // where it stands has another number now
+	a := TaskAwarded{Task: s.task, Errands: s.errands, Places: s.places}
 	if old == nil {
-		return s.localise(now, out)
-	}
-	s.at, s.base, s.horizon = translate(s.at), nil, nil
-	s.ver++
-	s.firm = s.ver
-	goal := translate(s.goal)
-	errands := slices.Clone(s.errands)
-	for i := range errands {
-		if errands[i] = translate(errands[i]); errands[i] == fleet.NoVertex {
-			t := s.task
-			out = s.drop(now, out)
-			return append(out, RefusedTask{Task: t, Reason: "a place is not on the active map", Fatal: true})
+		out = s.localise(now, out)
+	} else {
+		if len(a.Places) != len(a.Errands) {
+			a.Errands = slices.Clone(a.Errands)
+			for i, v := range a.Errands {
+				a.Errands[i] = translate(v)
+			}
 		}
+		s.at, s.base, s.horizon = translate(s.at), nil, nil
+		s.ver++
+		s.firm = s.ver
 	}
-	s.errands, s.goal = errands, goal
+	errands, ok := s.find(a)
+	if !ok {
+		out = s.drop(now, out)
+		return append(out, RefusedTask{Task: a.Task, Reason: "a place is not on the active map", Fatal: true})
+	}
+	s.errands = errands
+	return append(s.resume(now, old != nil, out), Show{})
+}
+
+// resume takes up what the robot was about, on another map.
+func (s *State) resume(now time.Time, moved bool, out []Effect) []Effect {
+	if moved {
+		out = s.endTravel(now, "the map has changed", out) // their vertices are those of the former map
+	}
+	s.goal = fleet.NoVertex
+	if s.task != "" {
+		out = s.advance(now, false, out)
+	}
 	if s.at != fleet.NoVertex {
 		out = s.ask(now, out)
 		out = s.sendOrder(out)
 	}
-	return append(out, Show{})
+	return s.tellDispatcher(now, out)
 }
 
 // restored takes up where an earlier activation ended.
