@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -69,6 +70,15 @@ type engine struct {
 	closed []uint64
 	opened map[fleet.RobotID][]uint64
 	onOpen func(fleet.RobotID, robot.LinkOpened) error
+
+	progress uint64 // what it has of every robot
+}
+
+// ended are the sessions that were closed.
+func (e *engine) ended() []uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.closed)
 }
 
 func (e *engine) OpenLink(_ context.Context, _ fleet.Shard, id fleet.RobotID, m robot.LinkOpened) (a struct{ ProgressNumber uint64 }, err error) {
@@ -77,6 +87,7 @@ func (e *engine) OpenLink(_ context.Context, _ fleet.Shard, id fleet.RobotID, m 
 	}
 	e.mu.Lock()
 	e.opened[id] = append(e.opened[id], m.Session)
+	a.ProgressNumber = e.progress
 	e.mu.Unlock()
 	return a, err
 }

@@ -19,6 +19,7 @@ import (
 type ring struct {
 	*engine
 	server *Server
+	graph  *roadmap.Graph
 	mu     sync.Mutex
 	at     map[fleet.RobotID]fleet.Vertex
 	number map[fleet.RobotID]uint64
@@ -61,17 +62,22 @@ func (e *ring) grant(id fleet.RobotID) {
 	at := e.at[id]
 	next := at/round*round + (at+1)%round
 	e.update[id]++
-	e.server.SendOrder(robot.Order{Robot: id, ID: 1, Update: e.update[id], From: at, Base: []fleet.Vertex{next}}, ringGraph)
+	e.server.SendOrder(robot.Order{Robot: id, ID: 1, Update: e.update[id], From: at, Base: []fleet.Vertex{next}}, e.graph)
 }
 
-var ringGraph = func() *roadmap.Graph {
+func ringGraph() *roadmap.Graph {
 	g := graph()
 	for i := range g.Vertices {
 		corner := [round][2]float64{{0, 0}, {1, 0}, {1, 1}, {0, 1}}[i%round]
 		g.Vertices[i].X, g.Vertices[i].Y = float64(10*(i/round))+corner[0], corner[1]
 	}
+	for i := range g.Vertices {
+		next := int32(i/round*round + (i+1)%round)
+		g.Out[i] = []int32{int32(len(g.Lanes))}
+		g.Lanes = append(g.Lanes, roadmap.Lane{From: fleet.Vertex(i), To: fleet.Vertex(next), SpeedMPS: 30})
+	}
 	return g
-}()
+}
 
 type ringEngine struct{ *ring }
 
@@ -97,6 +103,7 @@ func (e ringEngine) OpenLink(_ context.Context, _ fleet.Shard, id fleet.RobotID,
 func TestRobotsGoRoundAndGoOnAfterALostLink(t *testing.T) {
 	t.Parallel()
 	e := &ring{
+		graph:  ringGraph(),
 		engine: &engine{boxes: map[fleet.RobotID]*box{}, opened: map[fleet.RobotID][]uint64{}},
 		at:     map[fleet.RobotID]fleet.Vertex{}, number: map[fleet.RobotID]uint64{}, update: map[fleet.RobotID]uint32{},
 	}
