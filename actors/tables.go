@@ -51,6 +51,14 @@ func (t *graphTables) Get(goal fleet.Vertex) *roadmap.Table {
 	return t.cache.get(tableKey{t.graph, goal}, &t.builders)
 }
 
+// Cached says whether Get has the table already, or somebody is computing it.
+func (t *graphTables) Cached(goal fleet.Vertex) bool {
+	t.cache.mu.Lock()
+	defer t.cache.mu.Unlock()
+	_, ok := t.cache.byKey[tableKey{t.graph, goal}]
+	return ok
+}
+
 func (c *tableCache) get(k tableKey, builders *sync.Pool) *roadmap.Table {
 	size := int64(2*len(k.graph.Vertices)) + 128
 	c.mu.Lock()

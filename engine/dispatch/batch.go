@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
-	"math"
 	"slices"
 	"time"
 
@@ -13,11 +12,6 @@ import (
 	"starling/engine/roadmap"
 	"starling/engine/task"
 )
-
-// cached is what tables may offer besides: whether a table is there already.
-type cached interface {
-	Cached(goal fleet.Vertex) bool
-}
 
 // match is one possible award with its price.
 type match struct {
@@ -28,23 +22,23 @@ type match struct {
 
 // batch assigns open tasks to free robots.
 func (s *State) batch(now time.Time, out []Effect) []Effect {
-	jobs := s.openJobs(now)
-	workers := s.freeWorkers(now)
+	open := s.openJobs(now)
+	jobs, workers := s.doable(open, s.freeWorkers(now))
 	if s.graph != nil && len(jobs) > 0 && len(workers) > 0 {
 		out = s.award(now, jobs, workers, out)
 	}
-	s.noteTaskWaits(now, jobs)
+	s.noteTaskWaits(now, open)
 	return out
 }
 
 // award offers each task that it assigns.
 func (s *State) award(now time.Time, jobs []*job, workers []*worker, out []Effect) []Effect {
-	matches := assign(now, s.graph, s.tables, jobs, workers, newTables)
+	matches := assign(now, s.ground(), jobs, workers, newTables)
 	digest := inputsDigest(jobs, workers)
 	for _, m := range matches {
 		d := task.Decision{
 			ID: fleet.DecisionID(s.uuid()), At: now, Task: m.job.spec.ID, Robot: m.worker.ID, Cost: m.cost, InputsDigest: digest,
-			Alternatives: alternatives(now, s.graph, s.tables, m, workers),
+			Alternatives: alternatives(now, s.tables, m, workers),
 			Reason:       fmt.Sprintf("least total cost among %d open tasks and %d free robots", len(jobs), len(workers)),
 		}
 		m.job.offered, m.job.to, m.worker.offered = now, m.worker.ID, now
@@ -53,7 +47,7 @@ func (s *State) award(now time.Time, jobs []*job, workers []*worker, out []Effec
 	return out
 }
 
-// openJobs are the tasks that may be awarded now, the most urgent first, at most MaxBatch.
+// openJobs are the tasks that may be awarded now, the most urgent first.
 func (s *State) openJobs(now time.Time) []*job {
 	jobs := make([]*job, 0, len(s.tasks))
 	for _, j := range s.tasks {
@@ -68,7 +62,7 @@ func (s *State) openJobs(now time.Time) []*job {
 		}
 		return cmp.Compare(a.spec.ID, b.spec.ID)
 	})
-	return jobs[:min(len(jobs), MaxBatch)]
+	return jobs
 }
 
 func (s *State) freeWorkers(now time.Time) []*worker {
@@ -83,7 +77,7 @@ func (s *State) freeWorkers(now time.Time) []*worker {
 		ws = append(ws, w)
 	}
 	slices.SortFunc(ws, func(a, b *worker) int { return cmp.Compare(a.ID, b.ID) })
-	return ws[:min(len(ws), MaxBatch)]
+	return ws
 }
 
 // bonus is what a task's urgency is worth, in seconds.
@@ -101,33 +95,34 @@ func suits(j *job, w *worker) bool {
 	return (t.Robot == "" || t.Robot == w.ID) && (t.Fleet == "" || t.Fleet == w.Fleet) && (w.Battery >= minBattery || t.Type == fleet.Charge)
 }
 
+// pairing is what a batch chooses from.
+type pairing struct {
+	ground  ground
+	jobs    []*job    // the most urgent first
+	workers []*worker // by id
+	known   []*roadmap.Table
+	budget  int  // tables that may still be made
+	byTask  bool // rows are tasks
+}
+
 // assign finds the cheapest awards. Rows are whichever of tasks and robots are fewer, so that each of them is served.
-func assign(now time.Time, g *roadmap.Graph, tables roadmap.Tables, jobs []*job, workers []*worker, budget int) []match {
-	budgeted := func(goal fleet.Vertex) *roadmap.Table {
-		if c, ok := tables.(cached); ok && !c.Cached(goal) {
-			if budget == 0 {
-				return nil
-			}
-			budget--
+func assign(now time.Time, on ground, jobs []*job, workers []*worker, budget int) []match {
+	p := pairing{ground: on, jobs: jobs, workers: workers, known: make([]*roadmap.Table, len(jobs)), budget: budget, byTask: len(jobs) <= len(workers)}
+	for i, j := range jobs {
+		if on.cached(j.goal) {
+			p.known[i] = on.tables.Get(j.goal)
 		}
-		return tables.Get(goal)
 	}
-	byTask := len(jobs) <= len(workers)
 	n, columns := len(workers), len(jobs)
-	if byTask {
+	if p.byTask {
 		n, columns = len(jobs), len(workers)
 	}
 	rows, priced := make([][]planner.Edge, n), make([][]match, n)
 	for r := range rows {
-		for _, c := range candidates(g, jobs, workers, byTask, r) {
-			m := match{job: jobs[r%len(jobs)], worker: workers[c%len(workers)]}
-			if !byTask {
-				m.job, m.worker = jobs[c], workers[r]
-			}
-			if !suits(m.job, m.worker) {
-				continue
-			}
-			if t := budgeted(m.job.goal); t == nil || !m.price(now, t) {
+		for _, c := range p.candidates(r) {
+			j, w := p.pair(r, c)
+			m := match{job: jobs[j], worker: workers[w]}
+			if t := p.table(j); t == nil || !m.price(now, t) {
 				continue
 			}
 			rows[r] = append(rows[r], planner.Edge{Column: int32(c), Cost: m.cost.Total})
@@ -143,6 +138,24 @@ func assign(now time.Time, g *roadmap.Graph, tables roadmap.Tables, jobs []*job,
 	return matches
 }
 
+// pair says which task and which robot meet in a row and a column.
+func (p *pairing) pair(r, c int) (j, w int) {
+	if p.byTask {
+		return r, c
+	}
+	return c, r
+}
+
+// table is the one towards the task's first errand; nil where it is not there and no more may be made in this batch.
+// Those of this batch are there in the next one.
+func (p *pairing) table(j int) *roadmap.Table {
+	if p.known[j] == nil && p.budget > 0 {
+		p.budget--
+		p.known[j] = p.ground.tables.Get(p.jobs[j].goal)
+	}
+	return p.known[j]
+}
+
 // price fills the cost of an award; false where the robot cannot get there.
 func (m *match) price(now time.Time, t *roadmap.Table) bool {
 	if m.worker.At < 0 || int(m.worker.At) >= len(t.Cost) || t.Cost[m.worker.At] == roadmap.Unreachable {
@@ -155,57 +168,8 @@ func (m *match) price(now time.Time, t *roadmap.Table) bool {
 	return true
 }
 
-// candidates lists the columns worth looking at for row r: the nearest by straight line, and the most urgent tasks.
-func candidates(g *roadmap.Graph, jobs []*job, workers []*worker, byTask bool, r int) []int {
-	type near struct {
-		column int
-		dist   float64
-	}
-	place := func(v fleet.Vertex) (float64, float64) { return g.Vertices[v].X, g.Vertices[v].Y }
-	var from fleet.Vertex
-	n := len(jobs)
-	if byTask {
-		from, n = jobs[r].goal, len(workers)
-	} else {
-		from = workers[r].At
-	}
-	x, y := place(from)
-	all := make([]near, 0, n)
-	for c := range n {
-		j, w := r, c
-		if !byTask {
-			j, w = c, r
-		}
-		if !suits(jobs[j], workers[w]) {
-			continue
-		}
-		v := workers[w].At
-		if !byTask {
-			v = jobs[c].goal
-		}
-		cx, cy := place(v)
-		all = append(all, near{c, math.Abs(cx-x) + math.Abs(cy-y)})
-	}
-	slices.SortFunc(all, func(a, b near) int {
-		if c := cmp.Compare(a.dist, b.dist); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.column, b.column)
-	})
-	var out []int
-	for _, c := range all[:min(len(all), nearest)] {
-		out = append(out, c.column)
-	}
-	for c := 0; !byTask && c < min(oldest, len(jobs)); c++ {
-		if !slices.Contains(out, c) {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
 // alternatives are the next best robots for the task, at most five.
-func alternatives(now time.Time, _ *roadmap.Graph, tables roadmap.Tables, m match, workers []*worker) []task.Alternative {
+func alternatives(now time.Time, tables roadmap.Tables, m match, workers []*worker) []task.Alternative {
 	t := tables.Get(m.job.goal)
 	var out []task.Alternative
 	for _, w := range workers {

@@ -52,7 +52,7 @@ func Plan(now time.Time, g *roadmap.Graph, tables roadmap.Tables, robots []Robot
 	done := make([]bool, len(tasks))
 	var planned []Planned
 	if len(jobs) > 0 && len(workers) > 0 {
-		for _, m := range assign(now, g, tables, jobs, workers, len(tasks)*2) {
+		for _, m := range assign(now, ground{g, tables, parts(g)}, jobs, workers, len(tasks)) {
 			i := index[m.job]
 			done[i] = true
 			planned = append(planned, Planned{Index: i, Robot: m.worker.ID, Cost: m.cost, Route: route(now, g, tables, m.worker.At, m.job.spec.Errands, speed)})

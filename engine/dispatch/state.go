@@ -40,6 +40,7 @@ const (
 type State struct {
 	graph   *roadmap.Graph
 	tables  roadmap.Tables
+	parts   []int32 // of graph
 	rng     *rand.Rand
 	lanes   map[fleet.LaneID]LaneState // durable
 	keepOut map[fleet.Vertex]bool
@@ -191,7 +192,7 @@ func (s *State) SetGraph(g *roadmap.Graph, t roadmap.Tables) {
 	for _, w := range s.robots {
 		w.At, w.Free = fleet.NoVertex, false
 	}
-	s.graph, s.tables = g, t
+	s.graph, s.tables, s.parts = g, t, parts(g)
 	clear(s.zones)
 	clear(s.cycles)
 }
@@ -336,7 +337,7 @@ func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 	for _, l := range m.Lanes {
 		s.lanes[l.Lane] = l
 	}
-	s.graph = m.Graph
+	s.graph, s.parts = m.Graph, parts(m.Graph)
 	for _, t := range m.Tasks {
 		s.open(now, t)
 	}

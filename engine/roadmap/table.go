@@ -107,6 +107,12 @@ func NewTableMap(g *Graph, bound int) *TableMap {
 	return &TableMap{builder: NewTableBuilder(g), bound: max(bound, 1), tables: map[fleet.Vertex]*Table{}}
 }
 
+// Cached says whether Get has the table already.
+func (m *TableMap) Cached(goal fleet.Vertex) bool {
+	_, ok := m.tables[goal]
+	return ok
+}
+
 // Get implements Tables.
 func (m *TableMap) Get(goal fleet.Vertex) *Table {
 	if t, ok := m.tables[goal]; ok {
