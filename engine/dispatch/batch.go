@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"time"
 
@@ -239,9 +240,9 @@ func (s *State) scan(now time.Time, out []Effect) []Effect {
 		zone fleet.ZoneID
 	}
 	next := map[fleet.RobotID]edge{}
-	for z, ws := range s.zones {
-		for _, w := range ws {
-			if w.Holder != "" && w.Holder != w.Robot {
+	for _, z := range slices.Sorted(maps.Keys(s.zones)) { // of two zones that speak of the same robot, the lower id counts
+		for _, w := range s.zones[z] {
+			if _, known := next[w.Robot]; !known && w.Holder != "" && w.Holder != w.Robot {
 				next[w.Robot] = edge{w, z}
 			}
 		}
@@ -271,7 +272,8 @@ func (s *State) scan(now time.Time, out []Effect) []Effect {
 		st.seen = now
 		if now.Sub(st.since) >= cycleStanding && now.Sub(st.broken) >= cycleAgain {
 			st.broken = now
-			y := yielding(c, func(id fleet.RobotID) bool { return next[id].wait.Tasked })
+			y := s.yielding(c, func(id fleet.RobotID) bool { return next[id].wait.Tasked })
+			s.noteYield(y, now)
 			reason := fmt.Sprintf("robots %v waited for each other since %s; %s gives way", c, st.since.UTC().Format(time.RFC3339), y)
 			e := CycleResolved{DecisionID: fleet.DecisionID(s.uuid()), At: now, Robots: c, Yielding: y, Reason: reason}
 			out = append(out, Record{Event: e, By: fleet.Actor{Part: "dispatcher"}}, Break{Zone: next[y].zone, Robot: y})
@@ -300,12 +302,24 @@ func turnToLowest(c []fleet.RobotID) []fleet.RobotID {
 	return append(slices.Clone(c[i:]), c[:i]...)
 }
 
-// yielding is who gives way: one without a task where there is one, else the last by id.
-func yielding(c []fleet.RobotID, tasked func(fleet.RobotID) bool) fleet.RobotID {
-	for _, id := range c {
-		if !tasked(id) {
-			return id
+// yielding is who gives way: one without a task where there is one, else who gave way longest ago, else the last by id.
+func (s *State) yielding(c []fleet.RobotID, tasked func(fleet.RobotID) bool) fleet.RobotID {
+	return slices.MinFunc(c, func(a, b fleet.RobotID) int {
+		if tasked(a) != tasked(b) {
+			if tasked(b) {
+				return -1
+			}
+			return 1
 		}
-	}
-	return slices.Max(c)
+		if c := s.yielded[a].Compare(s.yielded[b]); c != 0 {
+			return c
+		}
+		return cmp.Compare(b, a)
+	})
+}
+
+// noteYield remembers who gave way, of those who did so lately.
+func (s *State) noteYield(id fleet.RobotID, now time.Time) {
+	maps.DeleteFunc(s.yielded, func(_ fleet.RobotID, at time.Time) bool { return now.Sub(at) > yieldMemory })
+	s.yielded[id] = now
 }

@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -187,6 +188,58 @@ func TestADeadlockThatStandsIsBrokenAndRecorded(t *testing.T) {
 	s.Decide(t0.Add(9*time.Second), dispatch.Ticked{}, nil)
 	if s.FillView(&v); len(v.Cycles) != 0 || len(v.Waits) != 2 {
 		t.Errorf("%+v", v)
+	}
+}
+
+// Two zones speak of the same robot, which has just crossed: the same input has the same effects.
+func TestTheLowerZoneCountsWhereTwoReportARobot(t *testing.T) {
+	t.Parallel()
+	wait := func(r, h fleet.RobotID) fleet.Wait { return fleet.Wait{Robot: r, Holder: h, Tasked: true} }
+	for range 50 {
+		s, _ := fresh(t)
+		s.Decide(t0, dispatch.ZoneReported{View: zone.View{Zone: "z1", Waits: []fleet.Wait{wait("a", "b"), wait("b", "a")}}}, nil)
+		s.Decide(t0, dispatch.ZoneReported{View: zone.View{Zone: "z2", Waits: []fleet.Wait{wait("b", "a")}}}, nil)
+		for i := range 4 {
+			for _, e := range s.Decide(t0.Add(time.Duration(i)*time.Second), dispatch.Ticked{}, nil) {
+				if b, ok := e.(dispatch.Break); ok && b.Zone != "z1" {
+					t.Fatalf("told zone %s", b.Zone)
+				}
+			}
+		}
+	}
+}
+
+func TestRobotsTakeTurnsInGivingWay(t *testing.T) {
+	t.Parallel()
+	s, _ := fresh(t)
+	wait := func(r, h fleet.RobotID, tasked bool) fleet.Wait {
+		return fleet.Wait{Robot: r, Holder: h, Tasked: tasked}
+	}
+	report := func(ws ...fleet.Wait) {
+		s.Decide(t0, dispatch.ZoneReported{View: zone.View{Zone: "z1", Waits: ws}}, nil)
+	}
+	var turns []fleet.RobotID
+	now := t0
+	pass := func(seconds int) {
+		for range seconds {
+			now = now.Add(time.Second)
+			for _, e := range s.Decide(now, dispatch.Ticked{}, nil) {
+				if b, ok := e.(dispatch.Break); ok {
+					turns = append(turns, b.Robot)
+				}
+			}
+		}
+	}
+	report(wait("a", "b", true), wait("b", "c", true), wait("c", "a", true))
+	pass(35)
+	if !slices.Equal(turns, []fleet.RobotID{"c", "b", "a", "c"}) {
+		t.Errorf("gave way: %v", turns)
+	}
+	turns = nil
+	report(wait("a", "b", false), wait("b", "c", true), wait("c", "a", true))
+	pass(25)
+	if !slices.Equal(turns, []fleet.RobotID{"a", "a"}) {
+		t.Errorf("gave way: %v, want the one without a task", turns)
 	}
 }
 

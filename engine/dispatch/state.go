@@ -24,6 +24,7 @@ const (
 	heldPatience  = 10 * time.Second // a robot that says for so long that it is free is free
 	cycleStanding = 2 * time.Second  // before a deadlock is broken
 	cycleAgain    = 10 * time.Second // before it is broken once more
+	yieldMemory   = 10 * time.Minute // how long it counts that a robot gave way
 	minBattery    = 0.15             // below it a robot gets no work but charging
 )
 
@@ -50,6 +51,8 @@ type State struct {
 	heldBy map[fleet.RobotID]fleet.TaskID
 	zones  map[fleet.ZoneID][]fleet.Wait
 	cycles map[string]standing
+
+	yielded map[fleet.RobotID]time.Time // who gave way, and when; none older than yieldMemory
 
 	lastScan time.Time
 	lastTold time.Time // lanes
@@ -82,7 +85,7 @@ func New(tables roadmap.Tables, seed uint64) *State {
 	return &State{
 		tables: tables, rng: rand.New(rand.NewPCG(seed, 0x5741524c)), lanes: map[fleet.LaneID]LaneState{}, keepOut: map[fleet.Vertex]bool{},
 		tasks: map[fleet.TaskID]*job{}, robots: map[fleet.RobotID]*worker{}, heldBy: map[fleet.RobotID]fleet.TaskID{},
-		zones: map[fleet.ZoneID][]fleet.Wait{}, cycles: map[string]standing{},
+		zones: map[fleet.ZoneID][]fleet.Wait{}, cycles: map[string]standing{}, yielded: map[fleet.RobotID]time.Time{},
 	}
 }
 
@@ -393,10 +396,10 @@ func (s *State) FillView(v *View) {
 			v.FreeRobots++
 		}
 	}
-	for _, ws := range s.zones {
-		v.Waits = append(v.Waits, ws...)
+	for _, z := range slices.Sorted(maps.Keys(s.zones)) {
+		v.Waits = append(v.Waits, s.zones[z]...)
 	}
-	slices.SortFunc(v.Waits, func(a, b fleet.Wait) int { return cmp.Compare(a.Robot, b.Robot) })
+	slices.SortStableFunc(v.Waits, func(a, b fleet.Wait) int { return cmp.Compare(a.Robot, b.Robot) })
 }
 
 // uuid makes a random id from the seed.
