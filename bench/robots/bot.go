@@ -3,6 +3,7 @@ package robots
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	linkv1 "starling/proto/gen/starling/link/v1"
@@ -194,17 +195,32 @@ func (c *carrier) take(now time.Time, b *bot, o *linkv1.Order) {
 	c.fleet.Stats.Orders.Add(1)
 	b.inc, b.orderID, b.updateID = o.Incarnation, o.OrderId, o.UpdateId
 	b.base, b.horizon, b.held = o.Base, o.Horizon, o.Paused
-	for i, w := range b.base { // it may have reached some of it since the order was made
-		if w.Vertex == b.at {
-			b.base = b.base[i+1:]
-			break
-		}
-	}
+	b.base = b.base[b.reached(b.base):]
 	b.notAfter = time.Time{}
 	if o.NotAfterMs > 0 {
 		b.notAfter = time.UnixMilli(o.NotAfterMs)
 	}
 	c.step(now, b)
+}
+
+// reached counts the vertices at the head of base that it had reached before the order came: those of its latest
+// arrivals of which the engine has not said that it knows. A way that leads back to where it stands is no such thing.
+func (b *bot) reached(base []*linkv1.Waypoint) int {
+	var unknown []uint32
+	for _, p := range b.pending {
+		if p.Kind == linkv1.ProgressKind_PROGRESS_KIND_ARRIVED {
+			unknown = append(unknown, p.Vertex)
+		}
+	}
+	for k := min(len(unknown), len(base)); k > 0; k-- {
+		if slices.EqualFunc(unknown[len(unknown)-k:], base[:k], func(v uint32, w *linkv1.Waypoint) bool { return v == w.Vertex }) {
+			return k
+		}
+	}
+	if len(base) > 0 && base[0].Vertex == b.at {
+		return 1
+	}
+	return 0
 }
 
 // command obeys and answers.
@@ -222,9 +238,9 @@ func (c *carrier) command(now time.Time, b *bot, m *linkv1.Command) {
 	case linkv1.CommandKind_COMMAND_KIND_GO_TO, linkv1.CommandKind_COMMAND_KIND_CHARGE, linkv1.CommandKind_COMMAND_KIND_UNSPECIFIED:
 		done = false // the engine sends an order, and knows when the robot is there
 	}
-	c.acks = append(c.acks, &linkv1.CommandAck{Handle: b.handle, CommandId: m.CommandId, Stage: linkv1.CommandStage_COMMAND_STAGE_ACKNOWLEDGED})
+	c.acks = append(c.acks, ack{b, &linkv1.CommandAck{CommandId: m.CommandId, Stage: linkv1.CommandStage_COMMAND_STAGE_ACKNOWLEDGED}})
 	if done {
-		c.acks = append(c.acks, &linkv1.CommandAck{Handle: b.handle, CommandId: m.CommandId, Stage: linkv1.CommandStage_COMMAND_STAGE_DONE})
+		c.acks = append(c.acks, ack{b, &linkv1.CommandAck{CommandId: m.CommandId, Stage: linkv1.CommandStage_COMMAND_STAGE_DONE}})
 	}
 	c.step(now, b)
 }
@@ -262,6 +278,23 @@ func (b *bot) state() linkv1.RobotState {
 		return linkv1.RobotState_ROBOT_STATE_WAITING
 	}
 	return linkv1.RobotState_ROBOT_STATE_IDLE
+}
+
+// report adds its status to a batch.
+func (b *bot) report(now time.Time, to *linkv1.StatusBatch) {
+	x, y, v := b.place(now)
+	to.Handle, to.Seq, to.TsMs = append(to.Handle, b.handle), append(to.Seq, b.seq), append(to.TsMs, now.UnixMilli())
+	to.X, to.Y, to.Theta = append(to.X, float32(x)), append(to.Y, float32(y)), append(to.Theta, float32(b.theta))
+	to.VelocityMps, to.BatterySoc = append(to.VelocityMps, float32(v)), append(to.BatterySoc, float32(b.battery))
+	to.State = append(to.State, b.state())
+	if !b.errors {
+		return
+	}
+	e := &linkv1.RobotErrors{Handle: b.handle}
+	if b.stopped {
+		e.Errors = []*linkv1.RobotError{{Code: "simulated", Level: linkv1.ErrorLevel_ERROR_LEVEL_FATAL, Message: "stopped by the scenario"}}
+	}
+	to.Errors = append(to.Errors, e)
 }
 
 // place is where it is at this moment, between two vertices while it moves.

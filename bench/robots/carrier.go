@@ -32,11 +32,17 @@ type carrier struct {
 	rng    *rand.Rand
 	events events
 	order  uint64
-	acks   []*linkv1.CommandAck
+	acks   []ack
 	dirty  bool // there is progress to send
 	hangUp bool
 	out    chan *linkv1.Uplink
 	handle map[uint32]*bot
+}
+
+// ack is an answer that waits to be sent. Its handle is known when it is sent: another stream gives another.
+type ack struct {
+	bot *bot
+	m   *linkv1.CommandAck
 }
 
 type event struct {
@@ -299,6 +305,7 @@ func (c *carrier) welcome(now time.Time, w *linkv1.Welcome) {
 		b.handle = r.Handle
 		c.handle[b.handle] = b
 		c.fleet.Stats.Connected.Add(1)
+		b.errors = b.errors || b.stopped // a new stream knows of no errors
 		b.forget(r.ProgressNumber)
 		b.progress = max(b.progress, r.ProgressNumber)
 		for _, p := range b.pending {
@@ -328,6 +335,7 @@ func (c *carrier) askAgain(now time.Time, b *bot) {
 // statuses sends one status of every robot, in batches; a full queue drops them.
 func (c *carrier) statuses(now time.Time) {
 	batch := &linkv1.StatusBatch{}
+	var told []*bot // those whose errors are in the batch
 	flush := func() {
 		if len(batch.Handle) == 0 {
 			return
@@ -335,27 +343,21 @@ func (c *carrier) statuses(now time.Time) {
 		select {
 		case c.out <- &linkv1.Uplink{Frame: &linkv1.Uplink_Statuses{Statuses: batch}}:
 			c.fleet.Stats.Statuses.Add(int64(len(batch.Handle)))
+			for _, b := range told {
+				b.errors = false
+			}
 		default:
 		}
-		batch = &linkv1.StatusBatch{}
+		batch, told = &linkv1.StatusBatch{}, nil
 	}
 	for _, b := range c.bots {
 		if b.handle == 0 || b.silent {
 			continue
 		}
 		b.seq++
-		x, y, v := b.place(now)
-		batch.Handle, batch.Seq, batch.TsMs = append(batch.Handle, b.handle), append(batch.Seq, b.seq), append(batch.TsMs, now.UnixMilli())
-		batch.X, batch.Y, batch.Theta = append(batch.X, float32(x)), append(batch.Y, float32(y)), append(batch.Theta, float32(b.theta))
-		batch.VelocityMps, batch.BatterySoc = append(batch.VelocityMps, float32(v)), append(batch.BatterySoc, float32(b.battery))
-		batch.State = append(batch.State, b.state())
+		b.report(now, batch)
 		if b.errors {
-			b.errors = false
-			e := &linkv1.RobotErrors{Handle: b.handle}
-			if b.stopped {
-				e.Errors = []*linkv1.RobotError{{Code: "simulated", Level: linkv1.ErrorLevel_ERROR_LEVEL_FATAL, Message: "stopped by the scenario"}}
-			}
-			batch.Errors = append(batch.Errors, e)
+			told = append(told, b)
 		}
 		if len(batch.Handle) == batchSize {
 			flush()
@@ -366,15 +368,7 @@ func (c *carrier) statuses(now time.Time) {
 
 // flush sends acknowledgements and progress; what does not fit now goes with the next flush.
 func (c *carrier) flush() {
-	for len(c.acks) > 0 {
-		n := min(len(c.acks), batchSize)
-		select {
-		case c.out <- &linkv1.Uplink{Frame: &linkv1.Uplink_Acks{Acks: &linkv1.AckBatch{Commands: c.acks[:n:n]}}}:
-			c.acks = c.acks[n:]
-		default:
-			return
-		}
-	}
+	c.flushAcks()
 	if !c.dirty {
 		return
 	}
@@ -402,5 +396,26 @@ func (c *carrier) flush() {
 		}
 	default:
 		c.dirty = true
+	}
+}
+
+func (c *carrier) flushAcks() {
+	var batch []*linkv1.CommandAck
+	var rest []ack
+	for _, a := range c.acks {
+		if a.bot.handle == 0 || a.bot.silent || len(batch) == batchSize {
+			rest = append(rest, a)
+			continue
+		}
+		a.m.Handle = a.bot.handle
+		batch = append(batch, a.m)
+	}
+	if len(batch) == 0 {
+		return
+	}
+	select {
+	case c.out <- &linkv1.Uplink{Frame: &linkv1.Uplink_Acks{Acks: &linkv1.AckBatch{Commands: batch}}}:
+		c.acks = rest
+	default:
 	}
 }

@@ -29,6 +29,7 @@ func one(t *testing.T, o Options) (*carrier, *bot) {
 func w(v uint32, x, y float32) *linkv1.Waypoint { return &linkv1.Waypoint{Vertex: v, X: x, Y: y} }
 
 func TestProgressOfASilentRobotIsSentAfterwards(t *testing.T) {
+	t.Parallel()
 	c, b := one(t, Options{})
 	now := time.Now()
 	c.fault(now, b, Fault{Kind: FaultSilent, For: 2 * time.Second})
@@ -47,6 +48,7 @@ func TestProgressOfASilentRobotIsSentAfterwards(t *testing.T) {
 }
 
 func TestNoVertexIsEnteredAfterTheLease(t *testing.T) {
+	t.Parallel()
 	c, b := one(t, Options{Delays: Delays{P: 1, Min: 5 * time.Second, Max: 5 * time.Second}})
 	now := time.Now()
 	c.take(now, b, &linkv1.Order{OrderId: 1, UpdateId: 1, Base: []*linkv1.Waypoint{w(1, 1, 0)}, NotAfterMs: now.Add(time.Second).UnixMilli()})
@@ -57,6 +59,7 @@ func TestNoVertexIsEnteredAfterTheLease(t *testing.T) {
 }
 
 func TestPauseHoldsARobotThatHasNotDeparted(t *testing.T) {
+	t.Parallel()
 	c, b := one(t, Options{Delays: Delays{P: 1, Min: 5 * time.Second, Max: 5 * time.Second}})
 	now := time.Now()
 	c.take(now, b, &linkv1.Order{OrderId: 1, UpdateId: 1, Base: []*linkv1.Waypoint{w(1, 1, 0)}})
@@ -68,6 +71,7 @@ func TestPauseHoldsARobotThatHasNotDeparted(t *testing.T) {
 }
 
 func TestRefusedRobotSaysHelloAgain(t *testing.T) {
+	t.Parallel()
 	c, b := one(t, Options{})
 	b.handle = 0
 	c.handle = map[uint32]*bot{}
@@ -80,6 +84,7 @@ func TestRefusedRobotSaysHelloAgain(t *testing.T) {
 }
 
 func TestDelaysOfARobotDependOnItsSeedAlone(t *testing.T) {
+	t.Parallel()
 	run := func(jitter bool) time.Duration {
 		c, b := one(t, Options{Seed: 7, Delays: Delays{P: 1, Min: time.Second, Max: 9 * time.Second, Mean: .5, Std: .3}})
 		if jitter {
@@ -95,6 +100,7 @@ func TestDelaysOfARobotDependOnItsSeedAlone(t *testing.T) {
 }
 
 func TestTravelTimes(t *testing.T) {
+	t.Parallel()
 	// Against a dumb integration of the trapezoid: never faster than the limits allow.
 	rng := rand.New(rand.NewPCG(1, 2))
 	bad := 0
@@ -109,12 +115,10 @@ func TestTravelTimes(t *testing.T) {
 			v0 := b.speed
 			b.to = b.base[0]
 			d := c.travel(b).Seconds()
-			vmax := max(v0, b.speed)
 			// distance 1 m in d: mean speed must not exceed top, and speed change must not exceed a*d
 			if 1/d > top+1e-6 || (b.speed-v0)/d > a+1e-6 || (v0-b.speed)/d > a+1e-6 {
 				bad++
 			}
-			_ = vmax
 			b.x, b.at, b.base = float64(b.to.X), b.to.Vertex, b.base[1:]
 		}
 		if b.speed != 0 {
