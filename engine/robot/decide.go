@@ -58,7 +58,7 @@ func (s *State) statusReported(now time.Time, m *StatusReported, out []Effect) [
 	if m.BootID != "" && m.BootID != s.boot {
 		s.reboot(m.BootID)
 	}
-	wasHalted, wasFree := s.halted(), s.availKnown && s.avail.Free
+	wasFree := s.availKnown && s.avail.Free
 	s.seq, s.pose, s.located, s.velocity, s.battery = m.Seq, m.Pose, true, m.Velocity, m.Battery
 	s.reportedAt, s.receivedAt = m.At, m.ReceivedAt
 	if m.State != s.state {
@@ -72,9 +72,7 @@ func (s *State) statusReported(now time.Time, m *StatusReported, out []Effect) [
 	}
 	out = append(out, Show{}, Measure{})
 	out = s.localise(now, out)
-	if h := s.halted(); h != wasHalted && s.at != fleet.NoVertex {
-		out = s.ask(now, out)
-	}
+	out = s.tellStopped(now, out)
 	if s.wake.IsZero() {
 		out = s.wakeAt(now.Add(StaleAfter), out)
 	}
@@ -388,11 +386,11 @@ func (s *State) zoneRestarted(now time.Time, m ZoneRestarted, out []Effect) []Ef
 // request is the robot's standing wish, with a new version.
 func (s *State) request(now time.Time) fleet.Request {
 	s.ver++
-	s.lastAsk = now
+	s.lastAsk, s.toldHalted = now, s.halted()
 	r := fleet.Request{
 		Robot: s.spec.ID, Version: s.ver, At: s.at, Heading: s.heading, Base: s.base, Goal: s.goal, Tasked: s.task != "", Since: s.goalAt,
 		Priority: s.priority, Window: s.window, RadiusM: s.spec.RadiusM, SpeedMPS: s.spec.MaxSpeedMPS, Control: s.spec.Control,
-		Halted: s.halted(), Trace: s.trace,
+		Halted: s.toldHalted, Trace: s.trace,
 	}
 	if len(s.spec.AllowedZones) > 0 {
 		r.Allowed = s.spec.AllowedZones
@@ -419,10 +417,10 @@ func (s *State) sendOrder(out []Effect) []Effect {
 		return out
 	}
 	s.update++
-	s.sentUntil = s.notAfter
+	s.sentUntil, s.toldPaused = s.notAfter, s.stopped()
 	o := Order{
 		Robot: s.spec.ID, ID: s.orderID, Update: s.update, Task: s.task, From: s.at, Base: s.base, Horizon: s.horizon,
-		NotAfter: s.notAfter, Incarnation: s.inc, Paused: s.paused, Trace: s.trace,
+		NotAfter: s.notAfter, Incarnation: s.inc, Paused: s.toldPaused, Trace: s.trace,
 	}
 	return append(slices.DeleteFunc(out, func(e Effect) bool { _, old := e.(SendOrder); return old }), SendOrder{Order: o})
 }
@@ -445,6 +443,7 @@ func (s *State) woke(now time.Time, out []Effect) []Effect {
 	out = s.age(now, out)
 	out = s.tendCommands(now, out)
 	out = s.giveUp(now, out)
+	out = s.tellStopped(now, out)
 	busy := s.goal != fleet.NoVertex || len(s.base) > 0
 	switch silent := now.Sub(s.lastAsk); {
 	case s.at == fleet.NoVertex:
@@ -471,6 +470,9 @@ func (s *State) age(now time.Time, out []Effect) []Effect {
 	switch silent := now.Sub(s.receivedAt); {
 	case silent >= OfflineAfter:
 		to = fleet.Offline
+		if s.changing == fleet.Online {
+			s.changing = fleet.NeverSeen // it has fallen silent again
+		}
 	case silent >= StaleAfter && s.connection == fleet.Online:
 		to = fleet.Stale
 	}
@@ -497,9 +499,6 @@ func (s *State) giveUp(now time.Time, out []Effect) []Effect {
 		s.lostSince = time.Time{}
 	} else if s.lostSince.IsZero() {
 		s.lostSince = now
-		if s.at != fleet.NoVertex {
-			out = s.ask(now, out) // it is halted now
-		}
 	}
 	if !s.lostSince.IsZero() && now.Sub(s.lostSince) >= LostAfter && s.task != "" {
 		t := s.task
@@ -526,9 +525,9 @@ func (s *State) free() (bool, string) {
 		return false, "still driving"
 	case s.task != "":
 		return false, "has a task"
-	case s.goal != fleet.NoVertex:
+	case s.travelling():
 		return false, "is under way for a command"
-	case s.paused:
+	case s.stopped():
 		return false, "paused"
 	case s.state == fleet.Manual:
 		return false, "driven by hand"

@@ -40,7 +40,9 @@ type State struct {
 	version    int64
 	connection fleet.Connection
 	commands   []command
-	paused     bool // by the last pause, stop or resume
+	paused     bool // by the last pause, stop or resume that was heard or may yet be
+
+	pausedBefore bool // by the commands that are forgotten
 
 	// Soft: what the robot said last.
 	boot       string
@@ -85,7 +87,11 @@ type State struct {
 	disowned   time.Time        // when it last refused a grant
 	changing   fleet.Connection // being recorded, NeverSeen = none
 	changingAt time.Time
-	repeats    int // how often to assert its place again: the zone may not have heard
+	pausing    bool // a pause is being recorded
+	pausingAt  time.Time
+	toldHalted bool // by the last request
+	toldPaused bool // by the last order
+	repeats    int  // how often to assert its place again: the zone may not have heard
 	wake       time.Time
 
 	// Soft: what it does.
@@ -103,8 +109,10 @@ type State struct {
 
 type command struct {
 	Command
-	stage fleet.Stage
-	sent  time.Time
+	stage  fleet.Stage
+	staged time.Time // when it got there
+	reason string
+	sent   time.Time
 }
 
 type footstep struct {
@@ -143,50 +151,27 @@ func (s *State) Apply(_ time.Time, e Event) {
 		s.connection, s.changing = e.To, fleet.NeverSeen
 	case CommandAccepted:
 		s.commands = append(s.forget(), command{Command: e.Command})
-		switch e.Command.Kind {
-		case fleet.CommandPause, fleet.CommandStop:
-			s.paused = true
-		case fleet.CommandResume:
-			s.paused = false
-		case fleet.CommandGoTo, fleet.CommandCharge, fleet.CommandClearErrors:
-		}
+		s.paused, s.pausing = s.standing(), false
 	case CommandStaged:
 		for i := range s.commands {
 			if c := &s.commands[i]; c.ID == e.ID && !c.stage.Final() {
-				c.stage = e.Stage
+				c.stage, c.reason, c.staged = e.Stage, e.Reason, e.At
 			}
 		}
+		s.paused = s.standing()
 	}
 }
 
-// forget drops the oldest finished commands beyond the bound.
-func (s *State) forget() []command {
-	for len(s.commands) >= maxCommands {
-		i := slices.IndexFunc(s.commands, func(c command) bool { return c.stage.Final() })
-		if i < 0 {
-			break
-		}
-		s.commands = slices.Delete(s.commands, i, i+1)
-	}
-	return s.commands
-}
-
-func (s *State) openCommands() int {
-	n := 0
-	for i := range s.commands {
-		if !s.commands[i].stage.Final() {
-			n++
-		}
-	}
-	return n
-}
-
-// Digest is a hash of the durable fields.
+// Digest is a hash of the durable fields: equal digests mean equal robots.
 func (s *State) Digest() uint64 {
 	h := fnv.New64a()
-	fmt.Fprint(h, s.spec.ID, s.exists, s.version, s.connection, s.paused)
+	spec := s.spec
+	spec.CreatedAt = time.Time{} // printed by its instant: a store keeps no more
+	fmt.Fprintf(h, "%+v %d %t %d %d %t %t", spec, s.spec.CreatedAt.UnixMilli(), s.exists, s.version, s.connection, s.paused, s.pausedBefore)
 	for i := range s.commands {
-		fmt.Fprint(h, s.commands[i].ID, s.commands[i].stage)
+		c := &s.commands[i]
+		fmt.Fprintf(h, "%q %q %d %d %q %q %d %d %d %d %q", c.ID, c.Robot, c.Kind, c.Vertex, c.Place, c.By,
+			c.At.UnixMilli(), c.ExpiresAt.UnixMilli(), c.stage, c.staged.UnixMilli(), c.reason)
 	}
 	return h.Sum64()
 }
@@ -252,5 +237,6 @@ func (s *State) fatal() bool {
 
 // halted says that the robot cannot move now.
 func (s *State) halted() bool {
-	return !s.exists || s.paused || s.state == fleet.Manual || s.fatal() || s.connection == fleet.Offline
+	offline := s.connection == fleet.Offline && s.changing != fleet.Online // it speaks again; that is being recorded
+	return !s.exists || s.stopped() || s.state == fleet.Manual || s.fatal() || offline
 }

@@ -81,9 +81,16 @@ func (s *State) taskAwarded(now time.Time, m TaskAwarded, out []Effect) []Effect
 		return append(out, StartedTask{Task: m.Task}, ReachedErrand{Task: m.Task, Errand: len(m.Errands) - 1})
 	case s.task != "":
 		return append(out, RefusedTask{Task: m.Task, Reason: "robot has another task"})
+	case s.travelling():
+		return append(out, RefusedTask{Task: m.Task, Reason: "robot is under way for a command"})
 	case !s.exists || s.spec.Control != fleet.ControlEngine:
 		return append(out, RefusedTask{Task: m.Task, Reason: "robot is not under the engine's control"})
 	}
+	return s.take(now, m, out)
+}
+
+// take makes the task the robot's own.
+func (s *State) take(now time.Time, m TaskAwarded, out []Effect) []Effect {
 	errands, ok := s.find(m)
 	if !ok {
 		return append(out, RefusedTask{Task: m.Task, Reason: "a place is not on the active map", Fatal: true})
@@ -200,101 +207,6 @@ func (s *State) linkOpened(now time.Time, m LinkOpened, out []Effect) []Effect {
 	return s.wakeAt(now.Add(retryAfter), s.tellDispatcher(now, out))
 }
 
-func (s *State) commandRequested(now time.Time, m CommandRequested, out []Effect) []Effect {
-	c := m.Command
-	travels := c.travels()
-	switch {
-	case !s.exists:
-		return append(out, Reply{Outcome: NotFound})
-	case s.spec.Control != fleet.ControlEngine:
-		return append(out, Reply{Outcome: Precondition})
-	case s.openCommands() >= maxCommands:
-		return append(out, Reply{Outcome: Conflict})
-	case travels && (s.task != "" || s.goal != fleet.NoVertex):
-		return append(out, Reply{Outcome: Conflict})
-	case travels && (s.graph == nil || c.Vertex < 0 || int(c.Vertex) >= len(s.graph.Vertices)):
-		return append(out, Reply{Outcome: Precondition})
-	}
-	out = append(out, Record{Event: CommandAccepted{Command: c}, By: m.By, Trace: m.Trace})
-	if s.session != 0 {
-		out = append(out, Record{Event: CommandStaged{ID: c.ID, Stage: fleet.StageSent, At: now}, By: fleet.Actor{Part: "engine"}}, SendCommand{Command: c})
-	}
-	out = append(out, Reply{Outcome: Done}, Show{})
-	return s.wakeAt(earlier(c.ExpiresAt, now.Add(retryAfter)), out)
-}
-
-// travels says that the command sends the robot somewhere.
-func (c *Command) travels() bool { return c.Kind == fleet.CommandGoTo || c.Kind == fleet.CommandCharge }
-
-// endTravel ends the commands that send the robot somewhere: it does not go there any more.
-func (s *State) endTravel(now time.Time, reason string, out []Effect) []Effect {
-	for i := range s.commands {
-		if c := &s.commands[i]; c.travels() && !c.stage.Final() {
-			out = append(out, Record{Event: CommandStaged{ID: c.ID, Stage: fleet.StageFailed, At: now, Reason: reason}, By: fleet.Actor{Part: "engine"}})
-		}
-	}
-	return out
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
-
-func (s *State) commandAcknowledged(now time.Time, m CommandAcknowledged, out []Effect) []Effect {
-	i := slices.IndexFunc(s.commands, func(c command) bool { return c.ID == m.ID })
-	if i < 0 || s.commands[i].stage.Final() || m.Stage <= s.commands[i].stage {
-		return out
-	}
-	c := &s.commands[i]
-	travels := c.travels()
-	if travels && m.Stage == fleet.StageDone && s.at != c.Vertex {
-		m.Stage = fleet.StageAcknowledged // the robot has taken it; it is done when it is there
-		if c.stage >= m.Stage {
-			return out
-		}
-	}
-	e := CommandStaged{ID: m.ID, Stage: m.Stage, At: now, Reason: m.Reason}
-	out = append(out, Record{Event: e, By: fleet.Actor{Part: "robot"}})
-	if travels && m.Stage == fleet.StageAcknowledged && s.task == "" {
-		out = s.setGoal(now, c.Vertex, now, out)
-		return s.advance(now, false, out)
-	}
-	if c.Kind == fleet.CommandStop && s.task == "" {
-		out = s.setGoal(now, fleet.NoVertex, now, out)
-	}
-	if s.at != fleet.NoVertex {
-		out = s.ask(now, out)
-		out = s.sendOrder(out)
-	}
-	return s.tellDispatcher(now, append(out, Show{}))
-}
-
-// tendCommands sends commands that wait for a link or an answer, and ends those whose time is over.
-func (s *State) tendCommands(now time.Time, out []Effect) []Effect {
-	for i := range s.commands {
-		c := &s.commands[i]
-		if c.stage.Final() || c.stage >= fleet.StageAcknowledged {
-			continue
-		}
-		if !now.Before(c.ExpiresAt) {
-			out = append(out, Record{Event: CommandStaged{ID: c.ID, Stage: fleet.StageExpired, At: now}, By: fleet.Actor{Part: "engine"}})
-			continue
-		}
-		if s.session != 0 && now.Sub(c.sent) >= retryAfter {
-			c.sent = now
-			if c.stage == fleet.StageAccepted {
-				out = append(out, Record{Event: CommandStaged{ID: c.ID, Stage: fleet.StageSent, At: now}, By: fleet.Actor{Part: "engine"}})
-			}
-			out = append(out, SendCommand{Command: c.Command})
-		}
-		out = s.wakeAt(earlier(c.ExpiresAt, now.Add(retryAfter)), out)
-	}
-	return out
-}
-
 // mapActivated moves the robot's knowledge to another map: vertices are found again by their ids, errands by their names
 // where they have any. What was granted is void.
 func (s *State) mapActivated(now time.Time, m MapActivated, out []Effect) []Effect {
@@ -346,7 +258,7 @@ func (s *State) mapActivated(now time.Time, m MapActivated, out []Effect) []Effe
 // resume takes up what the robot was about, on another map.
 func (s *State) resume(now time.Time, moved bool, out []Effect) []Effect {
 	if moved {
-		out = s.endTravel(now, "the map has changed", out) // their vertices are those of the former map
+		out = s.endTravel(now, len(s.commands), "the map has changed", out) // their vertices are those of the former map
 	}
 	s.goal = fleet.NoVertex
 	if s.task != "" {
@@ -370,8 +282,10 @@ func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 	if s.located {
 		s.receivedAt = now // silence counts from our own start
 	}
-	if m.ActiveTask != nil {
-		out = s.taskAwarded(now, *m.ActiveTask, out)
+	if t := m.ActiveTask; t != nil && s.exists && s.spec.Control == fleet.ControlEngine {
+		out = s.take(now, *t, out)
+	} else if t == nil {
+		out = s.travelOn(now, out)
 	}
 	out = s.tellDispatcher(now, append(out, Show{}))
 	return s.wakeAt(now.Add(retryAfter), out)
