@@ -51,7 +51,10 @@ func (s *State) Apply(at time.Time, e Event) {
 // Digest is a hash of the durable fields: equal digests mean equal tasks.
 func (s *State) Digest() uint64 {
 	h := fnv.New64a()
-	fmt.Fprint(h, s.Spec.ID, s.Status, s.Robot, s.Errand, s.Reason, s.Version, s.Awards,
+	t := &s.Spec
+	fmt.Fprintf(h, "%q %q %d %d %q %v %q %q %q %q %q %d %d %d ", t.ID, t.Shard.Key(), t.Type, t.Priority, t.Payload, t.Errands, t.Places, t.Robot,
+		t.Fleet, t.Source, t.CreatedBy, t.EarliestStart.UnixMilli(), t.Deadline.UnixMilli(), t.CreatedAt.UnixMilli())
+	fmt.Fprintf(h, "%d %q %d %q %d %d %d %d %d", s.Status, s.Robot, s.Errand, s.Reason, s.Version, s.Awards,
 		s.AssignedAt.UnixMilli(), s.StartedAt.UnixMilli(), s.FinishedAt.UnixMilli())
 	return h.Sum64()
 }
