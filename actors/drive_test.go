@@ -293,6 +293,24 @@ func TestNewMapReplacesTheZonesAndTheRobotsDriveOn(t *testing.T) {
 	}
 }
 
+// An entry of the reliable lane counts as done only when the robot's core has taken it.
+func TestProgressIsAcknowledgedAsFarAsItWasTaken(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, func(o *Options) { o.ZoneTick, o.DispatchInterval = time.Second, time.Second })
+	d := newDriver(t, b, testGrid(t, 16, 1), 1)
+	for _, c := range []struct {
+		number uint64
+		vertex fleet.Vertex
+		want   uint64
+	}{{1, 9999, 0}, {2, 0, 2}, {3, -1, 2}, {4, 1, 4}, {3, 0, 4}} {
+		d.boxes[0].Tell(robot.Progressed{BootID: "b", Number: c.number, Vertex: c.vertex, At: b.now()})
+		b.quiesce(t)
+		if got := b.win.progress[testRobot(0).ID]; got != c.want {
+			t.Errorf("entry %d at %d: %d acknowledged, want %d", c.number, c.vertex, got, c.want)
+		}
+	}
+}
+
 // BenchmarkStatus is the hot path from the gateway's handle to the views, with the real core.
 func BenchmarkStatus(b *testing.B) {
 	bd := newBed(b, live, func(o *Options) { o.Views = nullViews{newWindow()} })

@@ -126,9 +126,12 @@ func (r *robotShell) admit(m robot.Msg) error {
 	}
 }
 
+// after implements trade: the link hears how far the robot's progress has been taken. An entry that was not taken, for
+// it speaks of no vertex of the map, is sent again; a repeat is answered again.
 func (r *robotShell) after(m robot.Msg) {
-	if p, ok := m.(robot.Progressed); ok {
-		r.box.sys.Links.ProgressDone(fleet.RobotID(r.box.id), p.Number)
+	p, ok := m.(robot.Progressed)
+	if n := r.state.Progress(); ok && p.Number <= n {
+		r.box.sys.Links.ProgressDone(fleet.RobotID(r.box.id), n)
 	}
 }
 

@@ -90,9 +90,9 @@ func TestNoMessagePanicsWhileMapsChange(t *testing.T) {
 	maps := []*roadmap.Graph{wide, thin, nil}
 	rapid.Check(t, func(r *rapid.T) {
 		l, _ := ready(t)
-		any := rapid.SampledFrom([]fleet.Vertex{-1, 0, 1, 2, 3, 4, 9, 31, 32, 4711})
+		vertex := rapid.SampledFrom([]fleet.Vertex{-1, 0, 1, 2, 3, 4, 9, 31, 32, 4711})
 		for i := range rapid.IntRange(1, 40).Draw(r, "steps") {
-			v, w := any.Draw(r, "v"), any.Draw(r, "w")
+			v, w := vertex.Draw(r, "v"), vertex.Draw(r, "w")
 			switch rapid.IntRange(0, 8).Draw(r, "what") {
 			case 0:
 				l.tell(robot.MapActivated{Graph: rapid.SampledFrom(maps).Draw(r, "map")})
