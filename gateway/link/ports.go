@@ -1,7 +1,8 @@
 // Package link is the robots' door: one gRPC stream carries one robot or many. It checks, bounds and decodes frames
 // once, and hands typed messages to the robots' mailboxes; orders and commands go out by priority. It decides nothing.
 //
-// Size: a robot costs about 500 B here; a status about 0.5 us and no allocation of its own.
+// Size: a robot costs about 500 B here; a status 0.05 us from bytes to mailbox and no allocation of its own (0.15 us
+// with client and sockets; BenchmarkFrameToBox and BenchmarkLoopback, 500 a frame).
 package link
 
 import (
