@@ -155,3 +155,38 @@ func TestNoRobotIdlesWhileItCouldDoATask(t *testing.T) {
 		}
 	})
 }
+
+// counted says which tables are there and counts those that are made.
+type counted struct {
+	roadmap.TableMap
+	made int
+}
+
+func (c *counted) Get(goal fleet.Vertex) *roadmap.Table {
+	if !c.Cached(goal) {
+		c.made++
+	}
+	return c.TableMap.Get(goal)
+}
+
+func TestABatchMakesFortyTablesAtMost(t *testing.T) {
+	t.Parallel()
+	g := floor(t)
+	tables := &counted{TableMap: *roadmap.NewTableMap(g, 1000)}
+	s := dispatch.New(tables, 1)
+	s.Decide(t0, dispatch.Restored{Graph: g}, nil)
+	for i := range 120 {
+		s.Decide(t0, free(fmt.Sprintf("r%03d", i), fleet.Vertex(i)), nil)
+		s.Decide(t0, open(fmt.Sprintf("t%03d", i), fleet.Vertex(127-i)), nil)
+	}
+	n := 0
+	for batch := 1; batch <= 3; batch++ {
+		n += len(offers(s.Decide(t0.Add(time.Duration(batch)*time.Millisecond), dispatch.Ticked{}, nil)))
+		if tables.made > 40*batch {
+			t.Fatalf("%d tables in %d batches", tables.made, batch)
+		}
+	}
+	if n != 120 {
+		t.Errorf("%d of 120 tasks offered in three batches", n)
+	}
+}

@@ -148,3 +148,33 @@ func TestReplayEqualsLiveAndAnEndIsFinal(t *testing.T) {
 		}
 	})
 }
+
+func TestTheDigestKnowsEveryFieldOfTheSpec(t *testing.T) {
+	t.Parallel()
+	seen := map[uint64]string{}
+	for name, change := range map[string]func(*task.Spec){
+		"nothing":  func(*task.Spec) {},
+		"type":     func(s *task.Spec) { s.Type++ },
+		"priority": func(s *task.Spec) { s.Priority = 9 },
+		"start":    func(s *task.Spec) { s.EarliestStart = time.Unix(1, 0) },
+		"deadline": func(s *task.Spec) { s.Deadline = time.Unix(1, 0) },
+		"created":  func(s *task.Spec) { s.CreatedAt = time.Unix(1, 0) },
+		"payload":  func(s *task.Spec) { s.Payload = []byte("x") },
+		"errands":  func(s *task.Spec) { s.Errands = []fleet.Vertex{1} },
+		"places":   func(s *task.Spec) { s.Places = []string{"x"} },
+		"robot":    func(s *task.Spec) { s.Robot = "x" },
+		"fleet":    func(s *task.Spec) { s.Fleet = "x" },
+		"source":   func(s *task.Spec) { s.Source = "x" },
+		"creator":  func(s *task.Spec) { s.CreatedBy = "x" },
+		"shard":    func(s *task.Spec) { s.Shard.Tenant = "x" },
+	} {
+		var s task.State
+		spec := task.Spec{ID: "t"}
+		change(&spec)
+		s.Apply(time.Unix(0, 0), task.Created{Spec: spec})
+		if other, twice := seen[s.Digest()]; twice {
+			t.Errorf("%s and %s have one digest", name, other)
+		}
+		seen[s.Digest()] = name
+	}
+}
