@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -38,7 +39,13 @@ func rerouted(e *pgconn.PgError) bool { return e.Code == codeCheck && e.Constrai
 // unlucky says that the server gave up in favour of another transaction: the same may succeed now.
 func unlucky(err error) bool {
 	var e *pgconn.PgError
-	return errors.As(err, &e) && (e.Code == codeSerialize || e.Code == codeDeadlock || rerouted(e))
+	return errors.As(err, &e) && (e.Code == codeSerialize || e.Code == codeDeadlock || rerouted(e) || overlooked(e))
+}
+
+// overlooked says that a key is in use although the transaction had just looked and not found it: its row moved into a
+// new day's partition between the looking and the writing. A second look finds it.
+func overlooked(e *pgconn.PgError) bool {
+	return e.Code == codeUnique && strings.HasPrefix(e.TableName, "idempotency_keys")
 }
 
 // decidedly says of an error of COMMIT that nothing was committed: the server refused, and lives.

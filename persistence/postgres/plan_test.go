@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/persistence/postgres/gen"
 )
@@ -240,5 +241,53 @@ func TestPartitionsAreMadeAndKeysForgotten(t *testing.T) {
 	}
 	if n := names(t, conn, "SELECT relname::text FROM pg_class WHERE relname = 'idempotency_keys_20200101'"); len(n) > 0 {
 		t.Fatalf("still there: %v", n)
+	}
+}
+
+// A request is asked for again at the moment in which the first answer's row moves into the partition of a new day: it
+// gets the first answer.
+func TestAKeyIsFoundWhileItsRowMoves(t *testing.T) {
+	t.Parallel()
+	s, url := freshAt(t)
+	conn := connect(t, url, "")
+	today := "idempotency_keys_" + time.Now().UTC().Format("20060102")
+	for until := time.Now().Add(10 * time.Second); len(names(t, conn, "SELECT relname::text FROM pg_class WHERE relname = $1", today)) == 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("no partition %s", today)
+		}
+	}
+	// As on a database whose partitions nobody made in time.
+	admin := connect(t, url, "starling_migrate")
+	if _, err := admin.Exec(t.Context(), "DROP TABLE "+today); err != nil {
+		t.Fatal(err)
+	}
+	key := &fact.Idempotency{Key: "k", Route: "POST /tenants", Fingerprint: []byte("f"), Answer: fact.Answer{Status: 201, Location: "/l", Body: []byte("b")}}
+	create := func(slug string) error {
+		return s.Tenants.CreateTenant(t.Context(), fact.Tenant{ID: newID[fleet.TenantID](), Slug: slug, Name: slug, CreatedAt: day}, key)
+	}
+	if err := create("first"); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := admin.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "LOCK TABLE idempotency_keys_default IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() { answered <- create("second") }()
+	waiting := "SELECT 'x' FROM pg_locks WHERE relation = 'idempotency_keys_default'::regclass AND NOT granted"
+	for len(names(t, conn, waiting)) == 0 { // it has chosen the partitions to read
+		time.Sleep(5 * time.Millisecond)
+	}
+	if _, err := tx.Exec(t.Context(), "SELECT ensure_partitions('idempotency_keys', 0)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if c := asConflict(t, <-answered); c.Key != "idempotency_key" || c.Answer == nil || c.Answer.Location != "/l" {
+		t.Fatalf("%+v", c)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/persistence/postgres/gen"
 )
@@ -206,18 +207,31 @@ func (s *Store) asPlatform(ctx context.Context, m mode, fn func(q *gen.Queries) 
 	return s.transact(ctx, m, gen.SetPlatform, nil, fn)
 }
 
+// transact runs fn in a transaction, and once more where the server gave up in favour of another one. The first try has
+// left nothing: what fn set outside, it sets again.
 func (s *Store) transact(ctx context.Context, m mode, scope string, args []any, fn func(q *gen.Queries) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return readError(err)
 	}
 	defer conn.Release()
+	if err = attempt(ctx, conn, m, scope, args, fn); unlucky(err) {
+		err = attempt(ctx, conn, m, scope, args, fn)
+	}
+	if errors.Is(err, fact.ErrUnknown) {
+		return err
+	}
+	return readError(err)
+}
+
+// attempt returns what the server said, as it said it; fact.ErrUnknown where it did not say whether it committed.
+func attempt(ctx context.Context, conn *pgxpool.Conn, m mode, scope string, args []any, fn func(q *gen.Queries) error) error {
 	b := &pgx.Batch{}
 	b.Queue(string(m))
 	b.Queue(scope, args...)
 	if err := conn.SendBatch(ctx, b).Close(); err != nil {
 		rollback(ctx, conn)
-		return readError(err)
+		return err
 	}
 	var db gen.DBTX = conn
 	if m == reading {
@@ -225,13 +239,13 @@ func (s *Store) transact(ctx context.Context, m mode, scope string, args []any, 
 	}
 	if err := fn(gen.New(db)); err != nil {
 		rollback(ctx, conn)
-		return readError(err)
+		return err
 	}
 	if _, err := conn.Exec(ctx, "commit"); err != nil {
 		if m == writing && !decidedly(err) {
 			return unknown(err)
 		}
-		return readError(err)
+		return err
 	}
 	return nil
 }
