@@ -163,7 +163,7 @@ func (d *dev) lockData(dir string) error {
 
 // openLog writes the log into the data folder, so that the terminal stays calm.
 func (d *dev) openLog(o devOptions) (*slog.Logger, error) {
-	var w io.Writer = io.Discard
+	w := io.Discard
 	if !o.Quiet {
 		f, err := os.OpenFile(filepath.Join(o.Data, "starling.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {

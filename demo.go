@@ -214,7 +214,7 @@ func (d *dev) demoTasks(ctx context.Context, w warehouse) {
 			"task_type": "transport", "warehouse_id": w.ID, "priority": rng.IntN(3), "payload": map[string]any{"pickup": from.ID, "dropoff": to.ID},
 		}
 		if err := d.client.call(ctx, http.MethodPost, "/api/v1/tasks", "", body, nil); err != nil && ctx.Err() == nil {
-			d.Log.Warn("the demo's task was not taken", slog.String(keyEvent, "demo.task"), slog.String("error", err.Error()))
+			d.Log.WarnContext(ctx, "the demo's task was not taken", slog.String(keyEvent, "demo.task"), slog.String("error", err.Error()))
 		}
 	}
 }

@@ -39,7 +39,7 @@ type process struct {
 
 func newProcess(t *testing.T) *process {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "starling-drill-") // not t.TempDir: the account postgres must be able to enter it
+	dir, err := os.MkdirTemp("", "starling-drill-") //nolint:usetesting // the account postgres must be able to enter it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func (p *process) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.cmd = exec.Command(p.bin, "dev", "--data", filepath.Join(p.dir, "data"), "--port", strconv.Itoa(p.port), //nolint:noctx // ends by signal
+	p.cmd = exec.Command(p.bin, "dev", "--data", filepath.Join(p.dir, "data"), "--port", strconv.Itoa(p.port),
 		"--link-port", strconv.Itoa(p.link), "--robots", "0", "--ready-file", ready)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	err = p.cmd.Start()

@@ -142,17 +142,20 @@ func (d *Draft) gridLanes(index []int32) {
 	}
 }
 
-// source is the format "starling".
+// source is the format "starling". What the API shows of a version can be uploaded again: a lane's id and a vertex's index
+// are read and given anew.
 type source struct {
 	Vertices []struct {
-		ID       string  `json:"id"`
-		Name     string  `json:"name"`
-		X        float64 `json:"x"`
-		Y        float64 `json:"y"`
-		Parking  bool    `json:"parking"`
-		Charging bool    `json:"charging"`
+		ID       string   `json:"id"`
+		Index    int      `json:"index"`
+		Name     string   `json:"name"`
+		X        *float64 `json:"x"`
+		Y        *float64 `json:"y"`
+		Parking  bool     `json:"parking"`
+		Charging bool     `json:"charging"`
 	} `json:"vertices"`
 	Lanes []struct {
+		ID            string  `json:"id"`
 		From          string  `json:"from"`
 		To            string  `json:"to"`
 		LengthM       float64 `json:"length_m"`
@@ -184,31 +187,7 @@ func importGraph(content []byte, r *Report) *Draft {
 		return nil
 	}
 	d := &Draft{}
-	ids := map[string]fleet.Vertex{}
-	for i, v := range src.Vertices {
-		switch _, dup := ids[v.ID]; {
-		case v.ID == "" || len(v.ID) > 128 || len(v.Name) > 128:
-			r.fail(CodeUnreadable, nil, nil, "vertices[%d]: id wants 1..128 characters, name at most 128", i)
-			continue
-		case dup:
-			r.fail(CodeDuplicateID, []string{v.ID}, nil, "vertex id appears more than once")
-			continue
-		case !finite(v.X) || !finite(v.Y):
-			r.fail(CodeNotANumber, []string{v.ID}, nil, "vertices[%d]: x and y must lie within ±1e6 m", i)
-			continue
-		}
-		ids[v.ID] = fleet.Vertex(len(d.Vertices))
-		d.Vertices = append(d.Vertices, Vertex{ID: v.ID, Name: v.Name, X: v.X, Y: v.Y, Parking: v.Parking, Charging: v.Charging})
-	}
-	names := map[string]bool{}
-	for i := range d.Vertices {
-		if n := d.Vertices[i].Name; n != "" {
-			if names[n] {
-				r.fail(CodeDuplicateID, []string{d.Vertices[i].ID}, nil, "vertex name appears more than once")
-			}
-			names[n] = true
-		}
-	}
+	ids := d.addVertices(&src, r)
 	for i, l := range src.Lanes {
 		from, okF := ids[l.From]
 		to, okT := ids[l.To]
@@ -234,6 +213,36 @@ func importGraph(content []byte, r *Report) *Draft {
 	}
 	d.checkAreas(r)
 	return d
+}
+
+// addVertices takes the vertices that can be taken, and returns them by their id.
+func (d *Draft) addVertices(src *source, r *Report) map[string]fleet.Vertex {
+	ids := map[string]fleet.Vertex{}
+	for i, v := range src.Vertices {
+		switch _, dup := ids[v.ID]; {
+		case v.ID == "" || len(v.ID) > 128 || len(v.Name) > 128:
+			r.fail(CodeUnreadable, nil, nil, "vertices[%d]: id wants 1..128 characters, name at most 128", i)
+			continue
+		case dup:
+			r.fail(CodeDuplicateID, []string{v.ID}, nil, "vertex id appears more than once")
+			continue
+		case v.X == nil || v.Y == nil || !finite(*v.X) || !finite(*v.Y):
+			r.fail(CodeNotANumber, []string{v.ID}, nil, "vertices[%d]: x and y are needed, within ±1e6 m", i)
+			continue
+		}
+		ids[v.ID] = fleet.Vertex(len(d.Vertices))
+		d.Vertices = append(d.Vertices, Vertex{ID: v.ID, Name: v.Name, X: *v.X, Y: *v.Y, Parking: v.Parking, Charging: v.Charging})
+	}
+	names := map[string]bool{}
+	for i := range d.Vertices {
+		if n := d.Vertices[i].Name; n != "" {
+			if names[n] {
+				r.fail(CodeDuplicateID, []string{d.Vertices[i].ID}, nil, "vertex name appears more than once")
+			}
+			names[n] = true
+		}
+	}
+	return ids
 }
 
 func (d *Draft) addLane(i int, l Lane, r *Report) {
@@ -262,12 +271,12 @@ func (d *Draft) checkDuplicates(r *Report) {
 	seen := make(map[[2]fleet.Vertex]bool, len(d.Lanes))
 	kept := d.Lanes[:0]
 	for _, l := range d.Lanes {
-		if key := [2]fleet.Vertex{l.From, l.To}; seen[key] {
+		key := [2]fleet.Vertex{l.From, l.To}
+		if seen[key] {
 			r.fail(CodeDuplicateLane, []string{d.Vertices[l.From].ID, d.Vertices[l.To].ID}, nil, "two lanes join the same vertices in the same direction")
 			continue
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
 		kept = append(kept, l)
 	}
 	d.Lanes = kept

@@ -31,7 +31,7 @@ func gridText(rows ...string) string {
 	return fmt.Sprintf("type octile\nheight %d\nwidth %d\nmap\n%s\n", len(rows), len(rows[0]), strings.Join(rows, "\n"))
 }
 
-func real(t testing.TB, path string) string {
+func lorrMap(t testing.TB, path string) string {
 	b, err := os.ReadFile("../../testdata/lorr/" + path)
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func TestAGridCellIsWhereTheContractSays(t *testing.T) {
 func TestRealMapsCanBeActivated(t *testing.T) {
 	t.Parallel()
 	for _, m := range []string{"random_100/random-32-32-20.map", "sortation_2000/sortation_large.map", "fulfill_2500/warehouse_long_corridor_large.map"} {
-		g := build(t, "lorr", real(t, m))
+		g := build(t, "lorr", lorrMap(t, m))
 		for i := range g.Zones {
 			z := &g.Zones[i]
 			if len(z.Vertices) > 1024 {
@@ -132,7 +132,7 @@ func TestZonesThatCouldWantOneVertexHaveDifferentColours(t *testing.T) {
 
 func TestATableDescendsToItsGoal(t *testing.T) {
 	t.Parallel()
-	g := build(t, "lorr", real(t, "random_100/random-32-32-20.map"))
+	g := build(t, "lorr", lorrMap(t, "random_100/random-32-32-20.map"))
 	m := roadmap.NewTableMap(g, 8)
 	rapid.Check(t, func(t *rapid.T) {
 		from := fleet.Vertex(rapid.IntRange(0, len(g.Vertices)-1).Draw(t, "from"))
@@ -185,7 +185,7 @@ func FuzzImport(f *testing.F) {
 }
 
 func BenchmarkTable(b *testing.B) {
-	g := build(b, "lorr", real(b, "sortation_2000/sortation_large.map"))
+	g := build(b, "lorr", lorrMap(b, "sortation_2000/sortation_large.map"))
 	tb := roadmap.NewTableBuilder(g)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
