@@ -285,6 +285,7 @@ type window struct {
 	mu       sync.Mutex
 	tasks    map[fleet.TaskID]task.View
 	robots   map[fleet.RobotID]int
+	waits    map[fleet.RobotID]fleet.Cause
 	zones    int
 	orders   []robot.Order
 	commands []robot.Command
@@ -293,13 +294,14 @@ type window struct {
 
 func newWindow() *window {
 	return &window{
-		tasks: map[fleet.TaskID]task.View{}, robots: map[fleet.RobotID]int{}, progress: map[fleet.RobotID]uint64{},
+		tasks: map[fleet.TaskID]task.View{}, robots: map[fleet.RobotID]int{}, waits: map[fleet.RobotID]fleet.Cause{}, progress: map[fleet.RobotID]uint64{},
 	}
 }
 
 func (w *window) ShowRobot(_ fleet.Shard, v *robot.View) {
 	w.mu.Lock()
 	w.robots[v.ID]++
+	w.waits[v.ID] = v.Waiting.Cause
 	w.mu.Unlock()
 }
 func (w *window) RobotGone(fleet.Shard, fleet.RobotID) {}
@@ -341,6 +343,12 @@ func (w *window) task(id fleet.TaskID) (task.View, bool) {
 	defer w.mu.Unlock()
 	v, ok := w.tasks[id]
 	return v, ok
+}
+
+func (w *window) wait(id fleet.RobotID) fleet.Cause {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.waits[id]
 }
 
 // registry is an ownership table in memory.

@@ -14,7 +14,7 @@ import (
 // floor is the active map with its zones.
 type floor struct {
 	graph  *roadmap.Graph
-	tables roadmap.Tables
+	tables *graphTables
 	zones  []*box // by zone number
 }
 

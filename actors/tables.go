@@ -3,6 +3,7 @@ package actors
 import (
 	"container/list"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"starling/engine/fleet"
@@ -23,6 +24,7 @@ type tableCache struct {
 type tableKey struct {
 	graph *roadmap.Graph
 	goal  fleet.Vertex
+	life  uint64 // grows with every closure: a table of an earlier one is wrong
 }
 
 type tableEntry struct {
@@ -36,30 +38,62 @@ func newTableCache(bound int64, m *metrics) *tableCache {
 }
 
 // of gives the tables of one graph.
-func (c *tableCache) of(g *roadmap.Graph) roadmap.Tables {
-	return &graphTables{cache: c, graph: g, builders: sync.Pool{New: func() any { return roadmap.NewTableBuilder(g) }}}
+func (c *tableCache) of(g *roadmap.Graph) *graphTables {
+	t := &graphTables{cache: c, graph: g, builders: sync.Pool{New: func() any { return roadmap.NewTableBuilder(g) }}}
+	t.now.Store(&closed{})
+	return t
 }
 
 type graphTables struct {
 	cache    *tableCache
 	graph    *roadmap.Graph
 	builders sync.Pool // each is for one goroutine at a time
+	now      atomic.Pointer[closed]
+
+	mu   sync.Mutex // of the closures: the warehouse says them
+	shut roadmap.Closures
 }
+
+// closed is what is shut for the tables of one life.
+type closed struct {
+	life  uint64
+	lanes map[int32]bool
+}
+
+func (t *graphTables) closeLane(lane int32, shut bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.shut.Lane(lane, shut) {
+		t.now.Store(&closed{t.now.Load().life + 1, t.shut.Lanes(t.graph)})
+	}
+}
+
+func (t *graphTables) keepOut(id fleet.ZoneID, vertices []fleet.Vertex) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.shut.KeepOut(id, vertices) {
+		t.now.Store(&closed{t.now.Load().life + 1, t.shut.Lanes(t.graph)})
+	}
+}
+
+// Changes implements roadmap.Tables.
+func (t *graphTables) Changes() uint64 { return t.now.Load().life }
 
 // Get implements roadmap.Tables. It may compute: some milliseconds on a large map.
 func (t *graphTables) Get(goal fleet.Vertex) *roadmap.Table {
-	return t.cache.get(tableKey{t.graph, goal}, &t.builders)
+	now := t.now.Load()
+	return t.cache.get(tableKey{t.graph, goal, now.life}, now.lanes, &t.builders)
 }
 
 // Cached says whether Get has the table already, or somebody is computing it.
 func (t *graphTables) Cached(goal fleet.Vertex) bool {
 	t.cache.mu.Lock()
 	defer t.cache.mu.Unlock()
-	_, ok := t.cache.byKey[tableKey{t.graph, goal}]
+	_, ok := t.cache.byKey[tableKey{t.graph, goal, t.now.Load().life}]
 	return ok
 }
 
-func (c *tableCache) get(k tableKey, builders *sync.Pool) *roadmap.Table {
+func (c *tableCache) get(k tableKey, closed map[int32]bool, builders *sync.Pool) *roadmap.Table {
 	size := int64(2*len(k.graph.Vertices)) + 128
 	c.mu.Lock()
 	el, ok := c.byKey[k]
@@ -79,7 +113,7 @@ func (c *tableCache) get(k tableKey, builders *sync.Pool) *roadmap.Table {
 	e.once.Do(func() {
 		began := time.Now()
 		b := builders.Get().(*roadmap.TableBuilder) //nolint:forcetypeassert // the pool holds nothing else
-		e.table = b.Build(k.goal, nil)
+		e.table = b.Build(k.goal, closed)
 		builders.Put(b)
 		c.metrics.tables.Inc()
 		c.metrics.tableSeconds.Add(time.Since(began).Seconds())

@@ -139,12 +139,14 @@ func (w *warehouseShell) perform(f dispatch.Effect, a *ask) {
 	case dispatch.UseMap:
 		w.state.SetGraph(f.Graph, sh.useMap(f.Graph))
 	case dispatch.TellLane:
+		sh.floor.Load().tables.closeLane(f.Lane, f.Closed)
 		for _, id := range f.Zones {
 			m := zone.LaneChanged{Lane: f.Lane, Closed: f.Closed, SpeedMPS: f.SpeedMPS}
 			sh.told.lane(id, m)
 			w.tellZone(id, m)
 		}
 	case dispatch.TellKeepOut:
+		sh.floor.Load().tables.keepOut(f.Zone, f.Vertices)
 		m := zone.KeepOutChanged{Vertices: f.Vertices}
 		sh.told.keep(f.Zone, m)
 		w.tellZone(f.Zone, m)

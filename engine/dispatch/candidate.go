@@ -25,7 +25,7 @@ func (g *ground) cached(goal fleet.Vertex) bool {
 }
 
 // parts numbers the parts of a map between which no lane leads, vertex by vertex. A way may be missing within a part
-// too, where lanes lead one way: tables alone know that.
+// too, where lanes lead one way or are closed: tables alone know that.
 func parts(g *roadmap.Graph) []int32 {
 	if g == nil {
 		return nil
@@ -42,9 +42,7 @@ func parts(g *roadmap.Graph) []int32 {
 		return v
 	}
 	for i := range g.Lanes {
-		if l := &g.Lanes[i]; !l.Closed {
-			part[root(int32(l.From))] = root(int32(l.To))
-		}
+		part[root(int32(g.Lanes[i].From))] = root(int32(g.Lanes[i].To))
 	}
 	for i := range part {
 		part[i] = root(int32(i))

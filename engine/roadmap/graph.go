@@ -97,4 +97,6 @@ const Unreachable = ^uint16(0)
 // simulation a plain map does. Get never returns nil for a vertex of the graph.
 type Tables interface {
 	Get(goal fleet.Vertex) *Table
+	// Changes grows whenever closures have made the tables given so far out of date.
+	Changes() uint64
 }

@@ -83,6 +83,19 @@ func TestFaultsOfAGraphAreNamedAllAtOnce(t *testing.T) {
 	}
 }
 
+func TestWhatTheAPIShowsOfAVersionCanBeUploadedAgainButNotWithoutCoordinates(t *testing.T) {
+	t.Parallel()
+	d, r := roadmap.Import("starling", []byte(`{"vertices":[{"id":"a","index":0,"name":"","x":0,"y":0},{"id":"b","index":1,"name":"","x":1,"y":0}],
+		"lanes":[{"id":"5e1c9b1e-0000-4000-8000-000000000000","from":"a","to":"b","length_m":1,"closed":false}]}`), 0)
+	if d == nil || len(d.Lanes) != 1 {
+		t.Errorf("%+v", r)
+	}
+	_, r = roadmap.Import("starling", []byte(`{"vertices":[{"id":"a","y":0},{"id":"b","x":1,"y":0}],"lanes":[]}`), 0)
+	if len(r.Errors) == 0 || r.Errors[0].Code != roadmap.CodeNotANumber || r.Errors[0].VertexIDs[0] != "a" {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestAnIsolatedVertexForbidsActivationOfAGraphButNotOfAGrid(t *testing.T) {
 	t.Parallel()
 	_, r := roadmap.Import("starling", []byte(`{"vertices":[{"id":"a","x":0,"y":0},{"id":"b","x":1,"y":0},{"id":"c","x":5,"y":0}],"lanes":[{"from":"a","to":"b","bidirectional":true}]}`), 0)

@@ -100,12 +100,39 @@ type TableMap struct {
 	bound   int
 	tables  map[fleet.Vertex]*Table
 	order   []fleet.Vertex
+	shut    Closures
+	closed  map[int32]bool // what shut comes to
+	changes uint64
 }
 
 // NewTableMap returns an empty map of at most bound tables (at least 1).
 func NewTableMap(g *Graph, bound int) *TableMap {
 	return &TableMap{builder: NewTableBuilder(g), bound: max(bound, 1), tables: map[fleet.Vertex]*Table{}}
 }
+
+// CloseLane closes a lane at run time, or opens it.
+func (m *TableMap) CloseLane(lane int32, closed bool) {
+	if m.shut.Lane(lane, closed) {
+		m.change()
+	}
+}
+
+// KeepOut says which vertices of a zone are kept out.
+func (m *TableMap) KeepOut(zone fleet.ZoneID, vertices []fleet.Vertex) {
+	if m.shut.KeepOut(zone, vertices) {
+		m.change()
+	}
+}
+
+func (m *TableMap) change() {
+	clear(m.tables)
+	m.order = m.order[:0]
+	m.closed = m.shut.Lanes(m.builder.g)
+	m.changes++
+}
+
+// Changes implements Tables.
+func (m *TableMap) Changes() uint64 { return m.changes }
 
 // Cached says whether Get has the table already.
 func (m *TableMap) Cached(goal fleet.Vertex) bool {
@@ -122,7 +149,7 @@ func (m *TableMap) Get(goal fleet.Vertex) *Table {
 		delete(m.tables, m.order[0])
 		m.order = m.order[1:]
 	}
-	t := m.builder.Build(goal, nil)
+	t := m.builder.Build(goal, m.closed)
 	m.tables[goal] = t
 	m.order = append(m.order, goal)
 	return t

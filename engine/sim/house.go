@@ -272,12 +272,14 @@ func (d *dispatchActor) perform(f dispatch.Effect, a *ask) {
 		s.w.trace("offer: %s to %s", short(f.Task), short(f.Robot))
 		s.toTask(f.Task, "offered", task.AwardOffered{Robot: f.Robot, Decision: f.Decision})
 	case dispatch.TellLane:
+		s.tables.CloseLane(f.Lane, f.Closed)
 		for _, z := range f.Zones {
 			m := zone.LaneChanged{Lane: f.Lane, Closed: f.Closed, SpeedMPS: f.SpeedMPS}
 			s.laneTold(z, m)
 			s.toZone(z, "lane", m)
 		}
 	case dispatch.TellKeepOut:
+		s.tables.KeepOut(f.Zone, f.Vertices)
 		s.toZone(f.Zone, "keep out", zone.KeepOutChanged{Vertices: f.Vertices})
 	case dispatch.Break:
 		s.w.trace("break: %s in zone %s", short(f.Robot), short(f.Zone))

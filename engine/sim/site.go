@@ -21,7 +21,7 @@ type site struct {
 	number  int
 	shard   fleet.Shard
 	graph   *roadmap.Graph
-	tables  roadmap.Tables
+	tables  *roadmap.TableMap
 	journal *journal
 	devices []*device
 	byID    map[fleet.RobotID]*device

@@ -36,7 +36,6 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		return s.vertexCleared(now, m.Vertex, out)
 	case LaneChanged:
 		s.closed[m.Lane] = m.Closed
-		s.forgetTables()
 		return out
 	case KeepOutChanged:
 		clear(s.keepOut)

@@ -37,6 +37,10 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 		out = s.plan(now, out)
 	}
 	s.tick, s.planned, s.leaseUntil = m.Tick, false, m.LeaseUntil
+	if c := s.tables.Changes(); c != s.changes {
+		s.changes = c
+		s.forgetTables()
+	}
 	for i := range s.guests {
 		g := &s.guests[i]
 		if !g.used {

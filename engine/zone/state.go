@@ -12,13 +12,14 @@ const none int32 = -1
 
 // State is one zone. It owns the occupancy, the claims and the grants of its vertices; nobody else writes them.
 type State struct {
-	g      *roadmap.Graph
-	number int32
-	id     fleet.ZoneID
-	tables roadmap.Tables
-	rules  Rules
-	epoch  uint64
-	inc    fleet.Incarnation
+	g       *roadmap.Graph
+	number  int32
+	id      fleet.ZoneID
+	tables  roadmap.Tables
+	changes uint64 // of tables, when guests got theirs
+	rules   Rules
+	epoch   uint64
+	inc     fleet.Incarnation
 
 	// By local vertex number.
 	occ     []int32 // guest that stands there, or none
