@@ -14,8 +14,9 @@ const (
 	donePatience   = time.Minute
 )
 
-// noWord is why a command fails that was acknowledged and never reported done.
-const noWord = "no word that it was done"
+// NoWord is the reason of a command that failed because it was acknowledged and never reported done: a pause counts all
+// the same.
+const NoWord = "no word that it was done"
 
 // maxTravel is how many of the open commands may be ones that send the robot somewhere. The other places are kept for
 // those that stop it, resume it or clear its errors.
@@ -26,7 +27,7 @@ func (c *Command) travels() bool { return c.Kind == fleet.CommandGoTo || c.Kind 
 
 // pauses says whether the command, if the robot has heard it, leaves it paused; ok is false where it changes nothing.
 func (c *command) pauses() (paused, ok bool) {
-	if c.stage == fleet.StageExpired || c.stage == fleet.StageFailed && c.reason != noWord {
+	if c.stage == fleet.StageExpired || c.stage == fleet.StageFailed && c.reason != NoWord {
 		return false, false
 	}
 	switch c.Kind {
@@ -228,7 +229,7 @@ func (s *State) tendAcknowledged(now time.Time, c *command, out []Effect) []Effe
 	if now.Sub(c.staged) < patience {
 		return s.wakeAt(now.Add(retryAfter), out)
 	}
-	out = append(out, s.fail(now, c, noWord))
+	out = append(out, s.fail(now, c, NoWord))
 	if c.travels() && s.task == "" && s.goal == c.Vertex {
 		out = s.setGoal(now, fleet.NoVertex, now, out)
 	}

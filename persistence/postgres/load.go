@@ -116,7 +116,7 @@ func (s *Store) LoadRobot(ctx context.Context, shard fleet.Shard, id fleet.Robot
 			return fact.ErrNotFound
 		}
 		commands, err := q.LoadCommands(ctx, gen.LoadCommandsParams{
-			TenantID: string(shard.Tenant), RobotID: string(id), Newest: commandsLoaded,
+			TenantID: string(shard.Tenant), RobotID: string(id), Newest: commandsLoaded, NoWord: robot.NoWord,
 		})
 		if err != nil {
 			return err

@@ -127,7 +127,7 @@ func TestNoQueryReadsABigTableWhole(t *testing.T) {
 		"robot":              {gen.GetRobot, tenant, robot},
 		"robot by code":      {gen.GetRobotByCode, tenant, "r17"},
 		"robot ids":          {gen.LoadRobotIDs, tenant, warehouse},
-		"commands":           {gen.LoadCommands, tenant, robot, int32(32)},
+		"commands":           {gen.LoadCommands, tenant, robot, int32(32), ""},
 		"command":            {gen.GetCommand, tenant, robot, task},
 		"holding":            {gen.LoadHolding, tenant, robot},
 		"active task":        {gen.LoadActiveTask, tenant, robot},

@@ -136,6 +136,36 @@ func robotComesBack(t *testing.T, b *bench) {
 	}
 }
 
+// A robot whose pause failed without a word stays paused, however many commands came after it: a resume that expired
+// unheard is one of them.
+func pauseOutlives(t *testing.T, b *bench) {
+	spec := b.robotSpec()
+	b.mustRecord(b.unit(b.fact(string(spec.ID), 1, robot.Registered{Spec: spec, Version: 1})))
+	var ids []fleet.CommandID
+	give := func(kind fleet.CommandKind, end fleet.Stage, reason string) {
+		id := newID[fleet.CommandID]()
+		b.now = b.now.Add(time.Second)
+		b.mustRecord(b.unit(b.fact(string(spec.ID), 1, robot.CommandAccepted{Command: robot.Command{
+			ID: id, Robot: spec.ID, Kind: kind, Vertex: fleet.NoVertex, At: b.now, ExpiresAt: b.now.Add(time.Minute),
+		}})))
+		b.mustRecord(b.unit(b.fact(string(spec.ID), 1, robot.CommandStaged{ID: id, Stage: end, At: b.now, Reason: reason})))
+		ids = append(ids, id)
+	}
+	give(fleet.CommandPause, fleet.StageFailed, robot.NoWord)
+	give(fleet.CommandResume, fleet.StageExpired, "no answer")
+	give(fleet.CommandResume, fleet.StageFailed, "refused")
+	for range 40 {
+		give(fleet.CommandClearErrors, fleet.StageDone, "")
+	}
+	_, rec := b.foldRobot(spec.ID)
+	if !slices.ContainsFunc(rec.Events, func(e fact.Recorded[robot.Event]) bool {
+		a, ok := e.Event.(robot.CommandAccepted)
+		return ok && a.Command.ID == ids[0]
+	}) {
+		t.Fatalf("the pause is not among the %d events", len(rec.Events))
+	}
+}
+
 func robotCode(t *testing.T, b *bench) {
 	first := b.robot()
 	second := b.robotSpec()

@@ -60,6 +60,7 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"only the owner writes", fenced},
 		{"ownership is raised and renewed", ownership},
 		{"a robot comes back as it was recorded", robotComesBack},
+		{"a pause outlives later commands that said nothing", pauseOutlives},
 		{"a robot's code is its own until it is removed", robotCode},
 		{"a robot's registration has versions", robotVersion},
 		{"snapshots keep the newest", snapshots},

@@ -261,7 +261,8 @@ WITH newest AS (
       AND c.done_at IS NULL AND c.failed_at IS NULL AND c.expired_at IS NULL
 ), pausing AS (
     SELECT c.command_id FROM commands c WHERE c.tenant_id = $1 AND c.robot_id = $2
-      AND c.command IN ('pause', 'resume', 'stop') AND c.expired_at IS NULL AND c.failed_at IS NULL
+      AND c.command IN ('pause', 'resume', 'stop') AND c.expired_at IS NULL
+      AND (c.failed_at IS NULL OR c.reason = $4)
     ORDER BY c.accepted_at DESC, c.command_id DESC LIMIT 1
 )
 SELECT c.command_id, c.tenant_id, c.robot_id, c.command, c.args, c.expires_at, c.accepted_at, c.sent_at, c.acknowledged_at, c.done_at, c.failed_at, c.expired_at, c.reason, c.actor_user_id, c.traceparent FROM commands c
@@ -274,12 +275,18 @@ type LoadCommandsParams struct {
 	TenantID string
 	RobotID  string
 	Newest   int32
+	NoWord   string
 }
 
 // The newest ones, those that have not ended, and the last of those that pause or resume: it says whether the robot
 // is paused.
 func (q *Queries) LoadCommands(ctx context.Context, arg LoadCommandsParams) ([]Command, error) {
-	rows, err := q.db.Query(ctx, LoadCommands, arg.TenantID, arg.RobotID, arg.Newest)
+	rows, err := q.db.Query(ctx, LoadCommands,
+		arg.TenantID,
+		arg.RobotID,
+		arg.Newest,
+		arg.NoWord,
+	)
 	if err != nil {
 		return nil, err
 	}

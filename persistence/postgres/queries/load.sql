@@ -22,7 +22,8 @@ WITH newest AS (
       AND c.done_at IS NULL AND c.failed_at IS NULL AND c.expired_at IS NULL
 ), pausing AS (
     SELECT c.command_id FROM commands c WHERE c.tenant_id = @tenant_id AND c.robot_id = @robot_id
-      AND c.command IN ('pause', 'resume', 'stop') AND c.expired_at IS NULL AND c.failed_at IS NULL
+      AND c.command IN ('pause', 'resume', 'stop') AND c.expired_at IS NULL
+      AND (c.failed_at IS NULL OR c.reason = @no_word)
     ORDER BY c.accepted_at DESC, c.command_id DESC LIMIT 1
 )
 SELECT c.* FROM commands c
