@@ -18,6 +18,7 @@ import (
 	"starling/bench/robots"
 	"starling/deploy/stack"
 	"starling/engine/fleet"
+	"starling/engine/robot"
 	"starling/engine/task"
 	"starling/gateway/view"
 )
@@ -129,10 +130,18 @@ func driveBench(ctx context.Context, d *dev, w warehouse, run lorr.Run, rs []rob
 	defer all.Wait()
 	defer cancel()
 	all.Go(func() { f.Run(ctx) })
-	for f.Stats.Connected.Load() < int64(len(rs)) {
+	shard := fleet.Shard{Tenant: demoTenant, Warehouse: fleet.WarehouseID(w.ID)}
+	for online := 0; online < len(rs); { // a robot that is not online yet is not free
 		if err := lorr.Wait(ctx, 100*time.Millisecond); err != nil {
 			return nil, err
 		}
+		online = 0
+		d.views.Robots(shard, func(v *robot.View) bool {
+			if v.Connection == fleet.Online {
+				online++
+			}
+			return true
+		})
 	}
 	l := lorr.NewLive(run, ids, cells)
 	live.Store(l)

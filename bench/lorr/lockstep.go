@@ -85,11 +85,10 @@ func Lockstep(ctx context.Context, run Run) (record.Summary, error) {
 	if err != nil {
 		return record.Summary{}, err
 	}
-	s := &stepper{
-		run: &run, shard: fleet.Shard{Tenant: benchTenant, Warehouse: benchWarehouse}, index: map[fleet.RobotID]*stepBot{},
-		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
-	}
-	if err := s.prepare(ctx, n); err != nil {
+	s := newStepper(&run)
+	if err := s.prepare(ctx, n, actors.Options{
+		Rules: zone.Rules{Lockstep: true}, RobotRules: robot.Rules{Window0: 1, WindowMax: 1}, ZoneTick: time.Second, DispatchInterval: time.Second,
+	}); err != nil {
 		return record.Summary{}, err
 	}
 	shown := time.Now()
@@ -123,7 +122,15 @@ func usage() (cpuS float64, rss int64) {
 	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9, u.Maxrss * 1024
 }
 
-func (s *stepper) prepare(ctx context.Context, n int) error {
+func newStepper(run *Run) *stepper {
+	return &stepper{
+		run: run, shard: fleet.Shard{Tenant: benchTenant, Warehouse: benchWarehouse}, index: map[fleet.RobotID]*stepBot{},
+		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+	}
+}
+
+// prepare starts actors by the rules of o, on the problem's floor, with n robots that stand at their start cells.
+func (s *stepper) prepare(ctx context.Context, n int, o actors.Options) error {
 	d, report := roadmap.Import("lorr", s.run.Problem.Map, 1)
 	if d == nil || !report.OK() {
 		return fmt.Errorf("the map has faults: %+v", report.Errors)
@@ -134,12 +141,10 @@ func (s *stepper) prepare(ctx context.Context, n int) error {
 	}
 	s.store = memory.New(memory.Options{Now: func() time.Time { return s.now }})
 	s.store.AddMap(s.shard, s.graph)
-	s.system, err = actors.NewSystem(actors.Options{
-		Journal: s.store, Store: s.store, Links: s, Views: s, Manual: true, Now: func() time.Time { return s.now }, Seed: s.run.Seed,
-		Rules: zone.Rules{Lockstep: true}, RobotRules: robot.Rules{Window0: 1, WindowMax: 1}, ZoneTick: time.Second, DispatchInterval: time.Second,
-		Place: func(as *actor.ActorSystem, h actors.Host) (actors.Placement, error) { return cluster.Start(as, h) },
-	})
-	if err != nil {
+	o.Journal, o.Store, o.Links, o.Views, o.Seed = s.store, s.store, s, s, s.run.Seed
+	o.Manual, o.Now = true, func() time.Time { return s.now }
+	o.Place = func(as *actor.ActorSystem, h actors.Host) (actors.Placement, error) { return cluster.Start(as, h) }
+	if s.system, err = actors.NewSystem(o); err != nil {
 		return fmt.Errorf("start the actors: %w", err)
 	}
 	if err := s.system.ActivateMap(ctx, s.graph, s.shard, fleet.Actor{Part: "bench"}, ""); err != nil {

@@ -34,7 +34,7 @@ func (s *State) batch(now time.Time, out []Effect) []Effect {
 
 // award offers each task that it assigns.
 func (s *State) award(now time.Time, jobs []*job, workers []*worker, out []Effect) []Effect {
-	matches := assign(now, s.ground(), jobs, workers, newTables)
+	matches := assign(now, s.ground(), jobs, workers, max(fewestTables, tableWork/len(s.graph.Vertices)))
 	digest := inputsDigest(jobs, workers)
 	for _, m := range matches {
 		d := task.Decision{

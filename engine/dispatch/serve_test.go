@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -169,9 +170,16 @@ func (c *counted) Get(goal fleet.Vertex) *roadmap.Table {
 	return c.TableMap.Get(goal)
 }
 
-func TestABatchMakesFortyTablesAtMost(t *testing.T) {
+func TestABatchMakesFewTablesOfALargeMap(t *testing.T) {
 	t.Parallel()
-	g := floor(t)
+	d, report := roadmap.Import("movingai", []byte("type octile\nheight 194\nwidth 194\nmap\n"+strings.Repeat(strings.Repeat(".", 194)+"\n", 194)), 1)
+	if d == nil {
+		t.Fatalf("%+v", report)
+	}
+	g, err := roadmap.Build(d, roadmap.BuildOptions{MapID: "m", Version: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
 	tables := &counted{TableMap: *roadmap.NewTableMap(g, 1000)}
 	s := dispatch.New(tables, 1)
 	s.Decide(t0, dispatch.Restored{Graph: g}, nil)
@@ -180,13 +188,13 @@ func TestABatchMakesFortyTablesAtMost(t *testing.T) {
 		s.Decide(t0, open(fmt.Sprintf("t%03d", i), fleet.Vertex(127-i)), nil)
 	}
 	n := 0
-	for batch := 1; batch <= 3; batch++ {
+	for batch := 1; batch <= 4; batch++ {
 		n += len(offers(s.Decide(t0.Add(time.Duration(batch)*time.Millisecond), dispatch.Ticked{}, nil)))
-		if tables.made > 40*batch {
+		if most := 1_500_000 / len(g.Vertices); most != 39 || tables.made > most*batch {
 			t.Fatalf("%d tables in %d batches", tables.made, batch)
 		}
 	}
 	if n != 120 {
-		t.Errorf("%d of 120 tasks offered in three batches", n)
+		t.Errorf("%d of 120 tasks offered in four batches", n)
 	}
 }

@@ -521,8 +521,6 @@ func (s *State) free() (bool, string) {
 		return false, "no link"
 	case s.at == fleet.NoVertex:
 		return false, "position unknown"
-	case len(s.base) > 0:
-		return false, "still driving"
 	case s.task != "":
 		return false, "has a task"
 	case s.travelling():
@@ -540,7 +538,7 @@ func (s *State) free() (bool, string) {
 // tellDispatcher says what has changed since it was told last.
 func (s *State) tellDispatcher(now time.Time, out []Effect) []Effect {
 	free, reason := s.free()
-	if s.availKnown && s.avail.Free == free && s.avail.Reason == reason && (!free || s.avail.At == s.at) {
+	if s.availKnown && s.avail.Free == free && s.avail.Reason == reason && (!free || s.avail.At == s.tail()) {
 		return out
 	}
 	since := s.avail.Since
@@ -548,7 +546,7 @@ func (s *State) tellDispatcher(now time.Time, out []Effect) []Effect {
 		since = now
 	}
 	s.avail = Availability{
-		Robot: s.spec.ID, Fleet: s.spec.Fleet, Capabilities: s.spec.Capabilities, Free: free, At: s.at,
+		Robot: s.spec.ID, Fleet: s.spec.Fleet, Capabilities: s.spec.Capabilities, Free: free, At: s.tail(),
 		Battery: s.battery, Since: since, Reason: reason, Gone: !s.exists,
 	}
 	s.availKnown, s.availAt = true, now

@@ -102,8 +102,8 @@ type Availability struct {
 	Robot        fleet.RobotID
 	Fleet        string
 	Capabilities []string
-	Free         bool // ONLINE, under engine control, localised, without task, not paused, not in error, not being charged
-	At           fleet.Vertex
+	Free         bool         // ONLINE, under engine control, localised, without task, not paused, not in error, not being charged
+	At           fleet.Vertex // where it is, or will be when it has driven what it was granted
 	Battery      float64
 	Since        time.Time // free since
 	Reason       string    // why not free

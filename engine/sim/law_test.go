@@ -175,6 +175,9 @@ func standstill(w *World, s *site) {
 // ring makes the zones say that two robots wait for each other, for ever.
 func ring(w *World, s *site) {
 	a, b := s.devices[0].id, s.devices[1].id
+	for _, z := range s.zones {
+		z.view.Waits = nil // what really waits at this moment
+	}
 	s.zones[0].view.Waits = []fleet.Wait{{Robot: a, Holder: b}, {Robot: b, Holder: a}}
 	w.laws.deadlocks.rings(s)
 	w.clock.now += longestCycle + time.Second

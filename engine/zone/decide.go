@@ -187,6 +187,9 @@ func (s *State) deviate(now time.Time, i int32, at fleet.Vertex, base []fleet.Ve
 // robots really met), that one is displaced: the vertex is free only when both have left.
 func (s *State) stand(i int32, v fleet.Vertex) {
 	g := &s.guests[i]
+	if g.at != v {
+		g.stands = s.now
+	}
 	g.at = v
 	l := s.ours(v)
 	if l == none {

@@ -79,6 +79,7 @@ type guest struct {
 	evictUntil time.Time // until then it tries to come out of its corner
 	yieldUntil time.Time // until then it has no wish and no priority: it lets itself be pushed out of the way
 	yields     uint8     // in a row, without a move forward
+	stands     time.Time // since when it has been where it is
 	wait       fleet.Wait
 	told       fleet.Wait
 	heard      time.Time // when the robot last spoke to us
