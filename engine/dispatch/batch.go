@@ -18,6 +18,7 @@ import (
 type match struct {
 	job    *job
 	worker *worker
+	table  *roadmap.Table // towards the job's goal; nil = the cost is estimated
 	cost   task.Cost
 }
 
@@ -39,7 +40,7 @@ func (s *State) award(now time.Time, jobs []*job, workers []*worker, out []Effec
 	for _, m := range matches {
 		d := task.Decision{
 			ID: fleet.DecisionID(s.uuid()), At: now, Task: m.job.spec.ID, Robot: m.worker.ID, Cost: m.cost, InputsDigest: digest,
-			Alternatives: alternatives(now, s.tables, m, workers),
+			Alternatives: alternatives(now, s.graph, m, workers),
 			Reason:       fmt.Sprintf("least total cost among %d open tasks and %d free robots", len(jobs), len(workers)),
 		}
 		m.job.offered, m.job.to, m.worker.offered = now, m.worker.ID, now
@@ -122,8 +123,8 @@ func assign(now time.Time, on ground, jobs []*job, workers []*worker, budget int
 	for r := range rows {
 		for _, c := range p.candidates(r) {
 			j, w := p.pair(r, c)
-			m := match{job: jobs[j], worker: workers[w]}
-			if t := p.table(j); t == nil || !m.price(now, t) {
+			m := match{job: jobs[j], worker: workers[w], table: p.table(j)}
+			if m.table == nil && !on.estimable() || !m.price(now, on.graph) {
 				continue
 			}
 			rows[r] = append(rows[r], planner.Edge{Column: int32(c), Cost: m.cost.Total})
@@ -157,25 +158,29 @@ func (p *pairing) table(j int) *roadmap.Table {
 	return p.known[j]
 }
 
-// price fills the cost of an award; false where the robot cannot get there.
-func (m *match) price(now time.Time, t *roadmap.Table) bool {
-	if m.worker.At < 0 || int(m.worker.At) >= len(t.Cost) || t.Cost[m.worker.At] == roadmap.Unreachable {
+// price fills the cost of an award; false where the robot cannot get there. Without a table the travel is estimated: a
+// burst of tasks on a large map is awarded at once rather than as tables get made.
+func (m *match) price(now time.Time, g *roadmap.Graph) bool {
+	if !on(g, m.worker.At) || m.table != nil && m.table.Cost[m.worker.At] == roadmap.Unreachable {
 		return false
 	}
+	travel := g.Manhattan(m.worker.At, m.job.goal)
+	if m.table != nil {
+		travel = float64(m.table.Cost[m.worker.At]) / 10
+	}
 	m.cost = task.Cost{
-		Travel: float64(t.Cost[m.worker.At]) / 10, Battery: batteryWeight * (1 - m.worker.Battery), Priority: -bonus(now, &m.job.spec),
+		Travel: travel, Battery: batteryWeight * (1 - m.worker.Battery), Priority: -bonus(now, &m.job.spec),
 	}
 	m.cost.Total = m.cost.Travel + m.cost.Queue + m.cost.Battery + m.cost.Priority
 	return true
 }
 
 // alternatives are the next best robots for the task, at most five.
-func alternatives(now time.Time, tables roadmap.Tables, m match, workers []*worker) []task.Alternative {
-	t := tables.Get(m.job.goal)
+func alternatives(now time.Time, g *roadmap.Graph, m match, workers []*worker) []task.Alternative {
 	var out []task.Alternative
 	for _, w := range workers {
-		o := match{job: m.job, worker: w}
-		if w.ID == m.worker.ID || !suits(o.job, w) || !o.price(now, t) {
+		o := match{job: m.job, worker: w, table: m.table}
+		if w.ID == m.worker.ID || !suits(o.job, w) || !o.price(now, g) {
 			continue
 		}
 		reason := "costs more"

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"cmp"
-	"math"
 	"slices"
 
 	"starling/engine/fleet"
@@ -23,6 +22,9 @@ func (g *ground) cached(goal fleet.Vertex) bool {
 	c, ok := g.tables.(interface{ Cached(goal fleet.Vertex) bool })
 	return ok && c.Cached(goal)
 }
+
+// estimable says that the straight way tells enough of the travel: on an open grid, where each lane leads both ways.
+func (g *ground) estimable() bool { return g.graph.Rows > 0 && g.tables.Changes() == 0 }
 
 // parts numbers the parts of a map between which no lane leads, vertex by vertex. A way may be missing within a part
 // too, where lanes lead one way or are closed: tables alone know that.
@@ -143,8 +145,7 @@ func (p *pairing) candidates(r int) []int {
 		if !p.possible(j, w) {
 			continue
 		}
-		a, b := &p.ground.graph.Vertices[p.jobs[j].goal], &p.ground.graph.Vertices[p.workers[w].At]
-		all = append(all, near{c, math.Abs(a.X-b.X) + math.Abs(a.Y-b.Y)})
+		all = append(all, near{c, p.ground.graph.Manhattan(p.workers[w].At, p.jobs[j].goal)})
 		if !p.byTask && len(out) < oldest {
 			out = append(out, c)
 		}

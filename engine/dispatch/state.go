@@ -19,7 +19,7 @@ const (
 	MaxBatch      = 1000             // tasks or robots, whichever are fewer, considered at once
 	nearest       = 16               // candidates by straight line for each
 	oldest        = 4                // and the tasks that have waited longest
-	tableWork     = 1_500_000        // vertices of the tables that one batch may have made: some 40 ms
+	tableWork     = 1_500_000        // vertices of the tables that one batch may have made: some 100 ms
 	fewestTables  = 8                // that it may have made on any map
 	offerPatience = 5 * time.Second  // for a task's answer
 	heldPatience  = 10 * time.Second // a robot that says for so long that it is free is free

@@ -5,7 +5,11 @@
 // Size: a 38,586-cell floor is 38,586 vertices, 150,000 lanes (about 6 MB) and 77 kB per goal table.
 package roadmap
 
-import "starling/engine/fleet"
+import (
+	"math"
+
+	"starling/engine/fleet"
+)
 
 // Graph is one immutable version of a map. Everything that holds a *Graph shares it; nothing changes it.
 // Vertices are numbered 0..n-1 (fleet.Vertex); lanes likewise 0..m-1.
@@ -81,6 +85,12 @@ func (g *Graph) Lane(a, b fleet.Vertex) (int32, bool) {
 		}
 	}
 	return -1, false
+}
+
+// Manhattan is the distance of two vertices along the axes, in metres.
+func (g *Graph) Manhattan(a, b fleet.Vertex) float64 {
+	u, v := &g.Vertices[a], &g.Vertices[b]
+	return math.Abs(u.X-v.X) + math.Abs(u.Y-v.Y)
 }
 
 // Table is the cost to reach one goal from every vertex, in deciseconds of free-flow travel at unit speed
