@@ -302,7 +302,7 @@ func TestProgressIsAcknowledgedAsFarAsItWasTaken(t *testing.T) {
 		number uint64
 		vertex fleet.Vertex
 		want   uint64
-	}{{1, 9999, 0}, {2, 0, 2}, {3, -1, 2}, {4, 1, 4}, {3, 0, 4}} {
+	}{{1, 9999, 0}, {2, 0, 2}, {3, fleet.NoVertex, 3}, {4, 1, 4}, {3, 0, 4}} {
 		d.boxes[0].Tell(robot.Progressed{BootID: "b", Number: c.number, Vertex: c.vertex, At: b.now()})
 		b.quiesce(t)
 		if got := b.win.progress[testRobot(0).ID]; got != c.want {

@@ -18,11 +18,13 @@ type bot struct {
 	seq    uint64
 	rng    *rand.Rand // its delays depend on the seed and its index alone
 
-	at          uint32
+	at          uint32 // its number on the map of atRoad
+	atRoad      road
 	x, y, theta float64
 	speed       float64
 	battery     float64
 
+	road     road // of base and horizon
 	orderID  uint64
 	updateID uint32
 	inc      int64
@@ -34,6 +36,7 @@ type bot struct {
 	moving bool
 	from   [2]float64
 	to     *linkv1.Waypoint
+	toRoad road
 	depart time.Time
 	arrive time.Time
 
@@ -46,6 +49,13 @@ type bot struct {
 	progress uint64
 	pending  []*linkv1.Progress // not yet covered by the high-water mark
 	unsent   int                // of pending: the first that this stream has not sent
+}
+
+// road is the order that a waypoint comes from, and the map on which its number is.
+type road struct {
+	order   uint64 // 0 = none yet
+	mapID   string
+	version uint32
 }
 
 // step looks what the robot can do now: turn, move, or wait.
@@ -91,6 +101,7 @@ func (c *carrier) late(now time.Time, b *bot) {
 // depart begins the move to the first vertex of the base.
 func (c *carrier) depart(now time.Time, b *bot) {
 	b.busy, b.moving, b.to, b.from, b.depart = true, true, b.base[0], [2]float64{b.x, b.y}, now
+	b.toRoad = b.road
 	b.arrive = now.Add(c.travel(b))
 	c.push(b.arrive, func(at time.Time) { c.arrived(at, b) })
 }
@@ -165,9 +176,9 @@ func (c *carrier) turned(now time.Time, b *bot, heading float64) {
 func (c *carrier) arrived(now time.Time, b *bot) {
 	from := b.at
 	b.busy, b.moving = false, false
-	b.at, b.x, b.y = b.to.Vertex, float64(b.to.X), float64(b.to.Y)
+	b.at, b.x, b.y, b.atRoad = b.to.Vertex, float64(b.to.X), float64(b.to.Y), b.toRoad
 	b.battery = max(0.2, b.battery-1.0/14400*b.arrive.Sub(b.depart).Seconds())
-	if len(b.base) > 0 && b.base[0].Vertex == b.at {
+	if len(b.base) > 0 && b.here(b.base[0]) {
 		b.base = b.base[1:]
 	}
 	c.fleet.Stats.Moves.Add(1)
@@ -182,7 +193,7 @@ func (c *carrier) arrived(now time.Time, b *bot) {
 func (c *carrier) report(at time.Time, b *bot, kind linkv1.ProgressKind) {
 	b.progress++
 	b.pending = append(b.pending, &linkv1.Progress{
-		Handle: b.handle, Number: b.progress, AtMs: at.UnixMilli(), Vertex: b.at, Heading: float32(b.theta), OrderId: b.orderID, Kind: kind,
+		Handle: b.handle, Number: b.progress, AtMs: at.UnixMilli(), Vertex: b.at, Heading: float32(b.theta), OrderId: b.atRoad.order, Kind: kind,
 	})
 	c.dirty = true
 }
@@ -194,6 +205,7 @@ func (c *carrier) take(now time.Time, b *bot, o *linkv1.Order) {
 	}
 	c.fleet.Stats.Orders.Add(1)
 	b.inc, b.orderID, b.updateID = o.Incarnation, o.OrderId, o.UpdateId
+	b.road = road{o.OrderId, o.MapId, o.MapVersion}
 	b.base, b.horizon, b.held = o.Base, o.Horizon, o.Paused
 	b.base = b.base[b.reached(b.base):]
 	b.notAfter = time.Time{}
@@ -206,6 +218,12 @@ func (c *carrier) take(now time.Time, b *bot, o *linkv1.Order) {
 // reached counts the vertices at the head of base that it had reached before the order came: those of its latest
 // arrivals of which the engine has not said that it knows. A way that leads back to where it stands is no such thing.
 func (b *bot) reached(base []*linkv1.Waypoint) int {
+	if !b.sameMap() {
+		if k := slices.IndexFunc(base, b.here); k >= 0 {
+			return k + 1
+		}
+		return 0
+	}
 	var unknown []uint32
 	for _, p := range b.pending {
 		if p.Kind == linkv1.ProgressKind_PROGRESS_KIND_ARRIVED {
@@ -217,10 +235,23 @@ func (b *bot) reached(base []*linkv1.Waypoint) int {
 			return k
 		}
 	}
-	if len(base) > 0 && base[0].Vertex == b.at {
+	if len(base) > 0 && b.here(base[0]) {
 		return 1
 	}
 	return 0
+}
+
+// sameMap says that where it stands is numbered as its order is.
+func (b *bot) sameMap() bool {
+	return b.atRoad.order == 0 || b.atRoad.mapID == b.road.mapID && b.atRoad.version == b.road.version
+}
+
+// here says that w is where it stands: by its number or, where another map counts otherwise, by its place.
+func (b *bot) here(w *linkv1.Waypoint) bool {
+	if b.sameMap() {
+		return w.Vertex == b.at
+	}
+	return math.Hypot(float64(w.X)-b.x, float64(w.Y)-b.y) < 0.01
 }
 
 // command obeys and answers.

@@ -226,9 +226,14 @@ func (c *carrier) helloOf(bots []*bot) *linkv1.Hello {
 	h := &linkv1.Hello{ProtocolVersion: 1, Agent: "starling virtual robots", WarehouseId: c.fleet.o.WarehouseID}
 	for _, b := range bots {
 		at := b.at
-		r := &linkv1.Resume{OrderId: b.orderID, UpdateId: b.updateID, ProgressNumber: b.progress, AtVertex: &at, Incarnation: b.inc, Heading: float32(b.theta)}
+		r := &linkv1.Resume{
+			OrderId: b.orderID, UpdateId: b.updateID, ProgressNumber: b.progress, AtVertex: &at, Incarnation: b.inc,
+			Heading: float32(b.theta), MapId: b.atRoad.mapID, MapVersion: b.atRoad.version,
+		}
 		for _, w := range b.base {
-			r.Base = append(r.Base, w.Vertex)
+			if b.sameMap() {
+				r.Base = append(r.Base, w.Vertex)
+			}
 		}
 		h.Robots = append(h.Robots, &linkv1.RobotHello{
 			RobotId: b.ID, RobotCode: b.Code, BootId: b.boot, Resume: r, Pose: &linkv1.Pose{X: b.x, Y: b.y, Theta: b.theta},

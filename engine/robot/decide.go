@@ -16,6 +16,8 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		return s.progressed(now, m, out)
 	case Granted:
 		return s.granted(now, m.Grant, out)
+	case Revoked:
+		return s.revoked(now, m.Vertex, out)
 	case Refused:
 		return s.refused(m.Wait, out)
 	case ZoneRestarted:
@@ -90,6 +92,8 @@ func (s *State) judge(m *StatusReported) string {
 		return "unknown_robot"
 	case m.Seq <= s.seq && (m.BootID == "" || m.BootID == s.boot) && !s.reportedAt.IsZero():
 		return "stale_seq"
+	case s.session != 0 && m.BootID != "" && m.BootID != s.boot:
+		return "stale_seq" // of a boot before the one that opened the link
 	case skew > MaxSkew || skew < -MaxSkew:
 		return "clock_skew"
 	case s.graph == nil:
@@ -109,7 +113,7 @@ func (s *State) reboot(boot string) { s.boot, s.seq, s.progress = boot, 0, 0 }
 // where nobody said where it stands.
 func (s *State) localise(now time.Time, out []Effect) []Effect {
 	engine := s.spec.Control == fleet.ControlEngine
-	if s.graph == nil || engine && (s.at != fleet.NoVertex || s.session == 0) {
+	if s.graph == nil || !s.located || engine && (s.at != fleet.NoVertex || s.session == 0) {
 		return out
 	}
 	reach := 2.0
@@ -136,14 +140,15 @@ func (s *State) arrival(at time.Time) fleet.Arrival {
 
 // progressed takes one entry of the reliable lane.
 func (s *State) progressed(now time.Time, m Progressed, out []Effect) []Effect {
-	if m.BootID != "" && m.BootID != s.boot {
-		s.reboot(m.BootID)
-	}
-	if m.Number <= s.progress || s.graph == nil || m.Vertex < 0 || int(m.Vertex) >= len(s.graph.Vertices) {
+	if m.BootID != s.boot || m.Number <= s.progress || s.graph == nil || m.Vertex >= 0 && m.OrderID == 0 && !s.on(m.Vertex) {
 		return out
 	}
 	s.progress = m.Number
-	return s.stands(now, m.Vertex, m.Heading, m.At, out)
+	v := s.present(m.OrderID, m.Vertex)
+	if !s.on(v) {
+		return out // not of the road, or of a road that is no more: its pose will say where it is
+	}
+	return s.stands(now, v, m.Heading, m.At, out)
 }
 
 // stands takes the robot's word for where it is, and tells every zone that this concerns.
@@ -294,10 +299,8 @@ func (s *State) disown(now time.Time, z fleet.ZoneID, out []Effect) []Effect {
 func (s *State) assert(now time.Time, out []Effect) []Effect {
 	s.repeats = 3
 	own := s.zoneOf(s.tail())
-	told := []fleet.ZoneID{own}
-	for _, v := range append([]fleet.Vertex{s.at}, s.base...) {
-		if z := s.zoneOf(v); z != "" && !slices.Contains(told, z) {
-			told = append(told, z)
+	for _, z := range s.zonesOf(append([]fleet.Vertex{s.at}, s.base...)) {
+		if z != own {
 			out = append(out, AskZone{Zone: z, Request: s.request(now)})
 		}
 	}
@@ -323,6 +326,39 @@ func (s *State) after(v fleet.Vertex) ([]fleet.Vertex, bool) {
 		return nil, false
 	}
 	return s.base[k+1:], true
+}
+
+// revoked gives up a vertex and what lies beyond: the lease on it had ended, so the robot does not enter it.
+func (s *State) revoked(now time.Time, v fleet.Vertex, out []Effect) []Effect {
+	k := slices.Index(s.base, v)
+	if k < 0 {
+		return out
+	}
+	lost := s.base[k:]
+	s.base, s.horizon = s.base[:k:k], nil
+	s.ver++
+	s.firm = s.ver
+	s.orderID++
+	s.update = 0
+	out = s.sendOrder(s.assert(now, out))
+	kept := s.zonesOf(append([]fleet.Vertex{s.at}, s.base...))
+	for _, z := range s.zonesOf(lost) {
+		if !slices.Contains(kept, z) {
+			out = append(out, LeaveZone{Zone: z, Robot: s.spec.ID})
+		}
+	}
+	return append(out, Show{})
+}
+
+// zonesOf lists the zones of some vertices, each once.
+func (s *State) zonesOf(vs []fleet.Vertex) []fleet.ZoneID {
+	var zs []fleet.ZoneID
+	for _, v := range vs {
+		if z := s.zoneOf(v); z != "" && !slices.Contains(zs, z) {
+			zs = append(zs, z)
+		}
+	}
+	return zs
 }
 
 func (s *State) refused(w fleet.Wait, out []Effect) []Effect {

@@ -42,13 +42,14 @@ type (
 		Errors     []fleet.RobotError
 	}
 	// Progressed is one entry of the reliable lane: the robot stands on Vertex (reached it, or turned there).
-	// Entries are numbered from 1 per boot; repeats are dropped, a gap is legal only after a new boot.
+	// Entries are numbered from 1 per boot; repeats are dropped, and so is what another boot than the link's says.
 	Progressed struct {
 		BootID  string
 		Number  uint64
-		Vertex  fleet.Vertex
+		Vertex  fleet.Vertex // NoVertex: it says nothing of the road
 		Heading float64
 		At      time.Time
+		OrderID uint64 // that the robot was driving; its map is the one on which Vertex is. 0 = the active one
 	}
 	// LinkOpened and LinkClosed say whether somebody carries this robot's orders. Session tells links apart:
 	// a close of an older session is ignored. Base is what the robot says it still holds (resume).
@@ -58,14 +59,16 @@ type (
 		At         fleet.Vertex // NoVertex: derive from the next status
 		Heading    float64
 		Base       []fleet.Vertex
-		OrderID    uint64
-		UpdateID   uint32
+		MapID      fleet.MapID // on which At and Base are, "" = the active one
+		MapVersion int
 		ProgressNo uint64
 	}
 	// LinkClosed says that the link's stream ended.
 	LinkClosed struct{ Session uint64 }
 	// Granted comes from a zone.
 	Granted struct{ Grant fleet.Grant }
+	// Revoked comes from a zone: the robot may not enter Vertex, nor what it was granted beyond it. Its lease has ended.
+	Revoked struct{ Vertex fleet.Vertex }
 	// Refused comes from a zone: what the robot waits for (Wait.Cause CauseNone = it waits no more). Halves the window.
 	Refused struct{ Wait fleet.Wait }
 	// ZoneRestarted asks the robot to assert what it holds; grants of older epochs of that zone are void.
@@ -127,6 +130,7 @@ func (Progressed) isRobotMsg()          {}
 func (LinkOpened) isRobotMsg()          {}
 func (LinkClosed) isRobotMsg()          {}
 func (Granted) isRobotMsg()             {}
+func (Revoked) isRobotMsg()             {}
 func (Refused) isRobotMsg()             {}
 func (ZoneRestarted) isRobotMsg()       {}
 func (TaskAwarded) isRobotMsg()         {}

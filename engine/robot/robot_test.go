@@ -143,6 +143,24 @@ func TestSilenceAgesAndAStatusBringsItBack(t *testing.T) {
 	}
 }
 
+func TestCountersRestartWithTheBoot(t *testing.T) {
+	t.Parallel()
+	l, _ := ready(t)
+	l.tell(robot.Progressed{BootID: "b1", Number: 7, Vertex: 1, At: l.now})
+	l.tell(robot.LinkOpened{Session: 2, BootID: "b2", At: 1})
+	l.tell(robot.Progressed{BootID: "b1", Number: 8, Vertex: 2, At: l.now}) // late, of the boot before
+	l.tell(robot.Progressed{BootID: "b2", Number: 1, Vertex: 9, At: l.now})
+	if v := l.view(); v.Vertex != 9 || l.Progress() != 1 {
+		t.Errorf("on %d, progress %d", v.Vertex, l.Progress())
+	}
+	l.tell(robot.LinkClosed{Session: 2})
+	m := status(1, l.now)
+	m.BootID = "b3"
+	if l.tell(m); l.Verdict() != "" {
+		t.Errorf("without a link a new boot starts anew: %q", l.Verdict())
+	}
+}
+
 func TestStatusesAreJudged(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -151,7 +169,7 @@ func TestStatusesAreJudged(t *testing.T) {
 	}{
 		"newer":            {func(*robot.StatusReported) {}, ""},
 		"same number":      {func(s *robot.StatusReported) { s.Seq = 1 }, "stale_seq"},
-		"new boot":         {func(s *robot.StatusReported) { s.Seq, s.BootID = 1, "b2" }, ""},
+		"not the link's":   {func(s *robot.StatusReported) { s.BootID = "b2" }, "stale_seq"},
 		"clock far behind": {func(s *robot.StatusReported) { s.At = s.At.Add(-6 * time.Minute) }, "clock_skew"},
 		"another map":      {func(s *robot.StatusReported) { s.MapID = "x" }, "unknown_map"},
 		"off the map":      {func(s *robot.StatusReported) { s.Pose.X = 99 }, "off_map"},

@@ -61,38 +61,41 @@ type State struct {
 	progress   uint64
 
 	// Soft: the road.
-	graph      *roadmap.Graph
-	box        [4]float64 // x0, y0, x1, y1 of the map
-	at         fleet.Vertex
-	heading    float64
-	base       []fleet.Vertex // copied when it grows, never written
-	horizon    []fleet.Vertex
-	notAfter   time.Time
-	inc        fleet.Incarnation
-	trail      []footstep // last arrivals, oldest first
-	ver        uint64     // Request.Version
-	firm       uint64     // grants made on older versions are void
-	epochs     []epoch
-	asked      fleet.ZoneID // zone that plans for it, as last asked
-	lastAsk    time.Time
-	window     int
-	waiting    fleet.Wait
-	session    uint64 // 0 = no link
-	orderID    uint64
-	update     uint32
-	sentUntil  time.Time
-	avail      Availability
-	availKnown bool
-	availAt    time.Time        // when it was told last
-	disowned   time.Time        // when it last refused a grant
-	changing   fleet.Connection // being recorded, NeverSeen = none
-	changingAt time.Time
-	pausing    bool // a pause is being recorded
-	pausingAt  time.Time
-	toldHalted bool // by the last request
-	toldPaused bool // by the last order
-	repeats    int  // how often to assert its place again: the zone may not have heard
-	wake       time.Time
+	graph       *roadmap.Graph
+	box         [4]float64     // x0, y0, x1, y1 of the map
+	former      *roadmap.Graph // the map before, of which a link may still speak, nil = none
+	formerFrom  uint64         // orders up to this one are of a map before that
+	formerUntil uint64         // the last order on it
+	at          fleet.Vertex
+	heading     float64
+	base        []fleet.Vertex // copied when it grows, never written
+	horizon     []fleet.Vertex
+	notAfter    time.Time
+	inc         fleet.Incarnation
+	trail       []footstep // last arrivals, oldest first
+	ver         uint64     // Request.Version
+	firm        uint64     // grants made on older versions are void
+	epochs      []epoch
+	asked       fleet.ZoneID // zone that plans for it, as last asked
+	lastAsk     time.Time
+	window      int
+	waiting     fleet.Wait
+	session     uint64 // 0 = no link
+	orderID     uint64
+	update      uint32
+	sentUntil   time.Time
+	avail       Availability
+	availKnown  bool
+	availAt     time.Time        // when it was told last
+	disowned    time.Time        // when it last refused a grant
+	changing    fleet.Connection // being recorded, NeverSeen = none
+	changingAt  time.Time
+	pausing     bool // a pause is being recorded
+	pausingAt   time.Time
+	toldHalted  bool // by the last request
+	toldPaused  bool // by the last order
+	repeats     int  // how often to assert its place again: the zone may not have heard
+	wake        time.Time
 
 	// Soft: what it does.
 	task     fleet.TaskID

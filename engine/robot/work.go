@@ -161,16 +161,12 @@ func (s *State) removeRequested(m RemoveRequested, out []Effect) []Effect {
 		return append(out, Reply{Outcome: NotFound})
 	case m.IfVersion > 0 && m.IfVersion != s.version:
 		return append(out, Reply{Outcome: Stale})
-	case s.task != "":
+	case s.task != "", s.session != 0 && len(s.base) > 0: // it drives
 		return append(out, Reply{Outcome: Conflict})
 	}
 	out = append(out, Record{Event: Removed{Version: s.version + 1}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done})
-	var told []fleet.ZoneID
-	for _, v := range append([]fleet.Vertex{s.at}, s.base...) {
-		if z := s.zoneOf(v); z != "" && !slices.Contains(told, z) {
-			told = append(told, z)
-			out = append(out, LeaveZone{Zone: z, Robot: s.spec.ID})
-		}
+	for _, z := range s.zonesOf(append([]fleet.Vertex{s.at}, s.base...)) {
+		out = append(out, LeaveZone{Zone: z, Robot: s.spec.ID})
 	}
 	return append(out, TellDispatcher{Availability: Availability{Robot: s.spec.ID, Gone: true, At: fleet.NoVertex}}, Show{})
 }
@@ -183,13 +179,12 @@ func (s *State) linkOpened(now time.Time, m LinkOpened, out []Effect) []Effect {
 	if m.BootID != "" && m.BootID != s.boot {
 		s.reboot(m.BootID)
 	}
+	s.translate(&m)
 	if s.on(m.At) {
 		switch {
 		case s.at == fleet.NoVertex:
 			s.at, s.heading = m.At, m.Heading
-			if !slices.ContainsFunc(m.Base, func(v fleet.Vertex) bool { return !s.on(v) }) {
-				s.base = slices.Clone(m.Base) // granted in an earlier life of ours
-			}
+			s.base = s.driveable(m.At, m.Base) // granted in an earlier life of ours
 			out = s.advance(now, false, out)
 		case m.At != s.at:
 			out = s.stands(now, m.At, m.Heading, now, out)
@@ -208,26 +203,18 @@ func (s *State) linkOpened(now time.Time, m LinkOpened, out []Effect) []Effect {
 }
 
 // mapActivated moves the robot's knowledge to another map: vertices are found again by their ids, errands by their names
-// where they have any. What was granted is void.
+// where they have any. It holds on to what it was granted as far as the new map has that way: it may be under way on it.
 func (s *State) mapActivated(now time.Time, m MapActivated, out []Effect) []Effect {
 	old := s.graph
 	if old == m.Graph {
 		return out
 	}
-	s.graph, s.box = m.Graph, [4]float64{}
+	s.graph, s.box, s.former, s.formerFrom, s.formerUntil = m.Graph, [4]float64{}, old, s.formerUntil, s.orderID
 	if m.Graph == nil {
 		s.at, s.base, s.horizon, s.goal = fleet.NoVertex, nil, nil, fleet.NoVertex
 		return s.tellDispatcher(now, out)
 	}
 	s.box[0], s.box[1], s.box[2], s.box[3] = m.Graph.Extent()
-	translate := func(v fleet.Vertex) fleet.Vertex {
-		if old != nil && v >= 0 && int(v) < len(old.Vertices) {
-			if n, ok := m.Graph.Find(old.Vertices[v].ID); ok {
-				return n
-			}
-		}
-		return fleet.NoVertex
-	}
 	if !s.exists {
 		return out
 	}
@@ -237,14 +224,9 @@ func (s *State) mapActivated(now time.Time, m MapActivated, out []Effect) []Effe
 		out = s.localise(now, out)
 	} else {
 		if len(a.Places) != len(a.Errands) {
-			a.Errands = slices.Clone(a.Errands)
-			for i, v := range a.Errands {
-				a.Errands[i] = translate(v)
-			}
+			a.Errands = s.translated(a.Errands)
 		}
-		s.at, s.base, s.horizon = translate(s.at), nil, nil
-		s.ver++
-		s.firm = s.ver
+		s.relocate()
 	}
 	errands, ok := s.find(a)
 	if !ok {
@@ -253,6 +235,68 @@ func (s *State) mapActivated(now time.Time, m MapActivated, out []Effect) []Effe
 	}
 	s.errands = errands
 	return append(s.resume(now, old != nil, out), Show{})
+}
+
+// relocate finds where the robot stands and what it holds on the new map; grants of the former one are void.
+func (s *State) relocate() {
+	base := s.translated(s.base)
+	s.at, s.horizon, s.base = s.translated([]fleet.Vertex{s.at})[0], nil, nil
+	if s.at != fleet.NoVertex {
+		s.base = s.driveable(s.at, base)
+	}
+	s.trail = nil
+	s.ver++
+	s.firm = s.ver
+	s.orderID++
+	s.update = 0
+}
+
+// translated finds vertices of the former map on the active one; those that are not there are NoVertex.
+func (s *State) translated(vs []fleet.Vertex) []fleet.Vertex {
+	out := make([]fleet.Vertex, len(vs))
+	for i, v := range vs {
+		out[i] = fleet.NoVertex
+		if s.former != nil && v >= 0 && int(v) < len(s.former.Vertices) {
+			if n, ok := s.graph.Find(s.former.Vertices[v].ID); ok {
+				out[i] = n
+			}
+		}
+	}
+	return out
+}
+
+// driveable is as much of base as the map's lanes lead along, from a vertex on.
+func (s *State) driveable(from fleet.Vertex, base []fleet.Vertex) []fleet.Vertex {
+	for k, v := range base {
+		if !s.joined(from, v) {
+			return slices.Clone(base[:k])
+		}
+		from = v
+	}
+	return slices.Clone(base)
+}
+
+// present is v on the active map, where an order of the former one is still being driven.
+func (s *State) present(order uint64, v fleet.Vertex) fleet.Vertex {
+	if order == 0 || order > s.formerUntil || s.former == nil || s.graph == nil {
+		return v
+	}
+	if order <= s.formerFrom {
+		return fleet.NoVertex
+	}
+	return s.translated([]fleet.Vertex{v})[0]
+}
+
+// translate makes of a hello that speaks of another map one that speaks of the active one; what cannot be found is left
+// out.
+func (s *State) translate(m *LinkOpened) {
+	switch g := s.graph; {
+	case g == nil || m.MapID == "" || m.MapID == g.MapID && m.MapVersion == g.Version:
+	case s.former != nil && m.MapID == s.former.MapID && m.MapVersion == s.former.Version:
+		m.At, m.Base = s.translated([]fleet.Vertex{m.At})[0], s.translated(m.Base)
+	default:
+		m.At, m.Base = fleet.NoVertex, nil
+	}
 }
 
 // resume takes up what the robot was about, on another map.
@@ -265,7 +309,7 @@ func (s *State) resume(now time.Time, moved bool, out []Effect) []Effect {
 		out = s.advance(now, false, out)
 	}
 	if s.at != fleet.NoVertex {
-		out = s.ask(now, out)
+		out = s.assert(now, out)
 		out = s.sendOrder(out)
 	}
 	return s.tellDispatcher(now, out)
@@ -287,6 +331,7 @@ func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 	} else if t == nil {
 		out = s.travelOn(now, out)
 	}
+	out = s.localise(now, out)
 	out = s.tellDispatcher(now, append(out, Show{}))
 	return s.wakeAt(now.Add(retryAfter), out)
 }

@@ -312,7 +312,7 @@ func (z *zoneActor) start() {
 		if z.life != life {
 			return
 		}
-		z.state = zone.New(s.graph, z.number, s.tables, zone.Rules{Lockstep: s.w.Lockstep}, s.nextEpoch(), s.inc)
+		z.state = zone.New(s.graph, z.number, s.tables, zone.Rules{Lockstep: s.w.Lockstep, WindowMax: s.w.Window}, s.nextEpoch(), s.inc)
 		z.latest = map[fleet.RobotID]uint64{}
 		z.view = zone.View{}
 		for _, m := range s.lanesTold[z.id] {
@@ -374,6 +374,8 @@ func (z *zoneActor) perform(f zone.Effect) {
 		s.w.laws.told.grant(z, f.Grant)
 		s.w.laws.leases.granted(z, f.Grant)
 		s.toRobot(f.Grant.Robot, "granted", robot.Granted{Grant: f.Grant})
+	case zone.SendRevoke:
+		s.toRobot(f.Robot, "revoked", robot.Revoked{Vertex: f.Vertex})
 	case zone.SendRefusal:
 		s.toRobot(f.Wait.Robot, "refused", robot.Refused{Wait: f.Wait})
 	case zone.CallRoll:

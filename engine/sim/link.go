@@ -51,7 +51,7 @@ func (d *device) dial() {
 	l := &link{d: d, session: uint64(w.now().UnixMicro()) + uint64(d.dials), life: s.life}
 	d.link = l
 	hello := robot.LinkOpened{
-		Session: l.session, BootID: d.boot, At: d.at, Heading: d.heading, OrderID: d.order, UpdateID: d.update, ProgressNo: d.number,
+		Session: l.session, BootID: d.boot, At: d.at, Heading: d.heading, ProgressNo: d.number,
 	}
 	if d.to != fleet.NoVertex {
 		hello.Base = append(hello.Base, d.to)

@@ -19,6 +19,13 @@ func (s *State) Audit() error {
 		if g.displaced {
 			displaced++
 		}
+		if g.foreign.neighbour == none && g.req.Control == fleet.ControlEngine {
+			for _, v := range g.base {
+				if l := s.ours(v); l != none && (s.claim[l] != int32(i) || !s.granted[l]) {
+					return fmt.Errorf("robot %s holds %d, which is not granted to it", g.id, v)
+				}
+			}
+		}
 		if l := s.ours(g.at); l != none && s.occ[l] != int32(i) && !g.displaced {
 			return fmt.Errorf("robot %s stands on %d, whose occupant is guest %d", g.id, g.at, s.occ[l])
 		}

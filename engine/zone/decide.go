@@ -60,8 +60,8 @@ func (s *State) forgetTables() {
 // asked takes a robot's standing request: what it holds, where it stands, what it wants.
 func (s *State) asked(now time.Time, r fleet.Request, out []Effect) []Effect {
 	i, g := s.find(r.Robot)
-	if g != nil && r.Version <= g.version && !g.expected {
-		return out
+	if r.At == fleet.NoVertex || g != nil && r.Version <= g.version && !g.expected {
+		return out // who does not know where it is asserts nothing
 	}
 	if g == nil {
 		if !s.concerns(r) {
@@ -83,7 +83,7 @@ func (s *State) asked(now time.Time, r fleet.Request, out []Effect) []Effect {
 		return s.release(i, out)
 	}
 	s.setMargin(g)
-	if g.entry == entryNone && r.Control == fleet.ControlEngine {
+	if r.Control == fleet.ControlEngine && (g.entry == entryNone || r.SpeedMPS > g.entrySpeed) {
 		out = s.recordEntry(now, g, out)
 	}
 	out = s.regrant(now, i, out)
@@ -105,9 +105,6 @@ func (s *State) concerns(r fleet.Request) bool {
 // deviated, and what it does not assert is free.
 func (s *State) adopt(now time.Time, i int32, r fleet.Request, out []Effect) []Effect {
 	g := &s.guests[i]
-	if r.At == fleet.NoVertex {
-		return out
-	}
 	if g.at == r.At && follows(g.base, r.Base) {
 		s.forgetUnseen(now, g, len(r.Base))
 		return out
@@ -130,11 +127,9 @@ func (s *State) forgetUnseen(now time.Time, g *guest, n int) {
 	g.base = g.base[:n:n]
 }
 
-// follows says that what the robot holds is what the zone has granted, or the beginning of it, or goes on beyond
-// it (other zones' grants).
+// follows says that what the robot asserts is what the zone knows it to hold, or the beginning of it.
 func follows(known, asserted []fleet.Vertex) bool {
-	n := min(len(known), len(asserted))
-	return slices.Equal(known[:n], asserted[:n]) && len(asserted) <= len(known)
+	return len(asserted) <= len(known) && slices.Equal(known[:len(asserted)], asserted)
 }
 
 // pass moves the guest to base[k], giving back all before it.
@@ -156,10 +151,15 @@ func (s *State) pass(now time.Time, i int32, k int, out []Effect) []Effect {
 	return out
 }
 
-// deviate takes the robot's word: it stands on at and holds base; everything else is given back.
+// deviate takes the robot's word: it stands on at and holds base; everything else is given back. A vertex that is
+// granted to another by now (an operator had cleared it) it may not enter: it is told so, again with each assertion.
 func (s *State) deviate(now time.Time, i int32, at fleet.Vertex, base []fleet.Vertex, out []Effect) []Effect {
 	out = s.dropClaims(now, i, out)
 	g := &s.guests[i]
+	if k := slices.IndexFunc(base, func(v fleet.Vertex) bool { return s.taken(i, v) }); k >= 0 {
+		out = append(out, SendRevoke{Robot: g.id, Vertex: base[k]})
+		base = base[:k]
+	}
 	old, held := g.at, g.base
 	g.base, g.departing = nil, false
 	s.stand(i, at)
@@ -169,7 +169,7 @@ func (s *State) deviate(now time.Time, i int32, at fleet.Vertex, base []fleet.Ve
 		}
 	}
 	for _, v := range base {
-		if l := s.ours(v); l != none && (s.claim[l] == none || s.claim[l] == i || !s.granted[l]) {
+		if l := s.ours(v); l != none {
 			out = s.denyHolder(now, l, i, out)
 			s.claim[l], s.granted[l] = i, true
 		}
@@ -181,6 +181,12 @@ func (s *State) deviate(now time.Time, i int32, at fleet.Vertex, base []fleet.Ve
 		out = s.vacate(now, i, old, out)
 	}
 	return out
+}
+
+// taken says that our vertex v is granted to another than guest i.
+func (s *State) taken(i int32, v fleet.Vertex) bool {
+	l := s.ours(v)
+	return l != none && s.granted[l] && s.claim[l] != i
 }
 
 // stand puts the guest on v. Where somebody else still stands there (its report of leaving is under way, or two
@@ -329,8 +335,23 @@ func (s *State) vertexCleared(now time.Time, v fleet.Vertex, out []Effect) []Eff
 		}
 	}
 	if c := s.claim[l]; c != none && s.granted[l] && now.After(s.guests[c].expires) {
-		id := s.guests[c].id
-		return s.robotGone(now, id, out)
+		return s.revoke(now, c, v, out)
+	}
+	return out
+}
+
+// revoke takes back from guest i its ended lease on v and all that it holds beyond. It stands where it stood last.
+func (s *State) revoke(now time.Time, i int32, v fleet.Vertex, out []Effect) []Effect {
+	g := &s.guests[i]
+	k := slices.Index(g.base, v)
+	beyond := g.base[k:]
+	g.base = g.base[:k:k]
+	for _, x := range beyond {
+		out = s.giveBack(now, i, x, out)
+	}
+	out = append(out, SendRevoke{Robot: g.id, Vertex: v})
+	if !s.holds(g) {
+		return s.release(i, out)
 	}
 	return out
 }

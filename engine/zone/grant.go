@@ -109,12 +109,15 @@ func (s *State) horizon(g *guest, v fleet.Vertex) []fleet.Vertex {
 	return h
 }
 
-// descend is the neighbour of v that is nearest to the goal of t, NoVertex at the goal and where there is no way.
+// descend is the neighbour of v over which the goal of t is nearest, itself nearer to it than v; NoVertex at the goal and where there is no way.
 func (s *State) descend(t *roadmap.Table, g *guest, v fleet.Vertex) fleet.Vertex {
-	best, to := t.Cost[v], fleet.NoVertex
+	best, to := ^uint32(0), fleet.NoVertex
 	for _, lane := range s.g.Out[v] {
 		ln := &s.g.Lanes[lane]
-		if c := t.Cost[ln.To]; c < best && !s.laneClosed(lane) && s.allowed(g, ln.To) {
+		if t.Cost[ln.To] >= t.Cost[v] || s.laneClosed(lane) || !s.allowed(g, ln.To) {
+			continue
+		}
+		if c := uint32(t.Cost[ln.To]) + uint32(s.g.LaneCost(lane)); c < best {
 			best, to = c, ln.To
 		}
 	}
@@ -125,8 +128,8 @@ func (s *State) descend(t *roadmap.Table, g *guest, v fleet.Vertex) fleet.Vertex
 // lease of the rest. What other zones have granted is theirs to repeat: we cannot know whether it still stands.
 func (s *State) regrant(now time.Time, i int32, out []Effect) []Effect {
 	g := &s.guests[i]
-	if len(g.base) == 0 || !s.mayGrant(now) || g.req.Control != fleet.ControlEngine || g.entry != entryRecorded {
-		return out
+	if len(g.base) == 0 || !s.mayGrant(now) || g.req.Control != fleet.ControlEngine || g.entry != entryRecorded || g.req.Halted {
+		return out // who cannot drive gets no longer leases: what it holds becomes suspect
 	}
 	g.expires = now.Add(s.rules.LeaseTTL)
 	after := g.at
@@ -158,7 +161,7 @@ func (s *State) extend(now time.Time, i int32, out []Effect) []Effect {
 	if s.rules.Lockstep || !g.movable() || g.leaving() && len(g.base) == 0 || !s.mayGrant(now) || g.entry != entryRecorded {
 		return out
 	}
-	for len(g.base) < max(g.req.Window, 1) {
+	for len(g.base) < min(max(g.req.Window, 1), s.rules.WindowMax) {
 		tail := g.tail()
 		t := s.tableOf(g)
 		if t == nil || s.ours(tail) == none || tail == g.req.Goal || g.pending.vertex != fleet.NoVertex {
@@ -240,13 +243,15 @@ func (s *State) rotate(now time.Time, i int32, out []Effect) []Effect {
 			break
 		}
 	}
-	ring := []int32{}
-	for j := i; ; {
+	ring := []int32{i}
+	for j := s.occ[s.ours(s.guests[i].next)]; j != i; j = s.occ[s.ours(s.guests[j].next)] {
 		ring = append(ring, j)
+	}
+	if len(ring) < 3 {
+		return out // two would change places
+	}
+	for _, j := range ring {
 		s.guests[j].departing = true
-		if j = s.occ[s.ours(s.guests[j].next)]; j == i {
-			break
-		}
 	}
 	for _, j := range ring {
 		out = s.grant(now, j, s.ours(s.guests[j].next), out)

@@ -19,6 +19,8 @@ type Rules struct {
 	Lockstep bool
 	// LeaseTTL is how long a grant may stay unentered before its vertex is suspect. Zero = 10 s.
 	LeaseTTL time.Duration
+	// WindowMax is how many vertices one robot may hold ahead, whatever it asks for. Zero = 8.
+	WindowMax int
 }
 
 // Msg is what a zone can be told.
@@ -58,7 +60,8 @@ type (
 	}
 	// RobotGone says that a robot left the floor (removed, moved away by an operator): all it holds here is free.
 	RobotGone struct{ Robot fleet.RobotID }
-	// VertexCleared says that an operator has seen the vertex free.
+	// VertexCleared says that an operator has seen the vertex free: a lease on it that has ended is taken back, with
+	// what lies beyond it, and it no longer counts as reached by a robot that has not asserted itself.
 	VertexCleared struct{ Vertex fleet.Vertex }
 	// LaneChanged closes, opens or slows a lane that starts or ends here.
 	LaneChanged struct {
@@ -121,7 +124,7 @@ type Claim struct {
 
 // Priority orders robots; greater goes first.
 type Priority struct {
-	Age   int64         // ticks since the goal was set, boosted by the task's priority; idle robots -1
+	Age   int64         // milliseconds since the goal was set, boosted by the task's priority; idle robots -1
 	Robot fleet.RobotID // of the one who first pushed: ties break by id, lower first
 }
 

@@ -2,6 +2,7 @@ package zone
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -385,7 +386,7 @@ func (s *State) options(g *guest, opts []option) []option {
 	opts = append(opts, stay)
 	for _, lane := range s.g.Out[g.at] {
 		ln := &s.g.Lanes[lane]
-		if s.laneClosed(lane) || !s.allowed(g, ln.To) || len(opts) == cap(opts) {
+		if s.laneClosed(lane) || !s.allowed(g, ln.To) {
 			continue
 		}
 		o := option{vertex: ln.To, lane: lane, cost: 2 * quarterTurnCost * turns(g.heading, ln.HeadingRad)}
@@ -428,17 +429,7 @@ func (s *State) tableOf(g *guest) *roadmap.Table {
 // turns counts the quarter turns (0..2) from one heading to another.
 func turns(from, to float64) int32 {
 	const quarter = 1.5707963267948966
-	d := to - from
-	for d > 2*quarter {
-		d -= 4 * quarter
-	}
-	for d < -2*quarter {
-		d += 4 * quarter
-	}
-	if d < 0 {
-		d = -d
-	}
-	return int32(d/quarter + 0.5)
+	return int32(math.Abs(math.Remainder(to-from, 4*quarter))/quarter + 0.5)
 }
 
 func hashOf(id fleet.RobotID) uint64 {

@@ -14,13 +14,13 @@ const braking = 2.0
 // recordEntry asks for the guest's stay to be recorded; nothing in the zone is granted to it before that.
 func (s *State) recordEntry(now time.Time, g *guest, out []Effect) []Effect {
 	s.entries++
-	g.entry, g.entryNo = entryRecording, s.entries
+	g.entry, g.entryNo, g.entrySpeed = entryRecording, s.entries, g.req.SpeedMPS
 	v := g.at
 	if s.ours(v) == none && g.foreign.local != none {
 		v = s.global(g.foreign.local)
 	}
 	return append(out, RecordEntry{Number: s.entries, Entry: RosterEntry{
-		Robot: g.id, Vertex: v, PositionAt: now, SpeedMPS: g.req.SpeedMPS, Window: max(g.req.Window, 1),
+		Robot: g.id, Vertex: v, PositionAt: now, SpeedMPS: g.req.SpeedMPS, Window: s.rules.WindowMax,
 	}})
 }
 
@@ -47,17 +47,20 @@ func (s *State) entryRecorded(now time.Time, id fleet.RobotID, number uint64, ou
 // can have reached since its recorded position is blocked (law 3).
 func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 	s.noGrantUntil = m.Until
+	lane := s.longestLane()
 	for _, e := range m.Roster {
 		i, g := s.admit(e.Robot)
-		g.entry, g.expected = entryRecorded, true
+		g.entry, g.entrySpeed, g.expected = entryRecorded, e.SpeedMPS, true
 		g.req = fleet.Request{Robot: e.Robot, Goal: fleet.NoVertex, Window: 1}
-		s.blockReach(now, i, e)
+		s.blockReach(now, i, e, lane)
 		out = append(out, CallRoll{Robot: e.Robot, Epoch: s.epoch})
 	}
 	return out
 }
 
-func (s *State) blockReach(now time.Time, i int32, e RosterEntry) {
+// blockReach blocks what the robot can have reached: what it can have driven since it was recorded, what it may have been
+// granted beyond that, each vertex as far off as the map's longest lane, and what it rolls before it stands.
+func (s *State) blockReach(now time.Time, i int32, e RosterEntry, lane float64) {
 	g := &s.guests[i]
 	z := &s.g.Zones[s.number]
 	if e.Vertex == fleet.NoVertex || int(e.Vertex) >= len(s.g.Vertices) || e.SpeedMPS <= 0 {
@@ -67,20 +70,20 @@ func (s *State) blockReach(now time.Time, i int32, e RosterEntry) {
 		return
 	}
 	age := max(0, now.Sub(e.PositionAt).Seconds())
-	reach := age*e.SpeedMPS + braking
+	reach := age*e.SpeedMPS + braking + float64(max(e.Window, s.rules.WindowMax))*lane
 	for l := range z.Vertices {
 		a, b := &s.g.Vertices[e.Vertex], &s.g.Vertices[z.Vertices[l]]
-		if math.Hypot(a.X-b.X, a.Y-b.Y) <= reach+float64(e.Window)*s.longestLane(z.Vertices[l]) {
+		if math.Hypot(a.X-b.X, a.Y-b.Y) <= reach {
 			s.block(&g.reach, int32(l))
 		}
 	}
 }
 
-// longestLane is the greatest length of the lanes at v: what one vertex of a window can be.
-func (s *State) longestLane(v fleet.Vertex) float64 {
+// longestLane is the greatest length of a lane of the map: what one vertex of a window can be.
+func (s *State) longestLane() float64 {
 	longest := 0.0
-	for _, lane := range s.g.In[v] {
-		longest = max(longest, s.g.Lanes[lane].LengthM)
+	for i := range s.g.Lanes {
+		longest = max(longest, s.g.Lanes[i].LengthM)
 	}
 	return longest
 }

@@ -67,7 +67,8 @@ type guest struct {
 
 	entry      entryState
 	entryNo    uint64
-	expected   bool // of the roster, has not asserted itself yet
+	entrySpeed float64 // as recorded: what bounds its reach after a restart
+	expected   bool    // of the roster, has not asserted itself yet
 	reach      []int32
 	margin     []int32 // local vertices blocked around a robot that we do not control
 	displaced  bool
@@ -134,6 +135,9 @@ type neighbour struct {
 func New(g *roadmap.Graph, number int, tables roadmap.Tables, rules Rules, epoch uint64, inc fleet.Incarnation) *State {
 	if rules.LeaseTTL == 0 {
 		rules.LeaseTTL = 10 * time.Second
+	}
+	if rules.WindowMax <= 0 {
+		rules.WindowMax = 8
 	}
 	z := &g.Zones[number]
 	n := len(z.Vertices)

@@ -56,7 +56,7 @@ func TestWhatARobotRemembersReachesTheEngine(t *testing.T) {
 	at := uint32(7)
 	h := &linkv1.Hello{ProtocolVersion: 1, WarehouseId: "w", Robots: []*linkv1.RobotHello{{
 		RobotCode: "amr-1", BootId: "b", Pose: &linkv1.Pose{X: 1, Theta: 9},
-		Resume: &linkv1.Resume{OrderId: 3, UpdateId: 4, ProgressNumber: 5, AtVertex: &at, Base: []uint32{8, 9}, Heading: 1.5},
+		Resume: &linkv1.Resume{OrderId: 3, UpdateId: 4, ProgressNumber: 5, AtVertex: &at, Base: []uint32{8, 9}, Heading: 1.5, MapId: "m", MapVersion: 4},
 	}}}
 	if err := ss.Send(&linkv1.Uplink{Frame: &linkv1.Uplink_Hello{Hello: h}}); err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func TestWhatARobotRemembersReachesTheEngine(t *testing.T) {
 		t.Fatalf("found by code: %v", r)
 	}
 	m := <-opened
-	if m.BootID != "b" || m.At != 7 || m.OrderID != 3 || m.UpdateID != 4 || m.ProgressNo != 5 || m.Heading != 1.5 || !slices.Equal(m.Base, []fleet.Vertex{8, 9}) || m.Session == 0 {
+	if m.BootID != "b" || m.At != 7 || m.MapID != "m" || m.MapVersion != 4 || m.ProgressNo != 5 || m.Heading != 1.5 || !slices.Equal(m.Base, []fleet.Vertex{8, 9}) || m.Session == 0 {
 		t.Errorf("resumed with %+v", m)
 	}
 	hello(t, ss, "r2")

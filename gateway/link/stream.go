@@ -238,11 +238,14 @@ func (t *stream) tell(ctx context.Context, c *carried, m robot.Msg) error {
 
 func (t *stream) progress(ctx context.Context, entries []*linkv1.Progress) error {
 	for _, p := range entries {
-		if p.Kind > linkv1.ProgressKind_PROGRESS_KIND_TURNED {
-			continue // actions at vertices are reported for the record of the robot's own errors alone
-		}
 		c := t.robots[p.Handle-1]
-		m := robot.Progressed{BootID: c.boot, Number: p.Number, Vertex: fleet.Vertex(p.Vertex), Heading: float64(p.Heading), At: time.UnixMilli(p.AtMs)}
+		m := robot.Progressed{
+			BootID: c.boot, Number: p.Number, Vertex: fleet.Vertex(p.Vertex), Heading: float64(p.Heading),
+			At: time.UnixMilli(p.AtMs), OrderID: p.OrderId,
+		}
+		if p.Kind > linkv1.ProgressKind_PROGRESS_KIND_TURNED {
+			m.Vertex = fleet.NoVertex // an action: it says nothing of the road
+		}
 		if err := t.tell(ctx, c, m); err != nil {
 			return err
 		}
@@ -372,7 +375,7 @@ func opened(c *carried, r *linkv1.RobotHello) robot.LinkOpened {
 		m.Heading = r.Pose.Theta
 	}
 	if s := r.Resume; s != nil {
-		m.OrderID, m.UpdateID, m.ProgressNo, m.Heading = s.OrderId, s.UpdateId, s.ProgressNumber, float64(s.Heading)
+		m.MapID, m.MapVersion, m.ProgressNo, m.Heading = fleet.MapID(s.MapId), int(s.MapVersion), s.ProgressNumber, float64(s.Heading)
 		if s.AtVertex != nil {
 			m.At = fleet.Vertex(*s.AtVertex)
 		}

@@ -769,6 +769,8 @@ type Resume struct {
 	Base           []uint32               `protobuf:"varint,5,rep,packed,name=base,proto3" json:"base,omitempty"`                                    // granted vertices it has not reached
 	Incarnation    int64                  `protobuf:"varint,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`                             // highest it has seen
 	Heading        float32                `protobuf:"fixed32,7,opt,name=heading,proto3" json:"heading,omitempty"`
+	MapId          string                 `protobuf:"bytes,8,opt,name=map_id,json=mapId,proto3" json:"map_id,omitempty"` // of its order: on which at_vertex and base are; empty = the active one
+	MapVersion     uint32                 `protobuf:"varint,9,opt,name=map_version,json=mapVersion,proto3" json:"map_version,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -848,6 +850,20 @@ func (x *Resume) GetIncarnation() int64 {
 func (x *Resume) GetHeading() float32 {
 	if x != nil {
 		return x.Heading
+	}
+	return 0
+}
+
+func (x *Resume) GetMapId() string {
+	if x != nil {
+		return x.MapId
+	}
+	return ""
+}
+
+func (x *Resume) GetMapVersion() uint32 {
+	if x != nil {
+		return x.MapVersion
 	}
 	return 0
 }
@@ -1281,7 +1297,7 @@ type Progress struct {
 	AtMs          int64                  `protobuf:"varint,3,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
 	Vertex        uint32                 `protobuf:"varint,4,opt,name=vertex,proto3" json:"vertex,omitempty"` // reached, or turned on
 	Heading       float32                `protobuf:"fixed32,5,opt,name=heading,proto3" json:"heading,omitempty"`
-	OrderId       uint64                 `protobuf:"varint,6,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"`
+	OrderId       uint64                 `protobuf:"varint,6,opt,name=order_id,json=orderId,proto3" json:"order_id,omitempty"` // that it was driving: vertex is on the map of that order; 0 = the active one
 	Kind          ProgressKind           `protobuf:"varint,7,opt,name=kind,proto3,enum=starling.link.v1.ProgressKind" json:"kind,omitempty"`
 	ActionId      string                 `protobuf:"bytes,8,opt,name=action_id,json=actionId,proto3" json:"action_id,omitempty"` // ACTION_*: which
 	unknownFields protoimpl.UnknownFields
@@ -2741,7 +2757,7 @@ const file_starling_link_v1_link_proto_rawDesc = "" +
 	"\x06resume\x18\x04 \x01(\v2\x18.starling.link.v1.ResumeR\x06resume\x12*\n" +
 	"\x04load\x18\x05 \x01(\v2\x16.starling.link.v1.LoadR\x04load\x123\n" +
 	"\x04mode\x18\x06 \x01(\x0e2\x1f.starling.link.v1.OperatingModeR\x04mode\x12*\n" +
-	"\x04pose\x18\a \x01(\v2\x16.starling.link.v1.PoseR\x04pose\"\xe9\x01\n" +
+	"\x04pose\x18\a \x01(\v2\x16.starling.link.v1.PoseR\x04pose\"\xa1\x02\n" +
 	"\x06Resume\x12\x19\n" +
 	"\border_id\x18\x01 \x01(\x04R\aorderId\x12\x1b\n" +
 	"\tupdate_id\x18\x02 \x01(\rR\bupdateId\x12'\n" +
@@ -2749,7 +2765,10 @@ const file_starling_link_v1_link_proto_rawDesc = "" +
 	"\tat_vertex\x18\x04 \x01(\rH\x00R\batVertex\x88\x01\x01\x12\x12\n" +
 	"\x04base\x18\x05 \x03(\rR\x04base\x12 \n" +
 	"\vincarnation\x18\x06 \x01(\x03R\vincarnation\x12\x18\n" +
-	"\aheading\x18\a \x01(\x02R\aheadingB\f\n" +
+	"\aheading\x18\a \x01(\x02R\aheading\x12\x15\n" +
+	"\x06map_id\x18\b \x01(\tR\x05mapId\x12\x1f\n" +
+	"\vmap_version\x18\t \x01(\rR\n" +
+	"mapVersionB\f\n" +
 	"\n" +
 	"_at_vertex\"8\n" +
 	"\x04Pose\x12\f\n" +

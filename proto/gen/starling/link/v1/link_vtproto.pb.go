@@ -414,6 +414,18 @@ func (m *Resume) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.MapVersion != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.MapVersion))
+		i--
+		dAtA[i] = 0x48
+	}
+	if len(m.MapId) > 0 {
+		i -= len(m.MapId)
+		copy(dAtA[i:], m.MapId)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.MapId)))
+		i--
+		dAtA[i] = 0x42
+	}
 	if m.Heading != 0 {
 		i -= 4
 		binary.LittleEndian.PutUint32(dAtA[i:], uint32(math.Float32bits(float32(m.Heading))))
@@ -2578,6 +2590,13 @@ func (m *Resume) SizeVT() (n int) {
 	if m.Heading != 0 {
 		n += 5
 	}
+	l = len(m.MapId)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.MapVersion != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.MapVersion))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -4359,6 +4378,57 @@ func (m *Resume) UnmarshalVT(dAtA []byte) error {
 			v = uint32(binary.LittleEndian.Uint32(dAtA[iNdEx:]))
 			iNdEx += 4
 			m.Heading = float32(math.Float32frombits(v))
+		case 8:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field MapId", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.MapId = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 9:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field MapVersion", wireType)
+			}
+			m.MapVersion = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.MapVersion |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
