@@ -40,7 +40,7 @@ type Area struct {
 // Import reads a map's source and says all that is wrong with it. resM is the edge of a grid cell in metres (formats
 // movingai and lorr; 0 = 1). The draft is nil where the source could not be read at all. Never panics.
 func Import(format string, content []byte, resM float64) (*Draft, Report) {
-	var r Report
+	var r notes
 	var d *Draft
 	switch {
 	case len(content) > MaxContent:
@@ -58,15 +58,15 @@ func Import(format string, content []byte, resM float64) (*Draft, Report) {
 		r.fail(CodeUnreadable, nil, nil, "unknown format")
 	}
 	if d == nil {
-		return nil, r
+		return nil, r.report()
 	}
 	d.Format = format
 	inspect(d, &r)
-	return d, r
+	return d, r.report()
 }
 
 // importGrid reads MovingAI's octile text: a head of "key value" lines, "map", then rows of cells.
-func importGrid(text string, resM float64, r *Report) *Draft {
+func importGrid(text string, resM float64, r *notes) *Draft {
 	lines := strings.Split(strings.ReplaceAll(text, "\r", ""), "\n")
 	rows, cols, at := 0, 0, -1
 	for i, line := range lines[:min(len(lines), 16)] {
@@ -170,7 +170,7 @@ type source struct {
 	} `json:"zones"`
 }
 
-func importGraph(content []byte, r *Report) *Draft {
+func importGraph(content []byte, r *notes) *Draft {
 	var src source
 	dec := json.NewDecoder(bytes.NewReader(content))
 	dec.DisallowUnknownFields()
@@ -216,7 +216,7 @@ func importGraph(content []byte, r *Report) *Draft {
 }
 
 // addVertices takes the vertices that can be taken, and returns them by their id.
-func (d *Draft) addVertices(src *source, r *Report) map[string]fleet.Vertex {
+func (d *Draft) addVertices(src *source, r *notes) map[string]fleet.Vertex {
 	ids := map[string]fleet.Vertex{}
 	for i, v := range src.Vertices {
 		switch _, dup := ids[v.ID]; {
@@ -245,7 +245,7 @@ func (d *Draft) addVertices(src *source, r *Report) map[string]fleet.Vertex {
 	return ids
 }
 
-func (d *Draft) addLane(i int, l Lane, r *Report) {
+func (d *Draft) addLane(i int, l Lane, r *notes) {
 	a, b := &d.Vertices[l.From], &d.Vertices[l.To]
 	straight := math.Hypot(a.X-b.X, a.Y-b.Y)
 	both := []string{a.ID, b.ID}
@@ -267,7 +267,7 @@ func (d *Draft) addLane(i int, l Lane, r *Report) {
 	d.Lanes = append(d.Lanes, l)
 }
 
-func (d *Draft) checkDuplicates(r *Report) {
+func (d *Draft) checkDuplicates(r *notes) {
 	seen := make(map[[2]fleet.Vertex]bool, len(d.Lanes))
 	kept := d.Lanes[:0]
 	for _, l := range d.Lanes {
@@ -282,7 +282,7 @@ func (d *Draft) checkDuplicates(r *Report) {
 	d.Lanes = kept
 }
 
-func (d *Draft) checkAreas(r *Report) {
+func (d *Draft) checkAreas(r *notes) {
 	ids := map[fleet.ZoneID]bool{}
 	for i, a := range d.Areas {
 		if a.ID != "" && ids[a.ID] {

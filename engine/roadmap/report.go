@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// Report is what is wrong with a map. Errors forbid activation, warnings do not.
+// Report is what is wrong with a map. Errors forbid activation, warnings do not. Of each code at most maxPerCode findings
+// are listed on a side; where there are more, a last one of that code says how many.
 type Report struct {
 	Errors   []Finding
 	Warnings []Finding
@@ -37,7 +38,7 @@ const (
 	CodeZoneOverlap       = "zone_overlap"
 	CodeZoneGeometry      = "zone_geometry"
 	maxFindingIDs         = 100
-	maxFindings           = 200
+	maxPerCode            = 100
 	maxVertices           = 1_000_000
 	lengthToleranceFactor = 1.05
 )
@@ -45,16 +46,46 @@ const (
 // OK says that the map may be activated.
 func (r *Report) OK() bool { return len(r.Errors) == 0 }
 
-func (r *Report) fail(code string, vertices, lanes []string, format string, args ...any) {
-	if len(r.Errors) < maxFindings {
-		r.Errors = append(r.Errors, finding(code, vertices, lanes, format, args...))
+// notes gathers the findings of an import.
+type notes struct{ errors, warnings side }
+
+type side struct {
+	list  []Finding
+	count map[string]int // by code, those not listed too
+}
+
+func (n *notes) fail(code string, vertices, lanes []string, format string, args ...any) {
+	n.errors.add(code, vertices, lanes, format, args...)
+}
+
+func (n *notes) warn(code string, vertices, lanes []string, format string, args ...any) {
+	n.warnings.add(code, vertices, lanes, format, args...)
+}
+
+func (n *notes) report() Report {
+	return Report{Errors: n.errors.close(), Warnings: n.warnings.close()}
+}
+
+func (s *side) add(code string, vertices, lanes []string, format string, args ...any) {
+	if s.count == nil {
+		s.count = map[string]int{}
+	}
+	if s.count[code]++; s.count[code] <= maxPerCode {
+		s.list = append(s.list, finding(code, vertices, lanes, format, args...))
 	}
 }
 
-func (r *Report) warn(code string, vertices, lanes []string, format string, args ...any) {
-	if len(r.Warnings) < maxFindings {
-		r.Warnings = append(r.Warnings, finding(code, vertices, lanes, format, args...))
+// close returns what is listed, and after it how many there were of each code that has more.
+func (s *side) close() []Finding {
+	all := s.list
+	for i := range s.list {
+		code := s.list[i].Code
+		if more := s.count[code] - maxPerCode; more > 0 {
+			all = append(all, finding(code, nil, nil, "%d more of this kind, %d in all", more, s.count[code]))
+			s.count[code] = 0
+		}
 	}
+	return all
 }
 
 func finding(code string, vertices, lanes []string, format string, args ...any) Finding {
@@ -65,7 +96,7 @@ func finding(code string, vertices, lanes []string, format string, args ...any) 
 }
 
 // inspect looks at the shape of the road network: what cannot be reached, what cannot be left, what is a dead end.
-func inspect(d *Draft, r *Report) {
+func inspect(d *Draft, r *notes) {
 	n := len(d.Vertices)
 	if n == 0 {
 		r.fail(CodeNoVertices, nil, nil, "the map has no free vertex")

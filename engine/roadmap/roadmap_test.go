@@ -205,3 +205,24 @@ func BenchmarkTable(b *testing.B) {
 		tb.Build(fleet.Vertex(i*37%len(g.Vertices)), nil)
 	}
 }
+
+func TestManyFaultsOfOneKindDoNotHideAnother(t *testing.T) {
+	t.Parallel()
+	var lanes strings.Builder
+	for range 250 {
+		lanes.WriteString(`{"from":"a","to":"nowhere"},`)
+	}
+	_, r := roadmap.Import("starling", []byte(`{"vertices":[{"id":"a","x":0,"y":0},{"id":"b","x":1,"y":0}],"lanes":[`+lanes.String()+`{"from":"a","to":"a"},{"from":"a","to":"b","bidirectional":true}]}`), 0)
+	n := map[string]int{}
+	last := map[string]string{}
+	for _, f := range r.Errors {
+		n[f.Code]++
+		last[f.Code] = f.Message
+	}
+	if n[roadmap.CodeSelfLoop] != 1 {
+		t.Errorf("the lane to itself is hidden: %v", n)
+	}
+	if n[roadmap.CodeUnknownVertex] != 101 || !strings.Contains(last[roadmap.CodeUnknownVertex], "150 more of this kind, 250 in all") {
+		t.Errorf("%v, the last says %q", n, last[roadmap.CodeUnknownVertex])
+	}
+}
