@@ -2,6 +2,7 @@ package roadmap
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -103,7 +104,7 @@ func inspect(d *Draft, r *notes) {
 		return
 	}
 	out, in := adjacency(d)
-	home := largest(out, in)
+	home := largest(out)
 	reach, back := flood(out, home), flood(in, home)
 	var unreachable, traps, ends []string
 	for v := range n {
@@ -142,25 +143,56 @@ func adjacency(d *Draft) (out, in [][]int32) {
 	return out, in
 }
 
-// largest returns a vertex of the largest strongly connected part. It floods forward and backward from one vertex
-// of each part that is left over; the number of floods is bounded.
-func largest(out, in [][]int32) int {
-	seen := make([]bool, len(out))
-	best, size := 0, 0
-	for v, tries := 0, 0; v < len(out) && tries < 200 && size*2 < len(out); v++ {
-		if seen[v] {
+// largest returns a vertex of the largest strongly connected part. O(vertices + lanes). Source: Tarjan 1972, with a
+// stack of its own, since a road may be a million vertices long.
+func largest(out [][]int32) int {
+	const done = math.MaxInt32
+	n := len(out)
+	num, low := make([]int32, n), make([]int32, n) // order of discovery from 1 on; the earliest that is reached from here
+	next := make([]int32, n)                       // the next lane to look at
+	var path, open []int32                         // the way to here; discovered, and of no known part yet
+	seen, best, size := int32(0), 0, 0
+	for root := range n {
+		if num[root] != 0 {
 			continue
 		}
-		tries++
-		f, b, n := flood(out, v), flood(in, v), 0
-		for i := range f {
-			if f[i] && b[i] {
-				seen[i] = true
-				n++
+		path = append(path, int32(root))
+		for len(path) > 0 {
+			v := path[len(path)-1]
+			if num[v] == 0 {
+				seen++
+				num[v], low[v] = seen, seen
+				open = append(open, v)
 			}
-		}
-		if n > size {
-			best, size = v, n
+			if int(next[v]) < len(out[v]) {
+				w := out[v][next[v]]
+				next[v]++
+				if num[w] == 0 {
+					path = append(path, w)
+				} else {
+					low[v] = min(low[v], num[w]) // of a known part it is done: greater than any
+				}
+				continue
+			}
+			path = path[:len(path)-1]
+			if len(path) > 0 {
+				u := path[len(path)-1]
+				low[u] = min(low[u], low[v])
+			}
+			if low[v] != num[v] {
+				continue
+			}
+			at := len(open) - 1 // v and what was discovered after it and is still open are one part
+			for ; ; at-- {
+				num[open[at]] = done
+				if open[at] == v {
+					break
+				}
+			}
+			if len(open)-at > size {
+				best, size = int(v), len(open)-at
+			}
+			open = open[:at]
 		}
 	}
 	return best

@@ -2,7 +2,9 @@ package roadmap_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -225,4 +227,89 @@ func TestManyFaultsOfOneKindDoNotHideAnother(t *testing.T) {
 	if n[roadmap.CodeUnknownVertex] != 101 || !strings.Contains(last[roadmap.CodeUnknownVertex], "150 more of this kind, 250 in all") {
 		t.Errorf("%v, the last says %q", n, last[roadmap.CodeUnknownVertex])
 	}
+}
+
+func TestTheMainPartIsFoundBehindManyPockets(t *testing.T) {
+	t.Parallel()
+	// 300 vertices on their own, then a road of 400 both ways: the main part is the road, and what is unreachable is the rest.
+	var vertices, lanes strings.Builder
+	for i := range 300 {
+		fmt.Fprintf(&vertices, `{"id":"p%d","x":%d,"y":100},`, i, 2*i)
+	}
+	for i := range 400 {
+		fmt.Fprintf(&vertices, `{"id":"r%d","x":%d,"y":0},`, i, 2*i)
+		if i > 0 {
+			fmt.Fprintf(&lanes, `{"from":"r%d","to":"r%d","bidirectional":true},`, i-1, i)
+		}
+	}
+	_, r := roadmap.Import("starling", []byte(`{"vertices":[`+strings.TrimSuffix(vertices.String(), ",")+`],"lanes":[`+strings.TrimSuffix(lanes.String(), ",")+`]}`), 0)
+	if len(r.Errors) != 1 || !strings.HasPrefix(r.Errors[0].Message, "300 vertices") || r.Errors[0].VertexIDs[0] != "p0" {
+		t.Errorf("%+v", r.Errors)
+	}
+}
+
+func TestReachabilityIsThatOfTheLargestPart(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) { // against the closure of reachability, by Warshall
+		n := rapid.IntRange(1, 9).Draw(t, "n")
+		var reach [9][9]bool
+		var vertices, lanes []string
+		for i := range n {
+			reach[i][i] = true
+			vertices = append(vertices, fmt.Sprintf(`{"id":"%d","x":%d,"y":%d}`, i, 10*i, i*i))
+		}
+		for range rapid.IntRange(0, 20).Draw(t, "m") {
+			a, b := rapid.IntRange(0, n-1).Draw(t, "a"), rapid.IntRange(0, n-1).Draw(t, "b")
+			reach[a][b] = true
+			lanes = append(lanes, fmt.Sprintf(`{"from":"%d","to":"%d"}`, a, b))
+		}
+		for k := range n {
+			for i := range n {
+				for j := range n {
+					reach[i][j] = reach[i][j] || reach[i][k] && reach[k][j]
+				}
+			}
+		}
+		home, size := 0, 0
+		parts := 0 // of the greatest size
+		for i := range n {
+			k, first := 0, true
+			for j := range n {
+				if reach[i][j] && reach[j][i] {
+					k++
+					first = first && j >= i
+				}
+			}
+			switch {
+			case first && k > size:
+				home, size, parts = i, k, 1
+			case first && k == size:
+				parts++
+			}
+		}
+		if parts > 1 {
+			return // either may be the main one
+		}
+		want := map[string]string{}
+		for v := range n {
+			switch {
+			case !reach[home][v]:
+				want[strconv.Itoa(v)] = roadmap.CodeUnreachable
+			case !reach[v][home]:
+				want[strconv.Itoa(v)] = roadmap.CodeOneWayTrap
+			}
+		}
+		_, r := roadmap.Import("starling", []byte(`{"vertices":[`+strings.Join(vertices, ",")+`],"lanes":[`+strings.Join(lanes, ",")+`]}`), 0)
+		got := map[string]string{}
+		for _, f := range r.Errors {
+			if f.Code == roadmap.CodeUnreachable || f.Code == roadmap.CodeOneWayTrap {
+				for _, id := range f.VertexIDs {
+					got[id] = f.Code
+				}
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+	})
 }
