@@ -104,26 +104,29 @@ func (g *Graph) divide(d *Draft, maxZone int) {
 	x0, y0, side := g.extent()
 	if g.Rows == 0 {
 		step = side
-		for step > 1 && g.fullest(x0, y0, step) > maxZone {
-			step /= 2
+		for n, most := 1, len(g.Vertices); step > 1 && most > maxZone; step /= 2 {
+			if n, most = g.blocks(x0, y0, step/2); n > MaxZones {
+				break // a crowd in a wide and empty map
+			}
 		}
-	} else if g.Rows*g.Cols <= 4*maxZone {
-		step = max(2, math.Ceil(float64(max(g.Rows, g.Cols))/2)) * g.ResM // a small floor: four zones
-		x0, y0 = 0, 0
 	} else {
+		if g.Rows*g.Cols <= 4*maxZone {
+			step = max(2, math.Ceil(float64(max(g.Rows, g.Cols))/2)) * g.ResM // a small floor: four zones
+		}
+		for cells := int(math.Round(step / g.ResM)); ((g.Rows-1)/cells+1)*((g.Cols-1)/cells+1) > MaxZones; cells *= 2 {
+			step *= 2 // a long and narrow floor
+		}
 		x0, y0 = 0, 0
 	}
+	in, _ := d.locate(math.MaxInt) // the importer has bounded it
 	for v := range g.Vertices {
 		x, y := g.Vertices[v].X, g.Vertices[v].Y
 		if g.Rows > 0 {
 			y = float64(g.Rows)*g.ResM - y // blocks count from the first row on
 		}
 		b := block{area: -1, row: int((y - y0) / step), col: int((x - x0) / step)}
-		for a := range d.Areas {
-			if d.Areas[a].Polygon.Contains(g.Vertices[v].X, g.Vertices[v].Y) {
-				b = block{area: a}
-				break
-			}
+		if a := in.first[v]; a != none {
+			b = block{area: int(a)}
 		}
 		z, ok := zones[b]
 		if !ok {
@@ -161,15 +164,15 @@ func (g *Graph) extent() (x0, y0, side float64) {
 	return x0, y0, max(x1-x0, y1-y0, 1) * 1.0001
 }
 
-// fullest is the greatest number of vertices in one square of the plane.
-func (g *Graph) fullest(x0, y0, step float64) int {
-	n, most := map[[2]int]int{}, 0
+// blocks divides the plane into squares: how many have vertices, and the greatest number of vertices in one.
+func (g *Graph) blocks(x0, y0, step float64) (count, most int) {
+	n := map[[2]int]int{}
 	for i := range g.Vertices {
 		k := [2]int{int((g.Vertices[i].X - x0) / step), int((g.Vertices[i].Y - y0) / step)}
 		n[k]++
 		most = max(most, n[k])
 	}
-	return most
+	return len(n), most
 }
 
 // join finds the neighbours of each zone and colours the zones: two zones are neighbours where a lane joins them, or
@@ -179,14 +182,17 @@ func (g *Graph) join() {
 	for i := range near {
 		near[i] = map[int32]bool{}
 	}
+	var around []int32
 	for v := range g.Vertices {
-		around := []int32{g.ZoneOf[v]}
+		around = append(around[:0], g.ZoneOf[v])
 		for _, l := range g.In[v] {
 			around = append(around, g.ZoneOf[g.Lanes[l].From])
 		}
 		for _, l := range g.Out[v] {
 			around = append(around, g.ZoneOf[g.Lanes[l].To])
 		}
+		slices.Sort(around)
+		around = slices.Compact(around) // mostly one: not the square of the lanes
 		for _, a := range around {
 			for _, b := range around {
 				if a != b {

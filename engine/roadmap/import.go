@@ -30,13 +30,6 @@ type Draft struct {
 	Areas    []Area // zones given with the map
 }
 
-// Area is a polygon with a name that makes its vertices one zone.
-type Area struct {
-	ID      fleet.ZoneID
-	Name    string
-	Polygon Polygon
-}
-
 // Import reads a map's source and says all that is wrong with it. resM is the edge of a grid cell in metres (formats
 // movingai and lorr; 0 = 1). The draft is nil where the source could not be read at all. Never panics.
 func Import(format string, content []byte, resM float64) (*Draft, Report) {
@@ -203,16 +196,32 @@ func importGraph(content []byte, r *notes) *Draft {
 		}
 	}
 	d.checkDuplicates(r)
+	d.checkDegrees(r)
+	d.addAreas(&src, r)
+	d.checkAreas(r)
+	return d
+}
+
+// addAreas takes the zones that can be taken.
+func (d *Draft) addAreas(src *source, r *notes) {
+	if len(src.Zones) > MaxZones {
+		r.fail(CodeTooLarge, nil, nil, "%d zones, at most %d are taken", len(src.Zones), MaxZones)
+		return
+	}
+	corners := 0
 	for i, z := range src.Zones {
 		p, err := ParsePolygon(z.Polygon)
 		if err != nil {
 			r.fail(CodeZoneGeometry, nil, nil, "zones[%d].polygon: %s", i, err)
 			continue
 		}
-		d.Areas = append(d.Areas, Area{ID: fleet.ZoneID(z.ID), Name: z.Name, Polygon: p})
+		if corners += len(p); corners > maxCorners {
+			r.fail(CodeTooLarge, nil, nil, "the polygons up to zones[%d] have more than %d points together", i, maxCorners)
+			d.Areas = nil
+			return
+		}
+		d.Areas = append(d.Areas, Area{ID: fleet.ZoneID(z.ID), Name: z.Name, Polygon: p, at: i})
 	}
-	d.checkAreas(r)
-	return d
 }
 
 // addVertices takes the vertices that can be taken, and returns them by their id.
@@ -280,27 +289,6 @@ func (d *Draft) checkDuplicates(r *notes) {
 		kept = append(kept, l)
 	}
 	d.Lanes = kept
-}
-
-func (d *Draft) checkAreas(r *notes) {
-	ids := map[fleet.ZoneID]bool{}
-	for i, a := range d.Areas {
-		if a.ID != "" && ids[a.ID] {
-			r.fail(CodeDuplicateID, nil, nil, "zones[%d]: zone id appears more than once", i)
-		}
-		ids[a.ID] = true
-	}
-	for v := range d.Vertices {
-		in := 0
-		for i := range d.Areas {
-			if d.Areas[i].Polygon.Contains(d.Vertices[v].X, d.Vertices[v].Y) {
-				in++
-			}
-		}
-		if in > 1 {
-			r.fail(CodeZoneOverlap, []string{d.Vertices[v].ID}, nil, "the vertex lies in %d zones", in)
-		}
-	}
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && math.Abs(x) <= 1e6 }

@@ -69,7 +69,11 @@ func (p Polygon) Contains(x, y float64) bool {
 // Inside returns the vertices that lie inside p, ascending.
 func (g *Graph) Inside(p Polygon) []fleet.Vertex {
 	var vs []fleet.Vertex
+	x0, y0, x1, y1 := p.bounds()
 	for i := range g.Vertices {
+		if x, y := g.Vertices[i].X, g.Vertices[i].Y; x < x0 || x > x1 || y < y0 || y > y1 {
+			continue
+		}
 		if p.Contains(g.Vertices[i].X, g.Vertices[i].Y) {
 			vs = append(vs, fleet.Vertex(i))
 		}
