@@ -76,10 +76,11 @@ func newDriver(tb testing.TB, b *bed, g *roadmap.Graph, n int) *driver {
 	return d
 }
 
-// step moves every robot that may and lets a second pass.
-func (d *driver) step(tb testing.TB) {
+// read takes the newest orders.
+func (d *driver) read(tb testing.TB) {
 	tb.Helper()
 	d.win.mu.Lock()
+	defer d.win.mu.Unlock()
 	for _, o := range d.win.orders {
 		var i int
 		if _, err := fmt.Sscanf(string(o.Robot), "robot-%d", &i); err != nil {
@@ -88,7 +89,12 @@ func (d *driver) step(tb testing.TB) {
 		d.orders[i] = o
 	}
 	d.win.orders = d.win.orders[:0]
-	d.win.mu.Unlock()
+}
+
+// step moves every robot that may and lets a second pass.
+func (d *driver) step(tb testing.TB) {
+	tb.Helper()
+	d.read(tb)
 	for i := range d.boxes {
 		v := &d.graph.Vertices[d.at[i]]
 		next := fleet.NoVertex

@@ -133,7 +133,7 @@ func (m *memory) fold(f fact.Fact) {
 	case robot.Event:
 		r := m.robots[fleet.RobotID(f.Subject)]
 		if r == nil {
-			r = &fact.RobotRecord{Holding: fleet.NoVertex}
+			r = &fact.RobotRecord{}
 			m.robots[fleet.RobotID(f.Subject)] = r
 		}
 		r.Events = append(r.Events, fact.Recorded[robot.Event]{At: f.At, Event: e})
@@ -286,6 +286,7 @@ type window struct {
 	tasks    map[fleet.TaskID]task.View
 	robots   map[fleet.RobotID]int
 	waits    map[fleet.RobotID]fleet.Cause
+	places   map[fleet.RobotID]fleet.Vertex
 	zones    int
 	orders   []robot.Order
 	commands []robot.Command
@@ -294,14 +295,15 @@ type window struct {
 
 func newWindow() *window {
 	return &window{
-		tasks: map[fleet.TaskID]task.View{}, robots: map[fleet.RobotID]int{}, waits: map[fleet.RobotID]fleet.Cause{}, progress: map[fleet.RobotID]uint64{},
+		tasks: map[fleet.TaskID]task.View{}, robots: map[fleet.RobotID]int{}, waits: map[fleet.RobotID]fleet.Cause{},
+		places: map[fleet.RobotID]fleet.Vertex{}, progress: map[fleet.RobotID]uint64{},
 	}
 }
 
 func (w *window) ShowRobot(_ fleet.Shard, v *robot.View) {
 	w.mu.Lock()
 	w.robots[v.ID]++
-	w.waits[v.ID] = v.Waiting.Cause
+	w.waits[v.ID], w.places[v.ID] = v.Waiting.Cause, v.Vertex
 	w.mu.Unlock()
 }
 func (w *window) RobotGone(fleet.Shard, fleet.RobotID) {}

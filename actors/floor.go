@@ -65,12 +65,31 @@ func (sh *shard) useMap(g *roadmap.Graph) roadmap.Tables {
 		b.stop()
 	}
 	sh.sys.pool.async(func() {
+		if old != nil && old.graph != nil {
+			sh.settle(old.graph, g)
+		}
 		sh.install(g, leaving)
 		if old != nil && old.graph != nil && old.graph != g {
 			sh.sys.tables.drop(old.graph)
 		}
 	})
 	return f.tables
+}
+
+// settleTime is for how long the zones of a new map grant nothing, so that every robot can say what it holds.
+const settleTime = 2 * time.Second
+
+// settle keeps the zones of a new map from granting: until the robots have said what they hold or, where the former map
+// led along other ways, until every lease on those has ended.
+func (sh *shard) settle(old, g *roadmap.Graph) {
+	wait := settleTime
+	if !g.Keeps(old) {
+		wait += sh.sys.Rules.Lease()
+	}
+	until := sh.sys.now().Add(wait)
+	if p := sh.until.Load(); p == nil || p.Before(until) {
+		sh.until.Store(&until)
+	}
 }
 
 // install waits for the former zones to end, starts the new ones and tells the robots. It runs off the pool.

@@ -58,7 +58,7 @@ func (r *robotShell) restore(rec any, absent bool) {
 		r.apply(e.At, e.Event)
 	}
 	r.decide(robot.MapActivated{Graph: r.graph}, nil)
-	m := robot.Restored{Last: l.Last, Holding: l.Holding}
+	m := robot.Restored{Last: l.Last}
 	if t := l.Active; t != nil {
 		m.ActiveTask = &robot.TaskAwarded{
 			Task: t.Spec.ID, Errands: t.Spec.Errands, Places: t.Spec.Places, First: t.Errand, Priority: t.Spec.Priority, Since: t.Spec.CreatedAt,

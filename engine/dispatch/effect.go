@@ -18,6 +18,10 @@ type (
 	MapActivated struct {
 		MapID   fleet.MapID
 		Version int
+		// Heirs say which zones have vertices of former zones now, and Ended which zones are no more: who is on the
+		// roster of a former zone is put on those of its heirs.
+		Heirs []roadmap.Heir
+		Ended []fleet.ZoneID
 	}
 	// LaneChanged closes, opens or slows a lane.
 	LaneChanged struct{ State LaneState }

@@ -158,7 +158,9 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 // activateRequested makes a map the active one. Its zones are new: they are told what was closed and kept out before.
 func (s *State) activateRequested(m ActivateRequested, out []Effect) []Effect {
 	g := m.Graph
-	out = append(out, Record{Event: MapActivated{MapID: g.MapID, Version: g.Version}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done}, UseMap{Graph: g})
+	e := MapActivated{MapID: g.MapID, Version: g.Version}
+	e.Heirs, e.Ended = roadmap.Heirs(s.graph, g)
+	out = append(out, Record{Event: e, By: m.By, Trace: m.Trace}, Reply{Outcome: Done}, UseMap{Graph: g})
 	out = s.laneEffects(g, out)
 	kept := map[int32][]fleet.Vertex{}
 	for _, v := range s.keptOutOn(g) {

@@ -121,12 +121,11 @@ type Recorded[E any] struct {
 }
 
 // RobotRecord is what activation needs of a robot: its events in effect (registration, open commands), its last
-// snapshot, its roster entry and the open task that names it.
+// snapshot and the open task that names it.
 type RobotRecord struct {
 	Events  []Recorded[robot.Event]
 	Version int64
 	Last    robot.LastKnown
-	Holding fleet.Vertex
 	Active  *task.State // folded; nil = none
 }
 

@@ -246,7 +246,7 @@ func TestACommandToTravelGoesOnAfterARestart(t *testing.T) {
 		t.Error("the log folds to another robot")
 	}
 	again.tell(robot.MapActivated{Graph: g})
-	again.tell(robot.Restored{Holding: fleet.NoVertex})
+	again.tell(robot.Restored{})
 	if v := again.view(); v.Goal != 20 {
 		t.Errorf("drives to %d", v.Goal)
 	}

@@ -107,7 +107,6 @@ type (
 	// Restored follows recovery.
 	Restored struct {
 		Last       LastKnown
-		Holding    fleet.Vertex // from the zone roster, NoVertex = none
 		ActiveTask *TaskAwarded // the open task that names this robot, nil = none
 	}
 )

@@ -38,7 +38,7 @@ func (r *robotActor) load() {
 	if r.folded == 0 {
 		return
 	}
-	m := robot.Restored{Last: s.journal.snaps[r.id], Holding: s.journal.holding(r.id)}
+	m := robot.Restored{Last: s.journal.snaps[r.id]}
 	if t := s.journal.active(r.id); t != nil {
 		m.ActiveTask = &robot.TaskAwarded{
 			Task: t.Spec.ID, Errands: t.Spec.Errands, First: t.Errand, Priority: t.Spec.Priority, Since: t.Spec.CreatedAt,

@@ -239,17 +239,6 @@ func (j *journal) active(id fleet.RobotID) *task.State {
 	return nil
 }
 
-// holding is where the roster last saw a robot.
-func (j *journal) holding(id fleet.RobotID) fleet.Vertex {
-	v, at := fleet.NoVertex, time.Time{}
-	for i := range j.site.graph.Zones {
-		if e, ok := j.roster[j.site.graph.Zones[i].ID][id]; ok && !e.PositionAt.Before(at) {
-			v, at = e.Vertex, e.PositionAt
-		}
-	}
-	return v
-}
-
 // rosterOf lists a zone's roster by robot.
 func (j *journal) rosterOf(z fleet.ZoneID) []zone.RosterEntry {
 	out := make([]zone.RosterEntry, 0, len(j.roster[z]))

@@ -23,6 +23,14 @@ type Rules struct {
 	WindowMax int
 }
 
+// Lease is LeaseTTL or, where that is zero, its default.
+func (r Rules) Lease() time.Duration {
+	if r.LeaseTTL == 0 {
+		return 10 * time.Second
+	}
+	return r.LeaseTTL
+}
+
 // Msg is what a zone can be told.
 //
 //sumtype:decl
@@ -156,6 +164,8 @@ const (
 type RosterEntry struct {
 	Robot      fleet.RobotID
 	Vertex     fleet.Vertex // last recorded position, NoVertex = unknown
+	MapID      fleet.MapID  // on which Vertex is; on another map the position counts as unknown
+	MapVersion int
 	PositionAt time.Time
 	SpeedMPS   float64
 	Window     int

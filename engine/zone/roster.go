@@ -20,7 +20,7 @@ func (s *State) recordEntry(now time.Time, g *guest, out []Effect) []Effect {
 		v = s.global(g.foreign.local)
 	}
 	return append(out, RecordEntry{Number: s.entries, Entry: RosterEntry{
-		Robot: g.id, Vertex: v, PositionAt: now, SpeedMPS: g.req.SpeedMPS, Window: s.rules.WindowMax,
+		Robot: g.id, Vertex: v, MapID: s.g.MapID, MapVersion: s.g.Version, PositionAt: now, SpeedMPS: g.req.SpeedMPS, Window: s.rules.WindowMax,
 	}})
 }
 
@@ -63,7 +63,8 @@ func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 func (s *State) blockReach(now time.Time, i int32, e RosterEntry, lane float64) {
 	g := &s.guests[i]
 	z := &s.g.Zones[s.number]
-	if e.Vertex == fleet.NoVertex || int(e.Vertex) >= len(s.g.Vertices) || e.SpeedMPS <= 0 {
+	known := e.MapID == s.g.MapID && e.MapVersion == s.g.Version && e.Vertex >= 0 && int(e.Vertex) < len(s.g.Vertices)
+	if !known || e.SpeedMPS <= 0 {
 		for l := range z.Vertices {
 			s.block(&g.reach, int32(l))
 		}

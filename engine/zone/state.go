@@ -133,9 +133,7 @@ type neighbour struct {
 // New returns an empty zone, number of g. Tables may be shared with other zones. Epoch rises with every
 // activation of the zone. The zone grants nothing before its first tick.
 func New(g *roadmap.Graph, number int, tables roadmap.Tables, rules Rules, epoch uint64, inc fleet.Incarnation) *State {
-	if rules.LeaseTTL == 0 {
-		rules.LeaseTTL = 10 * time.Second
-	}
+	rules.LeaseTTL = rules.Lease()
 	if rules.WindowMax <= 0 {
 		rules.WindowMax = 8
 	}

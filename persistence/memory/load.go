@@ -34,19 +34,13 @@ func (s *Store) LoadRobot(_ context.Context, id fleet.Shard, robotID fleet.Robot
 	if l == nil || l.removed {
 		return fact.RobotRecord{}, fmt.Errorf("load robot %s: %w", robotID, fact.ErrNotFound)
 	}
-	r := fact.RobotRecord{Version: l.version, Last: l.last, Holding: fleet.NoVertex}
+	r := fact.RobotRecord{Version: l.version, Last: l.last}
 	r.Events = append(r.Events, fact.Recorded[robot.Event]{At: l.registered, Event: robot.Registered{Spec: l.spec, Version: l.version}})
 	if l.connection != nil {
 		r.Events = append(r.Events, *l.connection)
 	}
 	for i := range l.commands {
 		r.Events = append(r.Events, l.commands[i].events...)
-	}
-	var newest zone.RosterEntry
-	for _, z := range slices.Sorted(maps.Keys(sh.roster)) {
-		if e, in := sh.roster[z][robotID]; in && (newest.Robot == "" || e.PositionAt.After(newest.PositionAt)) {
-			newest, r.Holding = e, e.Vertex
-		}
 	}
 	r.Active = sh.activeTask(robotID)
 	return r, nil

@@ -262,6 +262,24 @@ func pauses(k fleet.CommandKind) bool {
 	return k == fleet.CommandPause || k == fleet.CommandResume || k == fleet.CommandStop
 }
 
+// inherit carries the rosters of zones over to those that have their vertices now.
+func (w *writer) inherit(e dispatch.MapActivated) {
+	for _, h := range e.Heirs {
+		for r, in := range w.shard.roster[h.Zone] {
+			if w.shard.roster[h.Heir] == nil {
+				set(w, w.shard.roster, h.Heir, map[fleet.RobotID]zone.RosterEntry{})
+			}
+			if _, there := w.shard.roster[h.Heir][r]; !there {
+				in.Vertex, in.MapID, in.MapVersion = fleet.NoVertex, "", 0
+				set(w, w.shard.roster[h.Heir], r, in)
+			}
+		}
+	}
+	for _, z := range e.Ended {
+		drop(w, w.shard.roster, z)
+	}
+}
+
 func (w *writer) dispatch(e dispatch.Event) error {
 	switch e := e.(type) {
 	case dispatch.MapActivated:
@@ -272,6 +290,7 @@ func (w *writer) dispatch(e dispatch.Event) error {
 		old := w.shard.active
 		w.shard.active = v
 		w.back = append(w.back, func() { w.shard.active = old })
+		w.inherit(e)
 	case dispatch.LaneChanged:
 		if !w.knows(e.State.Lane) {
 			return fmt.Errorf("lane %s is not there: %w", e.State.Lane, fact.ErrRejected)

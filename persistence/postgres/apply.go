@@ -223,7 +223,31 @@ func (g *group) activate(ctx context.Context, at time.Time, tenant, warehouse st
 	}); err != nil {
 		return err
 	}
-	return g.q.TouchMap(ctx, gen.TouchMapParams{TenantID: tenant, MapID: id})
+	if err := g.q.TouchMap(ctx, gen.TouchMapParams{TenantID: tenant, MapID: id}); err != nil {
+		return err
+	}
+	return g.inherit(ctx, at, tenant, warehouse, e)
+}
+
+// inherit carries the rosters of zones over to those that have their vertices now.
+func (g *group) inherit(ctx context.Context, at time.Time, tenant, warehouse string, e *dispatch.MapActivated) error {
+	if len(e.Heirs) > 0 {
+		p := gen.InheritRosterParams{At: at, TenantID: tenant, WarehouseID: warehouse}
+		for _, h := range e.Heirs {
+			p.Zones, p.Heirs = append(p.Zones, string(h.Zone)), append(p.Heirs, string(h.Heir))
+		}
+		if err := g.q.InheritRoster(ctx, p); err != nil {
+			return err
+		}
+	}
+	if len(e.Ended) == 0 {
+		return nil
+	}
+	ended := make([]string, len(e.Ended))
+	for i, z := range e.Ended {
+		ended[i] = string(z)
+	}
+	return g.q.EndRoster(ctx, gen.EndRosterParams{TenantID: tenant, WarehouseID: warehouse, Zones: ended})
 }
 
 // enqueue adds the statements that need no answer, for the items that were not lost.
@@ -276,6 +300,7 @@ func (g *group) enqueueRoster(ctx context.Context, q *gen.Queries, items []*item
 		enter.EnteredAts, enter.PositionAts = append(enter.EnteredAts, r.at), append(enter.PositionAts, e.PositionAt)
 		enter.Vertices, enter.Windows = append(enter.Vertices, int32(e.Vertex)), append(enter.Windows, int32(e.Window))
 		enter.Speeds = append(enter.Speeds, e.SpeedMPS)
+		enter.MapIds, enter.MapVersions = append(enter.MapIds, string(e.MapID)), append(enter.MapVersions, int32(e.MapVersion))
 	}
 	if len(enter.ZoneIds) > 0 {
 		return q.EnterRoster(ctx, enter)

@@ -124,13 +124,6 @@ func (s *Store) LoadRobot(ctx context.Context, shard fleet.Shard, id fleet.Robot
 		if rec, err = robotRecord(&row, commands); err != nil {
 			return err
 		}
-		held, err := q.LoadHolding(ctx, gen.LoadHoldingParams{TenantID: string(shard.Tenant), RobotID: string(id)})
-		switch {
-		case err == nil:
-			rec.Holding = fleet.Vertex(held)
-		case !errors.Is(err, pgx.ErrNoRows):
-			return err
-		}
 		active, err := q.LoadActiveTask(ctx, gen.LoadActiveTaskParams{TenantID: string(shard.Tenant), RobotID: string(id)})
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
@@ -151,7 +144,7 @@ func (s *Store) LoadRobot(ctx context.Context, shard fleet.Shard, id fleet.Robot
 // robotRecord makes the events in effect again out of what they left in the rows.
 func robotRecord(row *gen.Robot, commands []gen.Command) (fact.RobotRecord, error) {
 	v := robotView(row)
-	rec := fact.RobotRecord{Version: row.Version, Holding: fleet.NoVertex, Last: robot.LastKnown{
+	rec := fact.RobotRecord{Version: row.Version, Last: robot.LastKnown{
 		BootID: row.BootID, Seq: uint64(row.Seq), ReportedAt: instant(row.ReportedAt), Pose: v.Pose, Battery: row.BatterySoc,
 		State: v.State, Connection: v.Connection,
 	}}
@@ -190,10 +183,14 @@ func (s *Store) LoadZone(ctx context.Context, shard fleet.Shard, id fleet.ZoneID
 			TenantID: string(shard.Tenant), WarehouseID: string(shard.Warehouse), ZoneID: string(id),
 		})
 		for _, r := range rows {
-			out = append(out, zone.RosterEntry{
-				Robot: fleet.RobotID(r.RobotID), Vertex: fleet.Vertex(r.Vertex), PositionAt: r.PositionAt.UTC(),
-				SpeedMPS: r.SpeedMps, Window: int(r.WindowSize),
-			})
+			e := zone.RosterEntry{
+				Robot: fleet.RobotID(r.RobotID), Vertex: fleet.Vertex(r.Vertex), MapVersion: int(r.MapVersion),
+				PositionAt: r.PositionAt.UTC(), SpeedMPS: r.SpeedMps, Window: int(r.WindowSize),
+			}
+			if r.MapID != nil {
+				e.MapID = fleet.MapID(*r.MapID)
+			}
+			out = append(out, e)
 		}
 		return err
 	})

@@ -129,7 +129,6 @@ func TestNoQueryReadsABigTableWhole(t *testing.T) {
 		"robot ids":          {gen.LoadRobotIDs, tenant, warehouse},
 		"commands":           {gen.LoadCommands, tenant, robot, int32(32), ""},
 		"command":            {gen.GetCommand, tenant, robot, task},
-		"holding":            {gen.LoadHolding, tenant, robot},
 		"active task":        {gen.LoadActiveTask, tenant, robot},
 		"roster":             {gen.LoadRoster, tenant, warehouse, none},
 		"open tasks":         {gen.LoadOpenTasks, tenant, warehouse},

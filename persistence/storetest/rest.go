@@ -9,6 +9,7 @@ import (
 	"starling/engine/dispatch"
 	"starling/engine/fact"
 	"starling/engine/fleet"
+	"starling/engine/roadmap"
 	"starling/engine/robot"
 	"starling/engine/task"
 	"starling/engine/zone"
@@ -124,8 +125,8 @@ func robotComesBack(t *testing.T, b *bench) {
 		t.Fatalf("folded state differs from the live one; events %+v", rec.Events)
 	}
 	equal(t, "the registration", rec.Events[0].Event, robot.Registered{Spec: changed, Version: 2})
-	if rec.Holding != fleet.NoVertex || rec.Active != nil {
-		t.Fatalf("holding %d, active %+v", rec.Holding, rec.Active)
+	if rec.Active != nil {
+		t.Fatalf("active %+v", rec.Active)
 	}
 	if _, err := b.Facts.LoadRobot(t.Context(), b.shard, newID[fleet.RobotID]()); !errors.Is(err, fact.ErrNotFound) {
 		t.Fatalf("an unknown robot: %v", err)
@@ -230,10 +231,10 @@ func snapshots(t *testing.T, b *bench) {
 }
 
 func roster(t *testing.T, b *bench) {
-	z, y := newID[fleet.ZoneID](), newID[fleet.ZoneID]()
+	z, y, mapID := newID[fleet.ZoneID](), newID[fleet.ZoneID](), newID[fleet.MapID]()
 	one, two := b.robot(), b.robot()
 	entry := func(r fleet.RobotID, v fleet.Vertex) zone.RosterEntry {
-		return zone.RosterEntry{Robot: r, Vertex: v, PositionAt: b.tick(), SpeedMPS: 1.5, Window: 3}
+		return zone.RosterEntry{Robot: r, Vertex: v, PositionAt: b.tick(), SpeedMPS: 1.5, Window: 3, MapID: mapID, MapVersion: 2}
 	}
 	in := func(z fleet.ZoneID, e zone.RosterEntry) fact.Unit {
 		return b.unit(b.fact(string(z), 0, fact.RosterEntered{Zone: z, Entry: e}))
@@ -263,10 +264,6 @@ func roster(t *testing.T, b *bench) {
 
 	e3 := entry(one.ID, 9)
 	b.mustRecord(in(y, e3), in(z, entry(one.ID, 11)), out(z, two.ID))
-	_, rec := b.foldRobot(one.ID)
-	if rec.Holding != 11 {
-		t.Fatalf("holding %d, want the newest position 11", rec.Holding)
-	}
 	got, err = b.Facts.LoadZone(t.Context(), b.shard, z)
 	if err != nil || len(got) != 1 || got[0].Vertex != 11 {
 		t.Fatalf("zone z: %+v %v", got, err)
@@ -274,6 +271,7 @@ func roster(t *testing.T, b *bench) {
 	if err := b.record(in(z, entry(newID[fleet.RobotID](), 1)))[0]; !errors.Is(err, fact.ErrRejected) {
 		t.Fatalf("a robot that is not registered: %v, want ErrRejected", err)
 	}
+	inherited(t, b, z, y)
 }
 
 func warehouseComesBack(t *testing.T, b *bench) {
@@ -307,6 +305,36 @@ func warehouseComesBack(t *testing.T, b *bench) {
 }
 
 const grid = "type octile\nheight 3\nwidth 4\nmap\n....\n.@..\n....\n"
+
+// inherited: a map is activated on which zone z is no more; y, which is, and x have its vertices.
+func inherited(t *testing.T, b *bench, z, y fleet.ZoneID) {
+	was := map[fleet.ZoneID][]zone.RosterEntry{}
+	x := newID[fleet.ZoneID]()
+	for _, id := range []fleet.ZoneID{z, y, x} {
+		got, err := b.Facts.LoadZone(t.Context(), b.shard, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		was[id] = got
+	}
+	g := b.AddMap(t, b.shard, "", grid)
+	b.mustRecord(b.unit(b.fact(string(b.shard.Warehouse), 0, dispatch.MapActivated{
+		MapID: g.MapID, Version: 1, Heirs: []roadmap.Heir{{Zone: z, Heir: x}, {Zone: z, Heir: y}}, Ended: []fleet.ZoneID{z},
+	})))
+	lost := slices.Clone(was[z])
+	for i := range lost {
+		lost[i].Vertex, lost[i].MapID, lost[i].MapVersion = fleet.NoVertex, "", 0
+	}
+	for id, want := range map[fleet.ZoneID][]zone.RosterEntry{z: nil, y: was[y], x: lost} {
+		got, err := b.Facts.LoadZone(t.Context(), b.shard, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got)+len(want) > 0 {
+			equal(t, "an inherited roster", got, want)
+		}
+	}
+}
 
 func mapsAndLanes(t *testing.T, b *bench) {
 	warehouse := string(b.shard.Warehouse)

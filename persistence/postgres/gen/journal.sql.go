@@ -193,20 +193,37 @@ func (q *Queries) CreateTasks(ctx context.Context, arg CreateTasksParams) ([]str
 	return items, nil
 }
 
+const EndRoster = `-- name: EndRoster :exec
+DELETE FROM zone_roster WHERE tenant_id = $1 AND warehouse_id = $2 AND zone_id = ANY($3::uuid[])
+`
+
+type EndRosterParams struct {
+	TenantID    string
+	WarehouseID string
+	Zones       []string
+}
+
+func (q *Queries) EndRoster(ctx context.Context, arg EndRosterParams) error {
+	_, err := q.db.Exec(ctx, EndRoster, arg.TenantID, arg.WarehouseID, arg.Zones)
+	return err
+}
+
 const EnterRoster = `-- name: EnterRoster :exec
 INSERT INTO zone_roster (tenant_id, warehouse_id, zone_id, robot_id, entered_at, vertex, position_at, speed_mps,
-    window_size)
+    window_size, map_id, map_version)
 SELECT $1::uuid, $2::uuid, i.zone_id, i.robot_id, i.entered_at, i.vertex, i.position_at, i.speed,
-    i.window_size
+    i.window_size, nullif(i.map_id, '')::uuid, i.map_version
 FROM (
     SELECT unnest($3::uuid[]) AS zone_id, unnest($4::uuid[]) AS robot_id,
         unnest($5::timestamptz[]) AS entered_at, unnest($6::integer[]) AS vertex,
         unnest($7::timestamptz[]) AS position_at, unnest($8::double precision[]) AS speed,
-        unnest($9::integer[]) AS window_size
+        unnest($9::integer[]) AS window_size, unnest($10::text[]) AS map_id,
+        unnest($11::integer[]) AS map_version
 ) i
 ON CONFLICT (tenant_id, warehouse_id, zone_id, robot_id) DO UPDATE SET
     entered_at = excluded.entered_at, vertex = excluded.vertex, position_at = excluded.position_at,
-    speed_mps = excluded.speed_mps, window_size = excluded.window_size
+    speed_mps = excluded.speed_mps, window_size = excluded.window_size, map_id = excluded.map_id,
+    map_version = excluded.map_version
 `
 
 type EnterRosterParams struct {
@@ -219,6 +236,8 @@ type EnterRosterParams struct {
 	PositionAts []time.Time
 	Speeds      []float64
 	Windows     []int32
+	MapIds      []string
+	MapVersions []int32
 }
 
 func (q *Queries) EnterRoster(ctx context.Context, arg EnterRosterParams) error {
@@ -232,6 +251,8 @@ func (q *Queries) EnterRoster(ctx context.Context, arg EnterRosterParams) error 
 		arg.PositionAts,
 		arg.Speeds,
 		arg.Windows,
+		arg.MapIds,
+		arg.MapVersions,
 	)
 	return err
 }
@@ -282,6 +303,37 @@ func (q *Queries) FirstAnswer(ctx context.Context, arg FirstAnswerParams) (First
 		&i.Body,
 	)
 	return i, err
+}
+
+const InheritRoster = `-- name: InheritRoster :exec
+INSERT INTO zone_roster (tenant_id, warehouse_id, zone_id, robot_id, entered_at, vertex, position_at, speed_mps,
+    window_size)
+SELECT DISTINCT ON (h.heir, r.robot_id) r.tenant_id, r.warehouse_id, h.heir, r.robot_id, $1::timestamptz, -1,
+    r.position_at, r.speed_mps, r.window_size
+FROM zone_roster r
+JOIN (SELECT unnest($2::uuid[]) AS zone, unnest($3::uuid[]) AS heir) h ON h.zone = r.zone_id
+WHERE r.tenant_id = $4 AND r.warehouse_id = $5
+ON CONFLICT (tenant_id, warehouse_id, zone_id, robot_id) DO NOTHING
+`
+
+type InheritRosterParams struct {
+	At          time.Time
+	Zones       []string
+	Heirs       []string
+	TenantID    string
+	WarehouseID string
+}
+
+// Whoever is in a zone of the former map may be in each zone that has its vertices now, nobody knows where.
+func (q *Queries) InheritRoster(ctx context.Context, arg InheritRosterParams) error {
+	_, err := q.db.Exec(ctx, InheritRoster,
+		arg.At,
+		arg.Zones,
+		arg.Heirs,
+		arg.TenantID,
+		arg.WarehouseID,
+	)
+	return err
 }
 
 const InsertDecisions = `-- name: InsertDecisions :exec

@@ -321,23 +321,6 @@ func (q *Queries) LoadCommands(ctx context.Context, arg LoadCommandsParams) ([]C
 	return items, nil
 }
 
-const LoadHolding = `-- name: LoadHolding :one
-SELECT vertex FROM zone_roster WHERE tenant_id = $1 AND robot_id = $2
-ORDER BY position_at DESC, entered_at DESC LIMIT 1
-`
-
-type LoadHoldingParams struct {
-	TenantID string
-	RobotID  string
-}
-
-func (q *Queries) LoadHolding(ctx context.Context, arg LoadHoldingParams) (int32, error) {
-	row := q.db.QueryRow(ctx, LoadHolding, arg.TenantID, arg.RobotID)
-	var vertex int32
-	err := row.Scan(&vertex)
-	return vertex, err
-}
-
 const LoadKeepOut = `-- name: LoadKeepOut :many
 SELECT geojson_of(geom)::text AS polygon FROM zones
 WHERE tenant_id = $1 AND map_id = $2 AND kind = 'keep_out' ORDER BY zone_id
@@ -460,7 +443,7 @@ func (q *Queries) LoadRobotIDs(ctx context.Context, arg LoadRobotIDsParams) ([]s
 }
 
 const LoadRoster = `-- name: LoadRoster :many
-SELECT robot_id, vertex, position_at, speed_mps, window_size FROM zone_roster
+SELECT robot_id, vertex, position_at, speed_mps, window_size, map_id, map_version FROM zone_roster
 WHERE tenant_id = $1 AND warehouse_id = $2 AND zone_id = $3 ORDER BY robot_id
 `
 
@@ -476,6 +459,8 @@ type LoadRosterRow struct {
 	PositionAt time.Time
 	SpeedMps   float64
 	WindowSize int32
+	MapID      *string
+	MapVersion int32
 }
 
 func (q *Queries) LoadRoster(ctx context.Context, arg LoadRosterParams) ([]LoadRosterRow, error) {
@@ -493,6 +478,8 @@ func (q *Queries) LoadRoster(ctx context.Context, arg LoadRosterParams) ([]LoadR
 			&i.PositionAt,
 			&i.SpeedMps,
 			&i.WindowSize,
+			&i.MapID,
+			&i.MapVersion,
 		); err != nil {
 			return nil, err
 		}

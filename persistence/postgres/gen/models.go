@@ -342,4 +342,6 @@ type ZoneRoster struct {
 	PositionAt  time.Time
 	SpeedMps    float64
 	WindowSize  int32
+	MapID       *string
+	MapVersion  int32
 }

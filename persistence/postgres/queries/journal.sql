@@ -123,18 +123,34 @@ WHERE tenant_id = @tenant_id AND route = @route AND key = @key ORDER BY day LIMI
 
 -- name: EnterRoster :exec
 INSERT INTO zone_roster (tenant_id, warehouse_id, zone_id, robot_id, entered_at, vertex, position_at, speed_mps,
-    window_size)
+    window_size, map_id, map_version)
 SELECT @tenant_id::uuid, @warehouse_id::uuid, i.zone_id, i.robot_id, i.entered_at, i.vertex, i.position_at, i.speed,
-    i.window_size
+    i.window_size, nullif(i.map_id, '')::uuid, i.map_version
 FROM (
     SELECT unnest(@zone_ids::uuid[]) AS zone_id, unnest(@robot_ids::uuid[]) AS robot_id,
         unnest(@entered_ats::timestamptz[]) AS entered_at, unnest(@vertices::integer[]) AS vertex,
         unnest(@position_ats::timestamptz[]) AS position_at, unnest(@speeds::double precision[]) AS speed,
-        unnest(@windows::integer[]) AS window_size
+        unnest(@windows::integer[]) AS window_size, unnest(@map_ids::text[]) AS map_id,
+        unnest(@map_versions::integer[]) AS map_version
 ) i
 ON CONFLICT (tenant_id, warehouse_id, zone_id, robot_id) DO UPDATE SET
     entered_at = excluded.entered_at, vertex = excluded.vertex, position_at = excluded.position_at,
-    speed_mps = excluded.speed_mps, window_size = excluded.window_size;
+    speed_mps = excluded.speed_mps, window_size = excluded.window_size, map_id = excluded.map_id,
+    map_version = excluded.map_version;
+
+-- name: InheritRoster :exec
+-- Whoever is in a zone of the former map may be in each zone that has its vertices now, nobody knows where.
+INSERT INTO zone_roster (tenant_id, warehouse_id, zone_id, robot_id, entered_at, vertex, position_at, speed_mps,
+    window_size)
+SELECT DISTINCT ON (h.heir, r.robot_id) r.tenant_id, r.warehouse_id, h.heir, r.robot_id, @at::timestamptz, -1,
+    r.position_at, r.speed_mps, r.window_size
+FROM zone_roster r
+JOIN (SELECT unnest(@zones::uuid[]) AS zone, unnest(@heirs::uuid[]) AS heir) h ON h.zone = r.zone_id
+WHERE r.tenant_id = @tenant_id AND r.warehouse_id = @warehouse_id
+ON CONFLICT (tenant_id, warehouse_id, zone_id, robot_id) DO NOTHING;
+
+-- name: EndRoster :exec
+DELETE FROM zone_roster WHERE tenant_id = @tenant_id AND warehouse_id = @warehouse_id AND zone_id = ANY(@zones::uuid[]);
 
 -- name: LeaveRoster :exec
 DELETE FROM zone_roster

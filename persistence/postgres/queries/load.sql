@@ -31,17 +31,13 @@ WHERE c.tenant_id = @tenant_id AND c.command_id IN (
     SELECT command_id FROM newest UNION SELECT command_id FROM open UNION SELECT command_id FROM pausing)
 ORDER BY c.accepted_at, c.command_id;
 
--- name: LoadHolding :one
-SELECT vertex FROM zone_roster WHERE tenant_id = @tenant_id AND robot_id = @robot_id
-ORDER BY position_at DESC, entered_at DESC LIMIT 1;
-
 -- name: LoadActiveTask :one
 SELECT * FROM tasks WHERE tenant_id = @tenant_id AND robot_id = @robot_id::uuid
   AND status IN ('ASSIGNED', 'EXECUTING', 'CANCELLING')
 ORDER BY created_at DESC, task_id DESC LIMIT 1;
 
 -- name: LoadRoster :many
-SELECT robot_id, vertex, position_at, speed_mps, window_size FROM zone_roster
+SELECT robot_id, vertex, position_at, speed_mps, window_size, map_id, map_version FROM zone_roster
 WHERE tenant_id = @tenant_id AND warehouse_id = @warehouse_id AND zone_id = @zone_id ORDER BY robot_id;
 
 -- name: LoadOpenTasks :many
