@@ -117,9 +117,9 @@ func (b *buckets) at(x, y float64) (row, col int) {
 // checkAreas finds zones with one id, and vertices in more than one zone.
 func (d *Draft) checkAreas(r *notes) {
 	ids := map[fleet.ZoneID]bool{}
-	for i, a := range d.Areas {
+	for _, a := range d.Areas {
 		if a.ID != "" && ids[a.ID] {
-			r.fail(CodeDuplicateID, nil, nil, "zones[%d]: zone id appears more than once", i)
+			r.fail(CodeDuplicateID, nil, nil, "zones[%d]: zone id appears more than once", a.at)
 		}
 		ids[a.ID] = true
 	}

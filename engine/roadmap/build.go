@@ -94,6 +94,26 @@ func stableID(m fleet.MapID, parts ...string) string {
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }
 
+const uuidLen = 36
+
+// isUUID says whether s is a UUID in lower case.
+func isUUID(s string) bool {
+	if len(s) != uuidLen {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return false
+			}
+		case (c < '0' || c > '9') && (c < 'a' || c > 'f'):
+			return false
+		}
+	}
+	return true
+}
+
 // divide puts every vertex into one zone: the areas that came with the map first, then square blocks of a grid, or
 // of the plane.
 func (g *Graph) divide(d *Draft, maxZone int) {
@@ -148,7 +168,7 @@ func (g *Graph) newZone(d *Draft, area, row, col int) Zone {
 	}
 	a := &d.Areas[area]
 	id := a.ID
-	if len(id) != 36 {
+	if !isUUID(string(id)) {
 		id = fleet.ZoneID(stableID(g.MapID, "area", string(a.ID), a.Name, strconv.Itoa(area)))
 	}
 	return Zone{ID: id, Name: a.Name, Colour: -1}

@@ -9,6 +9,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"starling/engine/fleet"
 )
@@ -220,7 +221,20 @@ func (d *Draft) addAreas(src *source, r *notes) {
 			d.Areas = nil
 			return
 		}
-		d.Areas = append(d.Areas, Area{ID: fleet.ZoneID(z.ID), Name: z.Name, Polygon: p, at: i})
+		if err := p.Check(); err != nil {
+			r.fail(CodeZoneGeometry, nil, nil, "zones[%d].polygon: %s", i, err)
+		}
+		id := z.ID
+		if len(id) == uuidLen {
+			id = strings.ToLower(id)
+		}
+		switch {
+		case len(id) == uuidLen && !isUUID(id):
+			r.fail(CodeBadID, nil, nil, "zones[%d].id has the length of a UUID and is none", i)
+		case len(id) > 128 || utf8.RuneCountInString(z.Name) > 200:
+			r.fail(CodeBadID, nil, nil, "zones[%d]: id wants at most 128 bytes, name at most 200 characters", i)
+		}
+		d.Areas = append(d.Areas, Area{ID: fleet.ZoneID(id), Name: z.Name, Polygon: p, at: i})
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"math"
 	"slices"
 
@@ -13,37 +15,112 @@ import (
 // Polygon is a closed ring without holes, in map metres; the last point repeats the first.
 type Polygon [][2]float64
 
-// maxRing bounds the points of a polygon.
-const maxRing = 1000
+const (
+	maxRing    = 1000    // points of a polygon
+	maxRawRing = 1 << 18 // bytes of its source
+)
 
-var errPolygon = errors.New("want a GeoJSON Polygon with one closed ring of 4..1000 points, finite and within ±1e6")
-
-// ParsePolygon reads a GeoJSON Polygon of one ring.
+// ParsePolygon reads a GeoJSON Polygon of one closed ring, whose points have two numbers each. Whether the ring crosses
+// itself is Check's to say: what was stored once can be read for ever. The error says what is wrong, without repeating it.
 func ParsePolygon(raw []byte) (Polygon, error) {
+	if len(raw) > maxRawRing {
+		return nil, fmt.Errorf("more than %d bytes", maxRawRing)
+	}
 	var g struct {
 		Type        string         `json:"type"`
-		Coordinates [][][2]float64 `json:"coordinates"`
+		Coordinates [][][]*float64 `json:"coordinates"`
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&g); err != nil || g.Type != "Polygon" || len(g.Coordinates) != 1 {
-		return nil, errPolygon
+	if err := dec.Decode(&g); err != nil || g.Type != "Polygon" {
+		return nil, errors.New("want a GeoJSON Polygon: type and coordinates")
 	}
-	p := Polygon(g.Coordinates[0])
-	return p, p.Check()
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one JSON value")
+	}
+	if len(g.Coordinates) != 1 {
+		return nil, fmt.Errorf("want one ring without holes, not %d", len(g.Coordinates))
+	}
+	p := make(Polygon, 0, len(g.Coordinates[0]))
+	for i, c := range g.Coordinates[0] {
+		if len(c) != 2 || c[0] == nil || c[1] == nil {
+			return nil, fmt.Errorf("point %d: want two numbers, x and y", i)
+		}
+		p = append(p, [2]float64{*c[0], *c[1]})
+	}
+	return p, p.form()
 }
 
-// Check says what is wrong with the ring, nil where nothing is.
+// Check says what is wrong with the ring, nil where nothing is: it must have 4..1000 points within ±1e6, be closed, have
+// an area, and neither touch nor cross itself. O(points²).
 func (p Polygon) Check() error {
-	if len(p) < 4 || len(p) > maxRing || p[0] != p[len(p)-1] || p.area() == 0 {
-		return errPolygon
+	if err := p.form(); err != nil {
+		return err
 	}
-	for _, c := range p {
-		if !finite(c[0]) || !finite(c[1]) {
-			return errPolygon
+	// Points that follow each other at one place make no edge.
+	type edge struct {
+		at   int
+		a, b [2]float64
+	}
+	var edges []edge
+	for i := 1; i < len(p); i++ {
+		if p[i-1] != p[i] {
+			edges = append(edges, edge{i - 1, p[i-1], p[i]})
+		}
+	}
+	for i := range edges {
+		e := &edges[i]
+		for j := i + 1; j < len(edges); j++ {
+			f := &edges[j]
+			touch := false
+			switch { // neighbours share a point, and may not lead back over each other
+			case j == i+1:
+				touch = onSegment(e.a, e.b, f.b) || onSegment(f.a, f.b, e.a)
+			case i == 0 && j == len(edges)-1:
+				touch = onSegment(e.a, e.b, f.a) || onSegment(f.a, f.b, e.b)
+			default:
+				touch = touches(e.a, e.b, f.a, f.b)
+			}
+			if touch {
+				return fmt.Errorf("the ring touches or crosses itself: the edges from points %d and %d", e.at, f.at)
+			}
 		}
 	}
 	return nil
+}
+
+// form is what a ring must have to be read at all.
+func (p Polygon) form() error {
+	if len(p) < 4 || len(p) > maxRing {
+		return fmt.Errorf("want a ring of 4..%d points, not %d", maxRing, len(p))
+	}
+	for i, c := range p {
+		if !finite(c[0]) || !finite(c[1]) {
+			return fmt.Errorf("point %d: want numbers within ±1e6", i)
+		}
+	}
+	if p[0] != p[len(p)-1] {
+		return errors.New("the ring is not closed: its last point must be its first")
+	}
+	if p.area() == 0 {
+		return errors.New("the ring has no area")
+	}
+	return nil
+}
+
+// touches says whether the segments a-b and c-d have a point in common.
+func touches(a, b, c, d [2]float64) bool {
+	return crosses(a, b, c, d) || onSegment(a, b, c) || onSegment(a, b, d) || onSegment(c, d, a) || onSegment(c, d, b)
+}
+
+// crosses says whether the segments a-b and c-d have a point in common that is an end of neither.
+func crosses(a, b, c, d [2]float64) bool {
+	return sign(cross(a, b, c))*sign(cross(a, b, d)) < 0 && sign(cross(c, d, a))*sign(cross(c, d, b)) < 0
+}
+
+// onSegment says whether p lies on the segment a-b, its ends included.
+func onSegment(a, b, p [2]float64) bool {
+	return cross(a, b, p) == 0 && min(a[0], b[0]) <= p[0] && p[0] <= max(a[0], b[0]) && min(a[1], b[1]) <= p[1] && p[1] <= max(a[1], b[1])
 }
 
 func (p Polygon) area() float64 {

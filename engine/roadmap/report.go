@@ -27,6 +27,7 @@ const (
 	CodeTooLarge          = "too_large"
 	CodeNoVertices        = "no_vertices"
 	CodeDuplicateID       = "duplicate_id"
+	CodeBadID             = "bad_id"
 	CodeUnknownVertex     = "unknown_vertex"
 	CodeSelfLoop          = "self_loop"
 	CodeZeroLength        = "zero_length_lane"
