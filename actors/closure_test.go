@@ -69,3 +69,35 @@ func TestRobotsDriveAroundWhatIsClosed(t *testing.T) {
 		t.Fatalf("the robot at %d, task %s after the lane was opened", d.at[0], v.Status)
 	}
 }
+
+// A lane is slowed while a robot is to drive it: its order is sent again, with the limit, and without it when that ends.
+func TestASpeedLimitReachesRobotsUnderWay(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, func(o *Options) { o.ZoneTick, o.DispatchInterval = time.Second, time.Second })
+	g := testGrid(t, 16, 1)
+	d := newDriver(t, b, g, 1)
+	spec := testSpec(0)
+	spec.Errands = []fleet.Vertex{9}
+	if _, err := b.CreateTask(t.Context(), spec, testBy, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	for d.read(t); len(d.orders[0].Base) == 0 && d.moves < 9; d.read(t) {
+		d.step(t)
+	}
+	o := d.orders[0]
+	if o.Limits != nil {
+		t.Fatalf("limits %v before there are any", o.Limits)
+	}
+	l, _ := g.Lane(o.From, o.Base[0])
+	for _, limit := range []float64{0.3, 0} {
+		if _, err := b.ChangeLane(t.Context(), testShard, dispatch.LaneRequested{Lane: g.Lanes[l].ID, SpeedMPS: &limit}); err != nil {
+			t.Fatal(err)
+		}
+		b.quiesce(t)
+		before := d.orders[0].Update
+		d.read(t)
+		if o := d.orders[0]; o.Update == before || len(o.Limits) != len(o.Base) || o.Limits[0] != limit {
+			t.Fatalf("update %d after %d, limits %v, want %v on the first lane", o.Update, before, o.Limits, limit)
+		}
+	}
+}

@@ -212,7 +212,8 @@ func (r *robotShell) woke() (robot.Msg, bool) {
 func (r *robotShell) soft(m robot.Msg) bool {
 	switch m.(type) {
 	case *robot.StatusReported, robot.Progressed, robot.LinkOpened, robot.LinkClosed, robot.Granted, robot.Refused,
-		robot.ZoneRestarted, robot.MapActivated, robot.TaskAwarded, robot.TaskWithdrawn, robot.Woke:
+		robot.Revoked, robot.ZoneRestarted, robot.MapActivated, robot.LaneLimited, robot.TaskAwarded, robot.TaskWithdrawn,
+		robot.Woke:
 		return true
 	default:
 		return false
@@ -230,6 +231,23 @@ func (r *robotShell) rank(f robot.Effect) rank {
 	default:
 		return rankTell
 	}
+}
+
+// limits looks up how fast the lanes of an order's base may be driven now; nil = as the map says, all of them.
+func (r *robotShell) limits(o *robot.Order) []float64 {
+	f := r.box.sh.floor.Load()
+	if f == nil || f.graph != r.graph || r.graph == nil || f.tables.Changes() == 0 {
+		return nil
+	}
+	limits := make([]float64, len(o.Base))
+	from := o.From
+	for i, v := range o.Base {
+		if l, ok := r.graph.Lane(from, v); ok {
+			limits[i] = f.tables.limit(l)
+		}
+		from = v
+	}
+	return limits
 }
 
 func (r *robotShell) event(f robot.Effect) (robot.Event, fleet.Actor, fleet.Trace) {
@@ -250,6 +268,7 @@ func (r *robotShell) perform(f robot.Effect, a *ask) {
 	case robot.LeaveZone:
 		r.tellZone(f.Zone, zone.RobotGone{Robot: f.Robot})
 	case robot.SendOrder:
+		f.Order.Limits = r.limits(&f.Order)
 		sys.Links.SendOrder(f.Order, r.graph)
 	case robot.SendCommand:
 		sys.Links.SendCommand(f.Command)

@@ -24,7 +24,7 @@ type tableCache struct {
 type tableKey struct {
 	graph *roadmap.Graph
 	goal  fleet.Vertex
-	life  uint64 // grows with every closure: a table of an earlier one is wrong
+	life  uint64 // grows with every change of the overlay: a table of an earlier one is wrong
 }
 
 type tableEntry struct {
@@ -40,7 +40,7 @@ func newTableCache(bound int64, m *metrics) *tableCache {
 // of gives the tables of one graph.
 func (c *tableCache) of(g *roadmap.Graph) *graphTables {
 	t := &graphTables{cache: c, graph: g, builders: sync.Pool{New: func() any { return roadmap.NewTableBuilder(g) }}}
-	t.now.Store(&closed{})
+	t.now.Store(&changed{})
 	return t
 }
 
@@ -48,31 +48,40 @@ type graphTables struct {
 	cache    *tableCache
 	graph    *roadmap.Graph
 	builders sync.Pool // each is for one goroutine at a time
-	now      atomic.Pointer[closed]
+	now      atomic.Pointer[changed]
 
-	mu   sync.Mutex // of the closures: the warehouse says them
-	shut roadmap.Closures
+	mu      sync.Mutex // of the overlay: the warehouse says it
+	overlay roadmap.Overlay
 }
 
-// closed is what is shut for the tables of one life.
-type closed struct {
-	life  uint64
-	lanes map[int32]bool
+// changed is the overlay of one life of the tables.
+type changed struct {
+	life uint64
+	laid *roadmap.Changes
 }
 
-func (t *graphTables) closeLane(lane int32, shut bool) {
+// lane says what holds of a lane now; limited is true where its speed limit is another than before.
+func (t *graphTables) lane(lane int32, l roadmap.LaneOverlay) (limited bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.shut.Lane(lane, shut) {
-		t.now.Store(&closed{t.now.Load().life + 1, t.shut.Lanes(t.graph)})
+	before := t.limit(lane)
+	if t.overlay.Lane(lane, l) {
+		t.lay()
 	}
+	return t.limit(lane) != before
 }
+
+// lay starts another life; mu is held.
+func (t *graphTables) lay() { t.now.Store(&changed{t.now.Load().life + 1, t.overlay.On(t.graph)}) }
+
+// limit is the speed limit of a lane now, 0 = none.
+func (t *graphTables) limit(lane int32) float64 { return t.now.Load().laid.Speed(t.graph, lane) }
 
 func (t *graphTables) keepOut(id fleet.ZoneID, vertices []fleet.Vertex) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.shut.KeepOut(id, vertices) {
-		t.now.Store(&closed{t.now.Load().life + 1, t.shut.Lanes(t.graph)})
+	if t.overlay.KeepOut(id, vertices) {
+		t.lay()
 	}
 }
 
@@ -82,7 +91,7 @@ func (t *graphTables) Changes() uint64 { return t.now.Load().life }
 // Get implements roadmap.Tables. It may compute: some milliseconds on a large map.
 func (t *graphTables) Get(goal fleet.Vertex) *roadmap.Table {
 	now := t.now.Load()
-	return t.cache.get(tableKey{t.graph, goal, now.life}, now.lanes, &t.builders)
+	return t.cache.get(tableKey{t.graph, goal, now.life}, now.laid, &t.builders)
 }
 
 // Cached says whether Get has the table already, or somebody is computing it.
@@ -93,7 +102,7 @@ func (t *graphTables) Cached(goal fleet.Vertex) bool {
 	return ok
 }
 
-func (c *tableCache) get(k tableKey, closed map[int32]bool, builders *sync.Pool) *roadmap.Table {
+func (c *tableCache) get(k tableKey, laid *roadmap.Changes, builders *sync.Pool) *roadmap.Table {
 	size := int64(2*len(k.graph.Vertices)) + 128
 	c.mu.Lock()
 	el, ok := c.byKey[k]
@@ -113,7 +122,7 @@ func (c *tableCache) get(k tableKey, closed map[int32]bool, builders *sync.Pool)
 	e.once.Do(func() {
 		began := time.Now()
 		b := builders.Get().(*roadmap.TableBuilder) //nolint:forcetypeassert // the pool holds nothing else
-		e.table = b.Build(k.goal, closed)
+		e.table = b.Build(k.goal, laid)
 		builders.Put(b)
 		c.metrics.tables.Inc()
 		c.metrics.tableSeconds.Add(time.Since(began).Seconds())

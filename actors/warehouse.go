@@ -9,6 +9,7 @@ import (
 	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
+	"starling/engine/robot"
 	"starling/engine/task"
 	"starling/engine/zone"
 )
@@ -139,9 +140,13 @@ func (w *warehouseShell) perform(f dispatch.Effect, a *ask) {
 	case dispatch.UseMap:
 		w.state.SetGraph(f.Graph, sh.useMap(f.Graph))
 	case dispatch.TellLane:
-		sh.floor.Load().tables.closeLane(f.Lane, f.Closed)
+		if sh.floor.Load().tables.lane(f.Lane, roadmap.LaneOverlay{Closed: f.Closed, SpeedMPS: f.SpeedMPS}) {
+			for _, b := range sh.members(kindRobot) {
+				b.post(robot.LaneLimited{Lane: f.Lane}) // where it is full, the robot's next order says it
+			}
+		}
 		for _, id := range f.Zones {
-			m := zone.LaneChanged{Lane: f.Lane, Closed: f.Closed, SpeedMPS: f.SpeedMPS}
+			m := zone.LaneChanged{Lane: f.Lane, Closed: f.Closed}
 			sh.told.lane(id, m)
 			w.tellZone(id, m)
 		}

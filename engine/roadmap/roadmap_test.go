@@ -168,8 +168,16 @@ func TestAClosedLaneIsNotUsed(t *testing.T) {
 	a, _ := g.Find("0")
 	b, _ := g.Find("2")
 	l, _ := g.Lane(a, b)
-	if c := roadmap.NewTableBuilder(g).Build(b, map[int32]bool{l: true}).Cost[a]; c != roadmap.Unreachable {
-		t.Errorf("cost over the closed lane is %d", c)
+	tables := roadmap.NewTableMap(g, 9)
+	free := tables.Get(b).Cost[a]
+	for _, c := range []struct {
+		lane roadmap.LaneOverlay
+		want uint16
+	}{{roadmap.LaneOverlay{Closed: true}, roadmap.Unreachable}, {roadmap.LaneOverlay{SpeedMPS: 0.05}, 20 * free}, {roadmap.LaneOverlay{}, free}} {
+		tables.Lane(l, c.lane)
+		if got := tables.Get(b).Cost[a]; got != c.want {
+			t.Errorf("%+v: cost %d, want %d", c.lane, got, c.want)
+		}
 	}
 }
 

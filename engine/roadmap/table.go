@@ -7,15 +7,18 @@ import "starling/engine/fleet"
 // design notes: +13..17 % on structured floors).
 const contraFlow = 1.6
 
-// maxCost keeps sums below Unreachable.
+// maxCost is the greatest cost in a table. What is farther is left out; the importer refuses maps where that can be without
+// closures.
 const maxCost = Unreachable - 1
 
-// LaneCost is what a lane costs in deciseconds of free-flow travel.
-func (g *Graph) LaneCost(lane int32) uint16 {
+// LaneCost is what a lane costs in deciseconds of free-flow travel at the map's own speed limit, 1..maxCost.
+func (g *Graph) LaneCost(lane int32) uint16 { return g.costAt(lane, g.Lanes[lane].SpeedMPS) }
+
+func (g *Graph) costAt(lane int32, limit float64) uint16 {
 	l := &g.Lanes[lane]
 	c := l.LengthM * 10
-	if l.SpeedMPS > 0 {
-		c /= min(l.SpeedMPS, 1)
+	if limit > 0 {
+		c /= min(limit, 1)
 	}
 	if g.Rows > 0 && g.againstFlow(l) {
 		c *= contraFlow
@@ -56,9 +59,17 @@ func NewTableBuilder(g *Graph) *TableBuilder {
 	return b
 }
 
-// Build returns the table towards goal; lanes for which closed is true are not driven (nil = as the map says). Dial's
-// bucket form of Dijkstra's algorithm over the lanes backwards: O(vertices + lanes + greatest cost).
-func (b *TableBuilder) Build(goal fleet.Vertex, closed map[int32]bool) *Table {
+// Build returns the table towards goal, as the overlay has it (nil = as the map says). Dial's bucket form of Dijkstra's
+// algorithm over the lanes backwards: O(vertices + lanes + greatest cost).
+func (b *TableBuilder) Build(goal fleet.Vertex, changes *Changes) *Table {
+	for _, l := range changes.slowed() {
+		was := b.cost[l]
+		b.cost[l] = b.g.costAt(l, changes.speeds[l])
+		defer func() { b.cost[l] = was }()
+		for len(b.buckets) <= int(b.cost[l]) {
+			b.buckets = append(b.buckets, nil)
+		}
+	}
 	g := b.g
 	t := &Table{Goal: goal, Cost: make([]uint16, len(g.Vertices))}
 	for i := range t.Cost {
@@ -77,12 +88,11 @@ func (b *TableBuilder) Build(goal fleet.Vertex, closed map[int32]bool) *Table {
 				continue // reached cheaper since
 			}
 			for _, l := range g.In[v] {
-				shut, said := closed[l]
-				if shut || !said && g.Lanes[l].Closed {
+				if changes.Closed(g, l) {
 					continue
 				}
-				c := min(d+int(b.cost[l]), int(maxCost))
-				if u := g.Lanes[l].From; c < int(t.Cost[u]) {
+				c := d + int(b.cost[l])
+				if u := g.Lanes[l].From; c <= int(maxCost) && c < int(t.Cost[u]) {
 					t.Cost[u] = uint16(c)
 					b.buckets[c%n] = append(b.buckets[c%n], u)
 					left++
@@ -100,8 +110,8 @@ type TableMap struct {
 	bound   int
 	tables  map[fleet.Vertex]*Table
 	order   []fleet.Vertex
-	shut    Closures
-	closed  map[int32]bool // what shut comes to
+	overlay Overlay
+	laid    *Changes
 	changes uint64
 }
 
@@ -110,16 +120,16 @@ func NewTableMap(g *Graph, bound int) *TableMap {
 	return &TableMap{builder: NewTableBuilder(g), bound: max(bound, 1), tables: map[fleet.Vertex]*Table{}}
 }
 
-// CloseLane closes a lane at run time, or opens it.
-func (m *TableMap) CloseLane(lane int32, closed bool) {
-	if m.shut.Lane(lane, closed) {
+// Lane closes, opens or slows a lane at run time.
+func (m *TableMap) Lane(lane int32, l LaneOverlay) {
+	if m.overlay.Lane(lane, l) {
 		m.change()
 	}
 }
 
 // KeepOut says which vertices of a zone are kept out.
 func (m *TableMap) KeepOut(zone fleet.ZoneID, vertices []fleet.Vertex) {
-	if m.shut.KeepOut(zone, vertices) {
+	if m.overlay.KeepOut(zone, vertices) {
 		m.change()
 	}
 }
@@ -127,7 +137,7 @@ func (m *TableMap) KeepOut(zone fleet.ZoneID, vertices []fleet.Vertex) {
 func (m *TableMap) change() {
 	clear(m.tables)
 	m.order = m.order[:0]
-	m.closed = m.shut.Lanes(m.builder.g)
+	m.laid = m.overlay.On(m.builder.g)
 	m.changes++
 }
 
@@ -149,7 +159,7 @@ func (m *TableMap) Get(goal fleet.Vertex) *Table {
 		delete(m.tables, m.order[0])
 		m.order = m.order[1:]
 	}
-	t := m.builder.Build(goal, m.closed)
+	t := m.builder.Build(goal, m.laid)
 	m.tables[goal] = t
 	m.order = append(m.order, goal)
 	return t

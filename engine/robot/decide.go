@@ -44,6 +44,8 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		return s.commandAcknowledged(now, m, out)
 	case MapActivated:
 		return s.mapActivated(now, m, out)
+	case LaneLimited:
+		return s.laneLimited(m.Lane, out)
 	case Woke:
 		return s.woke(now, out)
 	case Restored:

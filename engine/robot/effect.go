@@ -90,7 +90,7 @@ type Order struct {
 	From        fleet.Vertex // the vertex it stands on or left last
 	Base        []fleet.Vertex
 	Horizon     []fleet.Vertex
-	Errands     []int // for each base vertex the errand that is done there, -1 = none; nil = none at all
+	Limits      []float64 // m/s on the lane to each base vertex, 0 = none; nil = the map's. The shell fills it in
 	NotAfter    time.Time
 	Incarnation fleet.Incarnation
 	Paused      bool

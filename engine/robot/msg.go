@@ -102,6 +102,8 @@ type (
 	}
 	// MapActivated gives the map to drive on; nil = none.
 	MapActivated struct{ Graph *roadmap.Graph }
+	// LaneLimited says that a lane has another speed limit: whoever is to drive it is sent its order again.
+	LaneLimited struct{ Lane int32 }
 	// Woke comes from the timing wheel.
 	Woke struct{}
 	// Restored follows recovery.
@@ -137,5 +139,6 @@ func (TaskWithdrawn) isRobotMsg()       {}
 func (CommandRequested) isRobotMsg()    {}
 func (CommandAcknowledged) isRobotMsg() {}
 func (MapActivated) isRobotMsg()        {}
+func (LaneLimited) isRobotMsg()         {}
 func (Woke) isRobotMsg()                {}
 func (Restored) isRobotMsg()            {}

@@ -299,6 +299,20 @@ func (s *State) translate(m *LinkOpened) {
 	}
 }
 
+// laneLimited sends the order again where it leads over the lane: orders carry the limits.
+func (s *State) laneLimited(lane int32, out []Effect) []Effect {
+	from := s.at
+	for _, v := range s.base {
+		if s.joined(from, v) {
+			if l, _ := s.graph.Lane(from, v); l == lane {
+				return s.sendOrder(out)
+			}
+		}
+		from = v
+	}
+	return out
+}
+
 // resume takes up what the robot was about, on another map.
 func (s *State) resume(now time.Time, moved bool, out []Effect) []Effect {
 	if moved {

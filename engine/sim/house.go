@@ -7,6 +7,7 @@ import (
 	"starling/engine/dispatch"
 	"starling/engine/fact"
 	"starling/engine/fleet"
+	"starling/engine/roadmap"
 	"starling/engine/robot"
 	"starling/engine/task"
 	"starling/engine/zone"
@@ -272,9 +273,9 @@ func (d *dispatchActor) perform(f dispatch.Effect, a *ask) {
 		s.w.trace("offer: %s to %s", short(f.Task), short(f.Robot))
 		s.toTask(f.Task, "offered", task.AwardOffered{Robot: f.Robot, Decision: f.Decision})
 	case dispatch.TellLane:
-		s.tables.CloseLane(f.Lane, f.Closed)
+		s.tables.Lane(f.Lane, roadmap.LaneOverlay{Closed: f.Closed, SpeedMPS: f.SpeedMPS})
 		for _, z := range f.Zones {
-			m := zone.LaneChanged{Lane: f.Lane, Closed: f.Closed, SpeedMPS: f.SpeedMPS}
+			m := zone.LaneChanged{Lane: f.Lane, Closed: f.Closed}
 			s.laneTold(z, m)
 			s.toZone(z, "lane", m)
 		}

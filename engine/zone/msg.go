@@ -71,11 +71,10 @@ type (
 	// VertexCleared says that an operator has seen the vertex free: a lease on it that has ended is taken back, with
 	// what lies beyond it, and it no longer counts as reached by a robot that has not asserted itself.
 	VertexCleared struct{ Vertex fleet.Vertex }
-	// LaneChanged closes, opens or slows a lane that starts or ends here.
+	// LaneChanged closes or opens a lane that starts or ends here: no more grants over it. What is granted is driven.
 	LaneChanged struct {
-		Lane     int32
-		Closed   bool
-		SpeedMPS float64
+		Lane   int32
+		Closed bool
 	}
 	// KeepOutChanged replaces the set of this zone's vertices that nobody may enter.
 	KeepOutChanged struct{ Vertices []fleet.Vertex }

@@ -277,7 +277,7 @@ func orderOf(handle uint32, o *robot.Order, g *roadmap.Graph) *linkv1.Order {
 	m := &linkv1.Order{
 		Handle: handle, OrderId: o.ID, UpdateId: o.Update, Incarnation: int64(o.Incarnation), TaskId: string(o.Task),
 		Paused: o.Paused, MapId: string(g.MapID), MapVersion: uint32(g.Version), Traceparent: string(o.Trace),
-		Base: waypoints(g, o.From, o.Base), Horizon: waypoints(g, fleet.NoVertex, o.Horizon),
+		Base: waypoints(g, o.From, o.Base, o.Limits), Horizon: waypoints(g, fleet.NoVertex, o.Horizon, nil),
 	}
 	if !o.NotAfter.IsZero() {
 		m.NotAfterMs = o.NotAfter.UnixMilli()
@@ -285,7 +285,7 @@ func orderOf(handle uint32, o *robot.Order, g *roadmap.Graph) *linkv1.Order {
 	return m
 }
 
-func waypoints(g *roadmap.Graph, from fleet.Vertex, vs []fleet.Vertex) []*linkv1.Waypoint {
+func waypoints(g *roadmap.Graph, from fleet.Vertex, vs []fleet.Vertex, limits []float64) []*linkv1.Waypoint {
 	if len(vs) == 0 {
 		return nil
 	}
@@ -293,7 +293,9 @@ func waypoints(g *roadmap.Graph, from fleet.Vertex, vs []fleet.Vertex) []*linkv1
 	for i, v := range vs {
 		w := &all[i]
 		w.Vertex, w.X, w.Y = uint32(v), float32(g.Vertices[v].X), float32(g.Vertices[v].Y)
-		if from != fleet.NoVertex {
+		if limits != nil {
+			w.MaxSpeedMps = float32(limits[i])
+		} else if from != fleet.NoVertex {
 			if l, ok := g.Lane(from, v); ok {
 				w.MaxSpeedMps = float32(g.Lanes[l].SpeedMPS)
 			}
