@@ -94,7 +94,8 @@ func (g *Graph) Manhattan(a, b fleet.Vertex) float64 {
 }
 
 // Table is the cost to reach one goal from every vertex, in deciseconds of free-flow travel at unit speed
-// (10 per metre on an unlimited lane); Unreachable where there is no way. Shared and immutable.
+// (10 per metre on an unlimited lane); Unreachable where there is no way, or only one of more than 6,553 s, which closures
+// alone can bring about on a map that was imported without errors. Shared and immutable.
 type Table struct {
 	Goal fleet.Vertex
 	Cost []uint16

@@ -37,6 +37,7 @@ const (
 	CodeUnreachable       = "unreachable_vertex"
 	CodeOneWayTrap        = "one_way_trap"
 	CodeDeadEnd           = "dead_end"
+	CodeTooFar            = "too_far"
 	CodeZoneOverlap       = "zone_overlap"
 	CodeZoneGeometry      = "zone_geometry"
 	maxFindingIDs         = 100
@@ -107,6 +108,7 @@ func inspect(d *Draft, r *notes) {
 	out, in := adjacency(d)
 	home := largest(out)
 	reach, back := flood(out, home), flood(in, home)
+	d.checkExtent(home, r)
 	var unreachable, traps, ends []string
 	for v := range n {
 		id := d.Vertices[v].ID
