@@ -99,6 +99,8 @@ func (g *Graph) Manhattan(a, b fleet.Vertex) float64 {
 type Table struct {
 	Goal fleet.Vertex
 	Cost []uint16
+
+	laid *Changes // what it was made with
 }
 
 // Unreachable is the cost of a vertex from which the goal cannot be reached.

@@ -1,6 +1,10 @@
 package roadmap
 
-import "starling/engine/fleet"
+import (
+	"math"
+
+	"starling/engine/fleet"
+)
 
 // contraFlow makes driving against the direction of a grid's row or column dearer: even rows run east, odd rows west,
 // even columns south, odd columns north. Robots that meet head-on are what costs most throughput (motion.md of the
@@ -71,7 +75,7 @@ func (b *TableBuilder) Build(goal fleet.Vertex, changes *Changes) *Table {
 		}
 	}
 	g := b.g
-	t := &Table{Goal: goal, Cost: make([]uint16, len(g.Vertices))}
+	t := &Table{Goal: goal, Cost: make([]uint16, len(g.Vertices)), laid: changes}
 	for i := range t.Cost {
 		t.Cost[i] = Unreachable
 	}
@@ -165,17 +169,27 @@ func (m *TableMap) Get(goal fleet.Vertex) *Table {
 	return t
 }
 
-// Route follows t from a vertex to its goal, both included; nil where there is no way. At most limit vertices.
+// Lane says what a lane of g costs in deciseconds, and whether it is open, as they were when t was made.
+func (t *Table) Lane(g *Graph, lane int32) (cost uint16, open bool) {
+	return g.costAt(lane, t.laid.Speed(g, lane)), !t.laid.Closed(g, lane)
+}
+
+// Route follows t from a vertex to its goal, both included, over the lanes that were open when t was made; nil where there
+// is no way. At most limit vertices. Each vertex is nearer to the goal than the one before, over the cheapest lane there is.
 func (g *Graph) Route(t *Table, from fleet.Vertex, limit int) []fleet.Vertex {
 	if t.Cost[from] == Unreachable {
 		return nil
 	}
 	route := []fleet.Vertex{from}
 	for v := from; v != t.Goal && len(route) < limit; {
-		best, to := t.Cost[v], fleet.NoVertex
+		best, to := math.MaxInt, fleet.NoVertex
 		for _, l := range g.Out[v] {
-			if c := t.Cost[g.Lanes[l].To]; c < best {
-				best, to = c, g.Lanes[l].To
+			w := g.Lanes[l].To
+			if t.Cost[w] >= t.Cost[v] {
+				continue
+			}
+			if cost, open := t.Lane(g, l); open && int(t.Cost[w])+int(cost) < best {
+				best, to = int(t.Cost[w])+int(cost), w
 			}
 		}
 		if to == fleet.NoVertex {
