@@ -41,14 +41,14 @@ type Vertex struct {
 	Charging bool
 }
 
-// Lane is a directed edge of the roadmap. Two-way roads are two lanes.
+// Lane is a directed edge of the roadmap. Two-way roads are two lanes. Lanes meet at vertices alone: a map where they cross
+// elsewhere is not imported (docs/adr/0005).
 type Lane struct {
 	ID         fleet.LaneID // stable over versions: derived from the map id and the two vertex ids
 	From, To   fleet.Vertex
 	LengthM    float64
 	SpeedMPS   float64 // limit; 0 = none
 	Closed     bool    // as uploaded; closing at run time is the zone's
-	Conflicts  []int32 // lanes that may not be driven at the same time (crossings); nil on grids
 	HeadingRad float64 // direction of travel
 }
 

@@ -38,6 +38,8 @@ const (
 	CodeOneWayTrap        = "one_way_trap"
 	CodeDeadEnd           = "dead_end"
 	CodeTooFar            = "too_far"
+	CodeTooClose          = "too_close"
+	CodeCrossing          = "crossing_lanes"
 	CodeZoneOverlap       = "zone_overlap"
 	CodeZoneGeometry      = "zone_geometry"
 	maxFindingIDs         = 100
@@ -109,6 +111,7 @@ func inspect(d *Draft, r *notes) {
 	home := largest(out)
 	reach, back := flood(out, home), flood(in, home)
 	d.checkExtent(home, r)
+	d.checkClearance(r)
 	var unreachable, traps, ends []string
 	for v := range n {
 		id := d.Vertices[v].ID
