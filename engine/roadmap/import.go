@@ -17,9 +17,6 @@ import (
 // MaxContent is the greatest size of a map's source in bytes.
 const MaxContent = 64 << 20
 
-// KnownFormat says whether Import can read the format.
-func KnownFormat(name string) bool { return name == "movingai" || name == "lorr" || name == "starling" }
-
 // Draft is a map as read, not yet numbered into zones.
 type Draft struct {
 	Format   string
