@@ -2,6 +2,7 @@ package roadmap_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -91,7 +92,7 @@ func TestZonesHaveTheirBounds(t *testing.T) {
 	}
 	square := zone("[0,0],[1,0],[1,1],[0,0]")
 	_, r := roadmap.Import("starling", []byte(graphText(vertices[:4], nil, many(roadmap.MaxZones+1, square))), 0)
-	said(t, &r, roadmap.CodeTooLarge, "4097 zones, at most 4096")
+	said(t, &r, roadmap.CodeTooLarge, "zones: too many, at most 4096")
 
 	var comb strings.Builder // a ring around the floor with no vertex in it, and with many corners
 	for i := range 40 {
@@ -151,5 +152,36 @@ func TestNoMapMakesMoreZonesThanThereMayBe(t *testing.T) {
 		if err != nil || len(g.Zones) > roadmap.MaxZones {
 			t.Errorf("%s: %d zones, %v", format, len(g.Zones), err)
 		}
+	}
+}
+
+func TestASourceIsReadNoFurtherThanItsBounds(t *testing.T) { // alone, since it counts what is allocated
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, r := roadmap.Import("starling", []byte(`{"vertices":[`+strings.Repeat("{},", 8<<20)+`{}]}`), 0)
+	runtime.ReadMemStats(&after)
+	said(t, &r, roadmap.CodeTooLarge, "vertices: too many, at most 1000000 are taken")
+	if got := (after.TotalAlloc - before.TotalAlloc) >> 20; got > 700 { // as much as all of them would take is more
+		t.Errorf("%d MiB were allocated", got)
+	}
+}
+
+func TestWhatCannotBeReadIsSaid(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`{"vertices":[],"vertices":[]}`:      "vertices: appears more than once",
+		`{"vertices":[{"id":"a"},{"id":1}]}`: "vertices[1]: id: want string",
+		`{"vertices":[7]}`:                   "vertices[0]: want an object",
+		`{"lanes":{}}`:                       "lanes: want a list",
+		`{"lanes":[{"form":"a"}]}`:           `lanes[0]: unknown field "form"`,
+		`{"nodes":[]}`:                       "unknown field; want vertices, lanes and zones",
+		`{"vertices":[{"id":"a"}`:            "not JSON, it ends too early",
+		`{"vertices":[{"id":"a"} {}]}`:       "not JSON after byte",
+		`{"vertices":[]} {}`:                 "more than one JSON value",
+		`[]`:                                 "not a JSON map",
+		``:                                   "ends too early",
+	} {
+		_, r := roadmap.Import("starling", []byte(text), 0)
+		said(t, &r, roadmap.CodeUnreadable, want)
 	}
 }

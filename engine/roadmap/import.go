@@ -1,11 +1,6 @@
 package roadmap
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -133,52 +128,13 @@ func (d *Draft) gridLanes(index []int32) {
 	}
 }
 
-// source is the format "starling". What the API shows of a version can be uploaded again: a lane's id and a vertex's index
-// are read and given anew.
-type source struct {
-	Vertices []struct {
-		ID       string   `json:"id"`
-		Index    int      `json:"index"`
-		Name     string   `json:"name"`
-		X        *float64 `json:"x"`
-		Y        *float64 `json:"y"`
-		Parking  bool     `json:"parking"`
-		Charging bool     `json:"charging"`
-	} `json:"vertices"`
-	Lanes []struct {
-		ID            string  `json:"id"`
-		From          string  `json:"from"`
-		To            string  `json:"to"`
-		LengthM       float64 `json:"length_m"`
-		SpeedMPS      float64 `json:"speed_limit_mps"`
-		Bidirectional bool    `json:"bidirectional"`
-		Closed        bool    `json:"closed"`
-	} `json:"lanes"`
-	Zones []struct {
-		ID      string          `json:"id"`
-		Name    string          `json:"name"`
-		Polygon json.RawMessage `json:"polygon"`
-	} `json:"zones"`
-}
-
 func importGraph(content []byte, r *notes) *Draft {
-	var src source
-	dec := json.NewDecoder(bytes.NewReader(content))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&src); err != nil {
-		r.fail(CodeUnreadable, nil, nil, "%s", jsonProblem(err))
-		return nil
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		r.fail(CodeUnreadable, nil, nil, "more than one JSON value")
-		return nil
-	}
-	if len(src.Vertices) > maxVertices || len(src.Lanes) > maxVertices*2 {
-		r.fail(CodeTooLarge, nil, nil, "at most %d vertices and %d lanes", maxVertices, maxVertices*2)
+	src, ok := readSource(content, r)
+	if !ok {
 		return nil
 	}
 	d := &Draft{}
-	ids := d.addVertices(&src, r)
+	ids := d.addVertices(src, r)
 	for i, l := range src.Lanes {
 		from, okF := ids[l.From]
 		to, okT := ids[l.To]
@@ -195,17 +151,13 @@ func importGraph(content []byte, r *notes) *Draft {
 	}
 	d.checkDuplicates(r)
 	d.checkDegrees(r)
-	d.addAreas(&src, r)
+	d.addAreas(src, r)
 	d.checkAreas(r)
 	return d
 }
 
 // addAreas takes the zones that can be taken.
 func (d *Draft) addAreas(src *source, r *notes) {
-	if len(src.Zones) > MaxZones {
-		r.fail(CodeTooLarge, nil, nil, "%d zones, at most %d are taken", len(src.Zones), MaxZones)
-		return
-	}
 	corners := 0
 	for i, z := range src.Zones {
 		p, err := ParsePolygon(z.Polygon)
@@ -303,18 +255,3 @@ func (d *Draft) checkDuplicates(r *notes) {
 }
 
 func finite(x float64) bool { return !math.IsNaN(x) && math.Abs(x) <= 1e6 }
-
-// jsonProblem says where a JSON source is wrong without repeating it.
-func jsonProblem(err error) string {
-	var syntax *json.SyntaxError
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syntax):
-		return fmt.Sprintf("not JSON, at byte %d", syntax.Offset)
-	case errors.As(err, &kind):
-		return fmt.Sprintf("%s: want %s", kind.Field, kind.Type)
-	case strings.HasPrefix(err.Error(), "json: unknown field"):
-		return strings.TrimPrefix(err.Error(), "json: ")
-	}
-	return "not a JSON map of vertices and lanes"
-}
