@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"fmt"
-	"log/slog"
 
 	"starling/engine/dispatch"
 	"starling/engine/fact"
@@ -11,7 +10,6 @@ import (
 	"starling/engine/roadmap"
 	"starling/engine/robot"
 	"starling/engine/task"
-	"starling/engine/zone"
 )
 
 // The methods of this file and of link.go are what the gateway calls. Errors wrap fact.ErrUnavailable, ErrUnknown,
@@ -152,28 +150,6 @@ func (s *System) ActiveGraph(ctx context.Context, shard fleet.Shard) (*roadmap.G
 		return nil, err
 	}
 	return sh.graph(), nil
-}
-
-// ClearVertex says that an operator has seen the vertex free.
-func (s *System) ClearVertex(
-	ctx context.Context, shard fleet.Shard, v fleet.Vertex, by fleet.Actor, trace fleet.Trace,
-) error {
-	sh, err := s.open(ctx, shard)
-	if err != nil {
-		return err
-	}
-	g := sh.graph()
-	if g == nil || v < 0 || int(v) >= len(g.Vertices) {
-		return fmt.Errorf("clear vertex %d: no such vertex on the active map: %w", v, fact.ErrPrecondition)
-	}
-	id := g.Zones[g.ZoneOf[v]].ID
-	if _, err := request[done](ctx, sh, kindZone, string(id), zone.VertexCleared{Vertex: v}, nil); err != nil {
-		return fmt.Errorf("clear vertex %d: %w", v, err)
-	}
-	s.log.LogAttrs(ctx, slog.LevelInfo, "vertex cleared by hand", slog.String("event", "zone.cleared"),
-		slog.String("shard", sh.key), slog.String("vertex", g.Vertices[v].ID), slog.String("user_id", string(by.User)),
-		slog.String("trace", string(trace)))
-	return nil
 }
 
 // call is request in a shard that may have to be opened first.

@@ -286,12 +286,6 @@ func TestNewMapReplacesTheZonesAndTheRobotsDriveOn(t *testing.T) {
 			t.Errorf("task %d: %v %s", i, v.Status, v.Reason)
 		}
 	}
-	if err := b.ClearVertex(t.Context(), testShard, 9999, testBy, ""); err == nil {
-		t.Fatal("cleared a vertex that is not there")
-	}
-	if err := b.ClearVertex(t.Context(), testShard, 3, testBy, ""); err != nil {
-		t.Fatal(err)
-	}
 	lane := next.Lanes[0].ID
 	l, err := b.ChangeLane(t.Context(), testShard, dispatch.LaneRequested{Lane: lane, Closed: &closed})
 	if err != nil || !l.Closed || l.Lane != lane {

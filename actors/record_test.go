@@ -63,6 +63,10 @@ func TestUnavailableJournalLeavesStateUnchangedAndAnswersTheClient(t *testing.T)
 func TestInternalRecordIsTriedAgainUntilTheJournalIsBack(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
+	r := testRobot(1)
+	if _, err := b.RegisterRobot(t.Context(), r, 0, testBy, "", nil); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := b.CreateTask(t.Context(), testSpec(1), testBy, "", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +81,7 @@ func TestInternalRecordIsTriedAgainUntilTheJournalIsBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := sh.tell(kindTask, "task-00001", task.AwardOffered{Robot: "r1", Decision: task.Decision{At: b.now()}}); err != nil {
+	if err := sh.tell(kindTask, "task-00001", task.AwardOffered{Robot: r.ID, Decision: task.Decision{At: b.now()}}); err != nil {
 		t.Fatal(err)
 	}
 	b.quiesce(t)
@@ -96,7 +100,7 @@ func TestInternalRecordIsTriedAgainUntilTheJournalIsBack(t *testing.T) {
 	}
 	b.mem.set(nil)
 	b.pass(t, 6*time.Second)
-	if v, _ := b.win.task("task-00001"); v.Status != fleet.TaskAssigned || v.Robot != "r1" {
+	if v, _ := b.win.task("task-00001"); v.Status != fleet.TaskAssigned || v.Robot != r.ID {
 		t.Fatalf("after the journal came back: %+v", v)
 	}
 	if n := len(b.mem.events("task-00001")); n != 2 {

@@ -119,8 +119,10 @@ func (r *robotShell) admit(m robot.Msg) error {
 		return nil
 	}
 	switch m.(type) {
-	case robot.RegisterRequested, robot.MapActivated:
+	case robot.RegisterRequested, robot.MapActivated, robot.Woke:
 		return nil
+	case robot.ZoneRestarted, robot.TaskAwarded, robot.TaskWithdrawn:
+		return nil // zones and tasks must hear that it is no more
 	default:
 		return fmt.Errorf("robot %s: %w", r.box.id, fact.ErrNotFound)
 	}
@@ -212,7 +214,7 @@ func (r *robotShell) woke() (robot.Msg, bool) {
 func (r *robotShell) soft(m robot.Msg) bool {
 	switch m.(type) {
 	case *robot.StatusReported, robot.Progressed, robot.LinkOpened, robot.LinkClosed, robot.Granted, robot.Refused,
-		robot.Revoked, robot.ZoneRestarted, robot.MapActivated, robot.LaneLimited, robot.TaskAwarded, robot.TaskWithdrawn,
+		robot.ZoneRestarted, robot.MapActivated, robot.LaneLimited, robot.TaskAwarded, robot.TaskWithdrawn,
 		robot.Woke:
 		return true
 	default:
@@ -266,7 +268,7 @@ func (r *robotShell) perform(f robot.Effect, a *ask) {
 	case robot.ReportZone:
 		r.tellZone(f.Zone, zone.Arrived{Arrival: f.Arrival})
 	case robot.LeaveZone:
-		r.tellZone(f.Zone, zone.RobotGone{Robot: f.Robot})
+		r.tellZone(f.Zone, zone.RobotGone{Robot: id})
 	case robot.SendOrder:
 		f.Order.Limits = r.limits(&f.Order)
 		sys.Links.SendOrder(f.Order, r.graph)

@@ -136,8 +136,6 @@ func (z *zoneShell) perform(f zone.Effect) {
 		z.recordExit(f.Robot)
 	case zone.SendGrant:
 		z.tell(kindRobot, string(f.Grant.Robot), robot.Granted{Grant: f.Grant})
-	case zone.SendRevoke:
-		z.tell(kindRobot, string(f.Robot), robot.Revoked{Vertex: f.Vertex})
 	case zone.SendRefusal:
 		z.tell(kindRobot, string(f.Wait.Robot), robot.Refused{Wait: f.Wait})
 	case zone.CallRoll:

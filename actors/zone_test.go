@@ -245,3 +245,36 @@ func TestRestartedSystemTakesUpWhereItWasKilled(t *testing.T) {
 		}
 	}
 }
+
+// A robot that was on the floor when the process was killed never comes back, and an operator removes it: its roster rows
+// are all that the zones know of it. They call its roll, hear that it is no more, and are free again.
+func TestARemovedRobotLeavesZonesThatKnowItFromTheRosterAlone(t *testing.T) {
+	t.Parallel()
+	slow := func(o *Options) { o.ZoneTick, o.DispatchInterval = time.Second, time.Second }
+	b := newBed(t, slow)
+	d := newDriver(t, b, testGrid(t, 16, 1), 2)
+	for range 5 {
+		d.step(t)
+	}
+	b.mem.graph = d.graph
+	next := newBed(t, slow, func(o *Options) {
+		o.Journal, o.Store = b.mem, b.mem
+		later := b.now().Add(3 * time.Second)
+		o.Now = func() time.Time { return later }
+	})
+	next.mem = b.mem
+	if _, err := next.ActiveGraph(t.Context(), testShard); err != nil {
+		t.Fatal(err)
+	}
+	next.quiesce(t)
+	if n := b.mem.roster(); n != 2 {
+		t.Fatalf("%d roster rows for 2 robots", n)
+	}
+	if err := next.RemoveRobot(t.Context(), testShard, testRobot(0).ID, -1, testBy, ""); err != nil {
+		t.Fatal(err)
+	}
+	next.pass(t, 20*time.Second)
+	if n := b.mem.roster(); n != 1 {
+		t.Errorf("%d roster rows for the one robot that is left", n)
+	}
+}

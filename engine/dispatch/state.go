@@ -46,6 +46,7 @@ type State struct {
 	rng     *rand.Rand
 	lanes   map[fleet.LaneID]LaneState // durable
 	keepOut map[fleet.Vertex]bool
+	kept    map[int32]int // zones of the graph to be told of kept-out vertices, and how often where there are none
 
 	tasks  map[fleet.TaskID]*job
 	robots map[fleet.RobotID]*worker
@@ -84,7 +85,7 @@ type standing struct {
 // New returns an empty dispatcher. The seed makes its ids and nothing else.
 func New(tables roadmap.Tables, seed uint64) *State {
 	return &State{
-		tables: tables, rng: rand.New(rand.NewPCG(seed, 0x5741524c)), lanes: map[fleet.LaneID]LaneState{}, keepOut: map[fleet.Vertex]bool{},
+		tables: tables, rng: rand.New(rand.NewPCG(seed, 0x5741524c)), lanes: map[fleet.LaneID]LaneState{}, keepOut: map[fleet.Vertex]bool{}, kept: map[int32]int{},
 		tasks: map[fleet.TaskID]*job{}, robots: map[fleet.RobotID]*worker{}, heldBy: map[fleet.RobotID]fleet.TaskID{},
 		zones: map[fleet.ZoneID][]fleet.Wait{}, cycles: map[string]standing{}, yielded: map[fleet.RobotID]time.Time{},
 	}
@@ -189,8 +190,10 @@ func (s *State) keptOutOn(g *roadmap.Graph) []fleet.Vertex {
 func (s *State) SetGraph(g *roadmap.Graph, t roadmap.Tables) {
 	kept := s.keptOutOn(g)
 	clear(s.keepOut)
+	clear(s.kept)
 	for _, v := range kept {
 		s.keepOut[v] = true
+		s.kept[g.ZoneOf[v]] = keptAgain
 	}
 	for _, j := range s.tasks {
 		j.place(s.graph, g)
@@ -320,21 +323,31 @@ func (s *State) overlaysChanged(keepOut []fleet.Vertex, out []Effect) []Effect {
 	if s.graph == nil {
 		return out
 	}
-	concerned := map[int32][]fleet.Vertex{}
-	for v := range s.keepOut {
-		concerned[s.graph.ZoneOf[v]] = nil
-	}
 	clear(s.keepOut)
 	for _, v := range keepOut {
-		if !on(s.graph, v) {
-			continue // of a map that is no longer active
+		if on(s.graph, v) { // else of a map that is no longer active
+			s.keepOut[v] = true
 		}
-		s.keepOut[v] = true
-		z := s.graph.ZoneOf[v]
-		concerned[z] = append(concerned[z], v)
 	}
-	for _, z := range slices.Sorted(maps.Keys(concerned)) {
-		out = append(out, TellKeepOut{Zone: s.graph.Zones[z].ID, Vertices: concerned[z]})
+	return s.keepOutEffects(out)
+}
+
+// keptAgain is how often a zone is told that it has no kept-out vertices any more: it may have missed it.
+const keptAgain = 12
+
+// keepOutEffects tell the zones which vertices are kept out now.
+func (s *State) keepOutEffects(out []Effect) []Effect {
+	by := map[int32][]fleet.Vertex{}
+	for _, v := range slices.Sorted(maps.Keys(s.keepOut)) {
+		z := s.graph.ZoneOf[v]
+		s.kept[z] = keptAgain
+		by[z] = append(by[z], v)
+	}
+	for _, z := range slices.Sorted(maps.Keys(s.kept)) {
+		out = append(out, TellKeepOut{Zone: s.graph.Zones[z].ID, Vertices: by[z]})
+		if s.kept[z]--; by[z] == nil && s.kept[z] <= 0 {
+			delete(s.kept, z)
+		}
 	}
 	return out
 }
@@ -349,6 +362,9 @@ func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 	}
 	if m.Graph == nil {
 		return out
+	}
+	for z := range m.Graph.Zones { // what was lifted while we were away, nobody has told them
+		s.kept[int32(z)] = keptAgain
 	}
 	return s.overlaysChanged(m.KeepOut, s.laneEffects(m.Graph, out))
 }
@@ -369,13 +385,13 @@ func (s *State) ticked(now time.Time, out []Effect) []Effect {
 // lanesAgain is after how long zones are told of changed lanes again: one of them may have missed it.
 const lanesAgain = 10 * time.Second
 
-// tellLanes tells the zones of every lane that was changed at run time.
+// tellLanes tells the zones of every lane that was changed at run time, and of kept-out vertices.
 func (s *State) tellLanes(now time.Time, out []Effect) []Effect {
 	if s.graph == nil || now.Sub(s.lastTold) < lanesAgain {
 		return out
 	}
 	s.lastTold = now
-	return s.laneEffects(s.graph, out)
+	return s.keepOutEffects(s.laneEffects(s.graph, out))
 }
 
 // laneEffects tell the zones of g of every lane of theirs that was changed at run time.

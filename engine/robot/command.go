@@ -227,6 +227,9 @@ func (s *State) tendAcknowledged(now time.Time, c *command, out []Effect) []Effe
 		patience = travelPatience
 	}
 	if now.Sub(c.staged) < patience {
+		if c.travels() && s.task == "" && s.goal == fleet.NoVertex && s.on(c.Vertex) { // a task came between
+			out = s.advance(now, false, s.setGoal(now, c.Vertex, now, out))
+		}
 		return s.wakeAt(now.Add(retryAfter), out)
 	}
 	out = append(out, s.fail(now, c, NoWord))

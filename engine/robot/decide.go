@@ -16,8 +16,6 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		return s.progressed(now, m, out)
 	case Granted:
 		return s.granted(now, m.Grant, out)
-	case Revoked:
-		return s.revoked(now, m.Vertex, out)
 	case Refused:
 		return s.refused(m.Wait, out)
 	case ZoneRestarted:
@@ -25,7 +23,7 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 	case RegisterRequested:
 		return s.registerRequested(now, m, out)
 	case RemoveRequested:
-		return s.removeRequested(m, out)
+		return s.removeRequested(now, m, out)
 	case LinkOpened:
 		return s.linkOpened(now, m, out)
 	case LinkClosed:
@@ -150,11 +148,12 @@ func (s *State) progressed(now time.Time, m Progressed, out []Effect) []Effect {
 	if !s.on(v) {
 		return out // not of the road, or of a road that is no more: its pose will say where it is
 	}
-	return s.stands(now, v, m.Heading, m.At, out)
+	return s.stands(now, v, m.Heading, m.At, m.OrderID == 0 || m.OrderID >= s.goalOrder, out)
 }
 
-// stands takes the robot's word for where it is, and tells every zone that this concerns.
-func (s *State) stands(now time.Time, v fleet.Vertex, heading float64, at time.Time, out []Effect) []Effect {
+// stands takes the robot's word for where it is, and tells every zone that this concerns. Fresh says that it got there on
+// the way to its present goal: an arrival from before it had that does not count for it.
+func (s *State) stands(now time.Time, v fleet.Vertex, heading float64, at time.Time, fresh bool, out []Effect) []Effect {
 	touched := [...]fleet.Vertex{s.at, v}
 	passed := []fleet.Vertex(nil)
 	k := slices.Index(s.base, v)
@@ -207,7 +206,7 @@ func (s *State) stands(now time.Time, v fleet.Vertex, heading float64, at time.T
 	if k >= 0 {
 		out = s.start(out)
 	}
-	return s.advance(now, v != touched[0], out)
+	return s.advance(now, fresh && v != touched[0], out)
 }
 
 // granted takes a lease.
@@ -244,7 +243,10 @@ func (s *State) granted(now time.Time, g fleet.Grant, out []Effect) []Effect {
 	if from := s.tail(); len(fresh) > 0 && !s.joined(from, fresh[0]) {
 		return s.disown(now, g.Zone, out)
 	}
-	if len(fresh) == 0 && g.NotAfter.Sub(s.sentUntil) < time.Second {
+	if a := s.about(g.Zone); g.NotAfter.After(a.lease) {
+		a.lease = g.NotAfter
+	}
+	if len(fresh) == 0 && s.lease().Sub(s.sentUntil) < time.Second {
 		return out
 	}
 	if len(fresh) > 0 {
@@ -253,7 +255,6 @@ func (s *State) granted(now time.Time, g fleet.Grant, out []Effect) []Effect {
 		s.waiting = fleet.Wait{}
 		out = s.start(out)
 	}
-	s.notAfter = g.NotAfter
 	out = s.sendOrder(out)
 	if g.Zone != s.asked && s.zoneOf(s.tail()) == g.Zone {
 		out = s.ask(now, out)
@@ -300,6 +301,11 @@ func (s *State) disown(now time.Time, z fleet.ZoneID, out []Effect) []Effect {
 // assert sends the standing request to every zone in which the robot stands or holds something, some times over.
 func (s *State) assert(now time.Time, out []Effect) []Effect {
 	s.repeats = 3
+	return s.askAll(now, out)
+}
+
+// askAll sends the standing request to every zone in which the robot stands or holds something: each renews its leases.
+func (s *State) askAll(now time.Time, out []Effect) []Effect {
 	own := s.zoneOf(s.tail())
 	for _, z := range s.zonesOf(append([]fleet.Vertex{s.at}, s.base...)) {
 		if z != own {
@@ -328,28 +334,6 @@ func (s *State) after(v fleet.Vertex) ([]fleet.Vertex, bool) {
 		return nil, false
 	}
 	return s.base[k+1:], true
-}
-
-// revoked gives up a vertex and what lies beyond: the lease on it had ended, so the robot does not enter it.
-func (s *State) revoked(now time.Time, v fleet.Vertex, out []Effect) []Effect {
-	k := slices.Index(s.base, v)
-	if k < 0 {
-		return out
-	}
-	lost := s.base[k:]
-	s.base, s.horizon = s.base[:k:k], nil
-	s.ver++
-	s.firm = s.ver
-	s.orderID++
-	s.update = 0
-	out = s.sendOrder(s.assert(now, out))
-	kept := s.zonesOf(append([]fleet.Vertex{s.at}, s.base...))
-	for _, z := range s.zonesOf(lost) {
-		if !slices.Contains(kept, z) {
-			out = append(out, LeaveZone{Zone: z, Robot: s.spec.ID})
-		}
-	}
-	return append(out, Show{})
 }
 
 // zonesOf lists the zones of some vertices, each once.
@@ -407,7 +391,7 @@ func (s *State) about(z fleet.ZoneID) *epoch {
 // zoneRestarted answers the roll call: the robot asserts what it holds, even where that is nothing there.
 func (s *State) zoneRestarted(now time.Time, m ZoneRestarted, out []Effect) []Effect {
 	if !s.exists {
-		return append(out, LeaveZone{Zone: m.Zone, Robot: s.spec.ID}) // it has not heard that the robot is gone
+		return append(out, LeaveZone{Zone: m.Zone}) // it has not heard that the robot is gone
 	}
 	if m.Epoch < s.epochOf(m.Zone) {
 		return out
@@ -455,10 +439,10 @@ func (s *State) sendOrder(out []Effect) []Effect {
 		return out
 	}
 	s.update++
-	s.sentUntil, s.toldPaused = s.notAfter, s.stopped()
+	s.sentUntil, s.toldPaused = s.lease(), s.stopped()
 	o := Order{
 		Robot: s.spec.ID, ID: s.orderID, Update: s.update, Task: s.task, From: s.at, Base: s.base, Horizon: s.horizon,
-		NotAfter: s.notAfter, Incarnation: s.inc, Paused: s.toldPaused, Trace: s.trace,
+		NotAfter: s.sentUntil, Incarnation: s.inc, Paused: s.toldPaused, Trace: s.trace,
 	}
 	return append(slices.DeleteFunc(out, func(e Effect) bool { _, old := e.(SendOrder); return old }), SendOrder{Order: o})
 }
@@ -475,6 +459,10 @@ func (s *State) wakeAt(t time.Time, out []Effect) []Effect {
 func (s *State) woke(now time.Time, out []Effect) []Effect {
 	s.wake = time.Time{}
 	if !s.exists {
+		if t := s.task; t != "" { // it came while the removal was being recorded
+			s.task = ""
+			out = append(out, RefusedTask{Task: t, Reason: removed})
+		}
 		return out
 	}
 	next := now.Add(retryAfter)
@@ -487,7 +475,7 @@ func (s *State) woke(now time.Time, out []Effect) []Effect {
 	case s.at == fleet.NoVertex:
 	case busy && silent >= retryAfter, s.repeats > 0, silent >= 2*retellAfter:
 		s.repeats = max(0, s.repeats-1)
-		out = s.ask(now, out)
+		out = s.askAll(now, out)
 	}
 	if now.Sub(s.availAt) >= retellAfter {
 		s.availKnown = false

@@ -32,10 +32,7 @@ type (
 		Arrival fleet.Arrival
 	}
 	// LeaveZone tells a zone that the robot is gone from the floor (removed, moved to another warehouse).
-	LeaveZone struct {
-		Zone  fleet.ZoneID
-		Robot fleet.RobotID
-	}
+	LeaveZone struct{ Zone fleet.ZoneID }
 	// SendOrder sends an order or an update of it down the link; at most one a message decided.
 	SendOrder struct{ Order Order }
 	// SendCommand sends a command down the link's control lane. Never before its record.

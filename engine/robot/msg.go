@@ -67,8 +67,6 @@ type (
 	LinkClosed struct{ Session uint64 }
 	// Granted comes from a zone.
 	Granted struct{ Grant fleet.Grant }
-	// Revoked comes from a zone: the robot may not enter Vertex, nor what it was granted beyond it. Its lease has ended.
-	Revoked struct{ Vertex fleet.Vertex }
 	// Refused comes from a zone: what the robot waits for (Wait.Cause CauseNone = it waits no more). Halves the window.
 	Refused struct{ Wait fleet.Wait }
 	// ZoneRestarted asks the robot to assert what it holds; grants of older epochs of that zone are void.
@@ -131,7 +129,6 @@ func (Progressed) isRobotMsg()          {}
 func (LinkOpened) isRobotMsg()          {}
 func (LinkClosed) isRobotMsg()          {}
 func (Granted) isRobotMsg()             {}
-func (Revoked) isRobotMsg()             {}
 func (Refused) isRobotMsg()             {}
 func (ZoneRestarted) isRobotMsg()       {}
 func (TaskAwarded) isRobotMsg()         {}

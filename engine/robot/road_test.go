@@ -54,24 +54,6 @@ func TestAHelloOfAnotherMapIsTranslated(t *testing.T) {
 	}
 }
 
-func TestARevokedVertexIsGivenUp(t *testing.T) {
-	t.Parallel()
-	l, g := driving(t)
-	out := l.tell(robot.Revoked{Vertex: 10})
-	if v := l.view(); !slices.Equal(v.Base, []fleet.Vertex{9}) {
-		t.Fatalf("holds %v, want [9]", v.Base)
-	}
-	orders := all[robot.SendOrder](out)
-	if len(orders) != 1 || !slices.Equal(orders[0].Order.Base, []fleet.Vertex{9}) {
-		t.Fatalf("orders %+v", orders)
-	}
-	asks := all[robot.AskZone](out)
-	l.lease(g, asks[0].Request.Version-2, 8, 9, 10) // made before it was revoked
-	if v := l.view(); !slices.Equal(v.Base, []fleet.Vertex{9}) {
-		t.Errorf("takes an older grant: %v", v.Base)
-	}
-}
-
 func TestARobotThatDrivesIsNotRemoved(t *testing.T) {
 	t.Parallel()
 	l, g := ready(t)
@@ -82,6 +64,10 @@ func TestARobotThatDrivesIsNotRemoved(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	l.tell(robot.LinkClosed{Session: 1})
+	if r := all[robot.Reply](l.tell(remove)); len(r) != 1 || r[0].Outcome != robot.Conflict {
+		t.Fatalf("while its lease runs: %+v", r)
+	}
+	l.now = l.now.Add(11 * time.Second)
 	if r := all[robot.Reply](l.tell(remove)); len(r) != 1 || r[0].Outcome != robot.Done {
 		t.Errorf("without a link: %+v", r)
 	}

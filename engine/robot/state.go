@@ -70,7 +70,6 @@ type State struct {
 	heading     float64
 	base        []fleet.Vertex // copied when it grows, never written
 	horizon     []fleet.Vertex
-	notAfter    time.Time
 	inc         fleet.Incarnation
 	trail       []footstep // last arrivals, oldest first
 	ver         uint64     // Request.Version
@@ -98,16 +97,17 @@ type State struct {
 	wake        time.Time
 
 	// Soft: what it does.
-	task     fleet.TaskID
-	done     []fleet.TaskID // the last ones, oldest first
-	errands  []fleet.Vertex
-	places   []string
-	errand   int
-	started  bool
-	priority uint8
-	goal     fleet.Vertex
-	goalAt   time.Time
-	trace    fleet.Trace
+	task      fleet.TaskID
+	done      []fleet.TaskID // the last ones, oldest first
+	errands   []fleet.Vertex
+	places    []string
+	errand    int
+	started   bool
+	priority  uint8
+	goal      fleet.Vertex
+	goalAt    time.Time
+	goalOrder uint64 // the first order towards it
+	trace     fleet.Trace
 }
 
 type command struct {
@@ -126,7 +126,8 @@ type footstep struct {
 type epoch struct {
 	zone  fleet.ZoneID
 	value uint64
-	firm  uint64 // grants of the zone made on older versions are void
+	firm  uint64    // grants of the zone made on older versions are void
+	lease time.Time // until when what it has granted may be entered
 }
 
 // New returns a robot of which nothing is known yet. Its counters start beyond those of any earlier activation.
@@ -209,7 +210,7 @@ func (s *State) View(v *View) {
 	*v = View{
 		ID: s.spec.ID, Spec: &s.spec, Version: s.version, Connection: s.connection, State: s.state, Pose: s.pose, Located: s.located,
 		Vertex: s.at, Goal: s.goal, Velocity: s.velocity, Battery: s.battery, Errors: s.errors, Task: s.task, OrderID: s.orderID,
-		Base: s.base, Horizon: s.horizon, Window: s.window, BootID: s.boot, Seq: s.seq, ReportedAt: s.reportedAt, ReceivedAt: s.receivedAt,
+		Base: s.base, Lease: s.lease(), Horizon: s.horizon, Window: s.window, BootID: s.boot, Seq: s.seq, ReportedAt: s.reportedAt, ReceivedAt: s.receivedAt,
 		Waiting: s.waiting, Since: s.since,
 	}
 	if s.graph != nil {
@@ -225,6 +226,23 @@ func (s *State) zoneOf(v fleet.Vertex) fleet.ZoneID {
 		return ""
 	}
 	return s.graph.Zones[s.graph.ZoneOf[v]].ID
+}
+
+// lease is until when the base may be entered: each zone's vertices for as long as that zone says, so the earliest of
+// them. Vertices that were granted in an earlier life may not be, before they are granted again.
+func (s *State) lease() (until time.Time) {
+	for i, v := range s.base {
+		t := time.UnixMilli(1)
+		for k := range s.epochs {
+			if e := &s.epochs[k]; e.zone == s.zoneOf(v) && !e.lease.IsZero() {
+				t = e.lease
+			}
+		}
+		if i == 0 || t.Before(until) {
+			until = t
+		}
+	}
+	return until
 }
 
 func (s *State) tail() fleet.Vertex {

@@ -27,6 +27,7 @@ type View struct {
 	Task       fleet.TaskID
 	OrderID    uint64
 	Base       []fleet.Vertex
+	Lease      time.Time // Base may be entered until then
 	Horizon    []fleet.Vertex
 	Window     int
 	BootID     string

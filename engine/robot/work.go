@@ -14,6 +14,7 @@ func (s *State) setGoal(now time.Time, v fleet.Vertex, since time.Time, out []Ef
 	}
 	s.goal, s.goalAt = v, since
 	s.orderID++
+	s.goalOrder = s.orderID
 	s.update = 0
 	s.horizon = nil
 	s.waiting = fleet.Wait{}
@@ -67,8 +68,13 @@ func (s *State) drop(now time.Time, out []Effect) []Effect {
 	return s.tellDispatcher(now, append(out, Show{}))
 }
 
+// removed is why a robot that is no more registered refuses tasks.
+const removed = "robot is removed"
+
 func (s *State) taskAwarded(now time.Time, m TaskAwarded, out []Effect) []Effect {
 	switch {
+	case !s.exists:
+		return append(out, RefusedTask{Task: m.Task, Reason: removed})
 	case m.Task == s.task: // told again: say again where it is
 		if s.started {
 			out = append(out, StartedTask{Task: s.task})
@@ -83,7 +89,7 @@ func (s *State) taskAwarded(now time.Time, m TaskAwarded, out []Effect) []Effect
 		return append(out, RefusedTask{Task: m.Task, Reason: "robot has another task"})
 	case s.travelling():
 		return append(out, RefusedTask{Task: m.Task, Reason: "robot is under way for a command"})
-	case !s.exists || s.spec.Control != fleet.ControlEngine:
+	case s.spec.Control != fleet.ControlEngine:
 		return append(out, RefusedTask{Task: m.Task, Reason: "robot is not under the engine's control"})
 	}
 	return s.take(now, m, out)
@@ -155,18 +161,18 @@ func (s *State) registerRequested(now time.Time, m RegisterRequested, out []Effe
 	return s.wakeAt(now.Add(time.Second), out)
 }
 
-func (s *State) removeRequested(m RemoveRequested, out []Effect) []Effect {
+func (s *State) removeRequested(now time.Time, m RemoveRequested, out []Effect) []Effect {
 	switch {
 	case !s.exists:
 		return append(out, Reply{Outcome: NotFound})
 	case m.IfVersion > 0 && m.IfVersion != s.version:
 		return append(out, Reply{Outcome: Stale})
-	case s.task != "", s.session != 0 && len(s.base) > 0: // it drives
+	case s.task != "", len(s.base) > 0 && (s.session != 0 || now.Before(s.lease())): // it drives, or may
 		return append(out, Reply{Outcome: Conflict})
 	}
 	out = append(out, Record{Event: Removed{Version: s.version + 1}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done})
 	for _, z := range s.zonesOf(append([]fleet.Vertex{s.at}, s.base...)) {
-		out = append(out, LeaveZone{Zone: z, Robot: s.spec.ID})
+		out = append(out, LeaveZone{Zone: z})
 	}
 	return append(out, TellDispatcher{Availability: Availability{Robot: s.spec.ID, Gone: true, At: fleet.NoVertex}}, Show{})
 }
@@ -187,7 +193,7 @@ func (s *State) linkOpened(now time.Time, m LinkOpened, out []Effect) []Effect {
 			s.base = s.driveable(m.At, m.Base) // granted in an earlier life of ours
 			out = s.advance(now, false, out)
 		case m.At != s.at:
-			out = s.stands(now, m.At, m.Heading, now, out)
+			out = s.stands(now, m.At, m.Heading, now, true, out)
 		}
 		s.progress = max(s.progress, m.ProgressNo) // where it stands now says all that those entries could say
 	}

@@ -34,6 +34,8 @@ func (c *clients) begin() {
 	w.every(w.Faults.Cancel, "cancel", c.cancelSome)
 	w.every(w.Faults.Command, "command", c.commandSome)
 	w.every(w.Faults.Lane, "lane", c.closeSome)
+	w.every(w.Faults.KeepOut, "keep out", c.keepSome)
+	w.every(w.Faults.Take, "take", c.takeSome)
 }
 
 // work keeps some tasks open.
@@ -65,8 +67,10 @@ func (c *clients) spec() task.Spec {
 	}
 	if w.rng.IntN(10) == 0 {
 		t.Robot = s.devices[w.rng.IntN(len(s.devices))].id
-		if s.byID[t.Robot].stray {
+		if d := s.byID[t.Robot]; d.stray || d.gone {
 			t.Robot = ""
+		} else {
+			d.named = true
 		}
 	}
 	return t
@@ -108,6 +112,7 @@ func (c *clients) cancelSome() {
 	}, func(_ any, err error) {
 		if err == nil {
 			c.cancels[id] = true
+			s.w.laws.told.cancelled(s, id)
 		}
 	})
 }

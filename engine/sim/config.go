@@ -68,6 +68,8 @@ type Faults struct {
 	Slow                                        float64       // most, as a share of a move's time
 	Lane                                        time.Duration // an operator closes or opens a lane
 	Command                                     time.Duration // an operator commands a robot
+	KeepOut                                     time.Duration // an operator keeps robots out of some vertices
+	Take                                        time.Duration // an operator takes a robot off the floor for good
 	Cancel                                      time.Duration // a client cancels a task
 }
 
@@ -77,7 +79,7 @@ func Random(seed uint64) Config {
 	side := 8 + r.IntN(9)
 	c := Config{
 		Seed: seed, Tenants: 1, Side: side, Split: 2 + r.IntN(max(1, min(3, side/4-1))), Blocked: r.Float64() * 0.15,
-		Window: 1 + r.IntN(5), Chaos: seconds(60 + r.IntN(90)), Calm: seconds(420),
+		Window: 1 + r.IntN(8), Chaos: seconds(60 + r.IntN(90)), Calm: seconds(420),
 	}
 	c.DeadEnds = r.IntN(8) == 0
 	c.Robots = 4 + r.IntN(min(17, side*side/8))
@@ -108,6 +110,7 @@ func Random(seed uint64) Config {
 		LinkDrop: often(r, 8), Silence: often(r, 15), Stop: often(r, 15), Reboot: often(r, 15), Slow: r.Float64() * 2,
 		Lane: often(r, 15), Command: often(r, 10), Cancel: often(r, 15),
 	}
+	c.Faults.KeepOut, c.Faults.Take = often(r, 20), often(r, 40)
 	if r.IntN(6) == 0 {
 		c.Strays = 1 + r.IntN(2)
 	}

@@ -15,6 +15,7 @@ type progress struct {
 	vertex  fleet.Vertex
 	heading float64
 	at      time.Time
+	order   uint64 // that it was driving
 }
 
 // visit is a fact: the robot stood on a vertex from then on.
@@ -38,6 +39,7 @@ type device struct {
 	visits  []visit
 	moved   time.Duration // of the last departure or arrival
 	gone    bool          // taken off the floor
+	named   bool          // by a task that no other robot may do
 
 	// Mind; lost in a reboot.
 	boot       string
@@ -221,7 +223,7 @@ func (d *device) halted() bool {
 // report puts where the robot stands on the reliable lane.
 func (d *device) report() {
 	d.number++
-	d.queue = append(d.queue, progress{d.number, d.at, d.heading, d.site.w.now()})
+	d.queue = append(d.queue, progress{d.number, d.at, d.heading, d.site.w.now(), d.order})
 	d.site.w.laws.bounds.queue("progress", len(d.queue))
 	if !d.silent() && d.link != nil {
 		d.sendProgress(d.queue[len(d.queue)-1])
@@ -231,7 +233,7 @@ func (d *device) report() {
 func (d *device) sendProgress(p progress) {
 	boot := d.boot
 	d.link.up("progress", func() {
-		d.site.robot(d.id).mail(robot.Progressed{BootID: boot, Number: p.number, Vertex: p.vertex, Heading: p.heading, At: p.at}, nil)
+		d.site.robot(d.id).mail(robot.Progressed{BootID: boot, Number: p.number, Vertex: p.vertex, Heading: p.heading, At: p.at, OrderID: p.order}, nil)
 	})
 }
 
@@ -353,8 +355,9 @@ func (d *device) remove() {
 	d.gone = true
 	s.request("remove", func(a *ask) {
 		s.robot(d.id).mail(robot.RemoveRequested{IfVersion: -1, By: fleet.Actor{Part: "test"}}, a)
-	}, func(_ any, err error) {
-		if err != nil {
+	}, func(result any, err error) {
+		if err != nil || result == robot.Conflict {
+			s.clearAt = s.w.clock.now + time.Second
 			s.w.clock.after(time.Second, "remove again", d.remove)
 		}
 	})

@@ -104,7 +104,7 @@ func (r *robotActor) perform(f robot.Effect, a *ask) {
 		s.w.trace("report: %s v%d at %d to zone %s", short(r.id), f.Arrival.Version&0xfffff, f.Arrival.Vertex, short(f.Zone))
 		s.toZone(f.Zone, "arrived", zone.Arrived{Arrival: f.Arrival})
 	case robot.LeaveZone:
-		s.toZone(f.Zone, "gone", zone.RobotGone{Robot: f.Robot})
+		s.toZone(f.Zone, "gone", zone.RobotGone{Robot: r.id})
 	case robot.SendOrder:
 		s.w.laws.isolated.order(s, f.Order)
 		s.device(r.id).sendOrder(f.Order)
@@ -281,7 +281,9 @@ func (d *dispatchActor) perform(f dispatch.Effect, a *ask) {
 		}
 	case dispatch.TellKeepOut:
 		s.tables.KeepOut(f.Zone, f.Vertices)
-		s.toZone(f.Zone, "keep out", zone.KeepOutChanged{Vertices: f.Vertices})
+		m := zone.KeepOutChanged{Vertices: f.Vertices}
+		s.keptTold[f.Zone] = m
+		s.toZone(f.Zone, "keep out", m)
 	case dispatch.Break:
 		s.w.trace("break: %s in zone %s", short(f.Robot), short(f.Zone))
 		s.toZone(f.Zone, "break", zone.BreakRequested{Robot: f.Robot})
@@ -317,6 +319,9 @@ func (z *zoneActor) start() {
 		z.latest = map[fleet.RobotID]uint64{}
 		z.view = zone.View{}
 		for _, m := range s.lanesTold[z.id] {
+			z.mail(m)
+		}
+		if m, told := s.keptTold[z.id]; told {
 			z.mail(m)
 		}
 		if roster := s.journal.rosterOf(z.id); len(roster) > 0 || s.noGrantsUntil.After(s.w.now()) {
@@ -375,8 +380,6 @@ func (z *zoneActor) perform(f zone.Effect) {
 		s.w.laws.told.grant(z, f.Grant)
 		s.w.laws.leases.granted(z, f.Grant)
 		s.toRobot(f.Grant.Robot, "granted", robot.Granted{Grant: f.Grant})
-	case zone.SendRevoke:
-		s.toRobot(f.Robot, "revoked", robot.Revoked{Vertex: f.Vertex})
 	case zone.SendRefusal:
 		s.toRobot(f.Wait.Robot, "refused", robot.Refused{Wait: f.Wait})
 	case zone.CallRoll:

@@ -41,6 +41,13 @@ func (l *told) answered(s *site, id fleet.TaskID) {
 	}
 }
 
+// cancelled: a client hears that a task is being cancelled, or has ended, only when that is recorded.
+func (l *told) cancelled(s *site, id fleet.TaskID) {
+	if t := s.journal.taskState(id); t == nil || t.Status != fleet.TaskCancelling && !t.Status.Final() {
+		l.w.fail(1, "the cancelling of task %s is acknowledged and not recorded: %+v", short(id), t)
+	}
+}
+
 // command: a robot hears of a command only when it is recorded.
 func (l *told) command(_ *site, c robot.Command) {
 	if !l.commands[string(c.ID)] {

@@ -36,11 +36,14 @@ func (l *leases) granted(z *zoneActor, g fleet.Grant) {
 		}
 	}
 	for _, r := range s.robotList {
-		if r.id == g.Robot || !r.up {
+		if r.id == g.Robot || !r.up || s.byID[r.id].gone {
 			continue
 		}
 		var v robot.View
 		r.state.View(&v)
+		if !w.now().Before(v.Lease) {
+			continue // it may not enter what it holds: an operator may have cleared it
+		}
 		if k := slices.IndexFunc(g.Vertices, func(x fleet.Vertex) bool { return slices.Contains(v.Base, x) }); k >= 0 {
 			w.fail(3, "%v grants %v to robot %s, but robot %s holds %v", z, g.Vertices, short(g.Robot), short(r.id), v.Base)
 			return

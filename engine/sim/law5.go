@@ -35,6 +35,9 @@ func (l *lasting) ended() {
 			if t.Status.Final() {
 				l.w.result.Ended++
 			}
+			if s.clients.cancels[id] && !t.Status.Final() {
+				l.w.fail(5, "the cancelling of task %s was acknowledged, and it is still %s", short(id), t.Status)
+			}
 			if t.Status == fleet.TaskSucceeded {
 				l.w.result.Finished++
 			}

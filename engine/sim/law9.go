@@ -39,8 +39,10 @@ func (l *deadlocks) stepped() {
 		return
 	}
 	for _, s := range w.sites {
-		l.stuck(s)
-		l.rings(s)
+		if w.clock.now > s.clearAt+graceAfterFaults {
+			l.stuck(s)
+			l.rings(s)
+		}
 	}
 	for k, st := range l.standing {
 		if st.seen != w.clock.now {
@@ -63,7 +65,7 @@ func (l *deadlocks) stuck(s *site) {
 			continue
 		}
 		d.wishes++ // seconds with a task
-		still := min(w.clock.now-d.moved, time.Duration(d.wishes)*time.Second)
+		still := min(w.clock.now-max(d.moved, s.clearAt), time.Duration(d.wishes)*time.Second)
 		if still > longestStand {
 			w.fail(9, "robot %s (on %d, engine says %d, base %v, robot's base %v) with task %s to %d has stood for %v; it waits for %s at %d (%s)",
 				short(r.id), d.at, v.Vertex, v.Base, d.base, short(v.Task), v.Goal, still, short(v.Waiting.Holder), v.Waiting.Vertex, v.Waiting.Cause)

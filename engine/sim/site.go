@@ -40,6 +40,11 @@ type site struct {
 	zones         []*zoneActor
 	dispatcher    *dispatchActor
 	lanesTold     map[fleet.ZoneID][]zone.LaneChanged
+	keptTold      map[fleet.ZoneID]zone.KeepOutChanged
+	keptOut       []fleet.Vertex // on record
+	keptOutNo     int
+	taken         int           // robots taken off the floor by an operator
+	clearAt       time.Duration // no robot was away without the engine's knowing since then
 }
 
 func newSite(w *World, number int) *site {
@@ -188,7 +193,7 @@ func (s *site) raise() {
 	s.leaseUntil = time.Time{}
 	s.robots, s.robotList = map[fleet.RobotID]*robotActor{}, nil
 	s.tasks, s.taskList = map[fleet.TaskID]*taskActor{}, nil
-	s.lanesTold = map[fleet.ZoneID][]zone.LaneChanged{}
+	s.lanesTold, s.keptTold = map[fleet.ZoneID][]zone.LaneChanged{}, map[fleet.ZoneID]zone.KeepOutChanged{}
 	s.dispatcher = newDispatchActor(s)
 	s.dispatcher.start()
 	s.zones = nil
@@ -387,7 +392,7 @@ func (s *site) laneTold(z fleet.ZoneID, m zone.LaneChanged) {
 
 // warehouseRecord is what the dispatcher finds when it starts.
 func (s *site) warehouseRecord() dispatch.Restored {
-	m := dispatch.Restored{Graph: s.graph}
+	m := dispatch.Restored{Graph: s.graph, KeepOut: s.keptOut}
 	lanes := map[fleet.LaneID]int{}
 	for _, i := range s.journal.bySubj[string(s.shard.Warehouse)] {
 		if e, ok := s.journal.facts[i].Event.(dispatch.LaneChanged); ok {

@@ -32,8 +32,6 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		return s.restored(now, m, out)
 	case RobotGone:
 		return s.robotGone(now, m.Robot, out)
-	case VertexCleared:
-		return s.vertexCleared(now, m.Vertex, out)
 	case LaneChanged:
 		s.closed[m.Lane] = m.Closed
 		return out
@@ -87,6 +85,9 @@ func (s *State) asked(now time.Time, r fleet.Request, out []Effect) []Effect {
 		out = s.recordEntry(now, g, out)
 	}
 	out = s.regrant(now, i, out)
+	if g.told.Cause != fleet.CauseNone {
+		out = append(out, SendRefusal{Wait: g.told}) // it may not have heard, or have forgotten
+	}
 	if !g.movable() {
 		return s.dropClaims(now, i, out)
 	}
@@ -151,13 +152,12 @@ func (s *State) pass(now time.Time, i int32, k int, out []Effect) []Effect {
 	return out
 }
 
-// deviate takes the robot's word: it stands on at and holds base; everything else is given back. A vertex that is
-// granted to another by now (an operator had cleared it) it may not enter: it is told so, again with each assertion.
+// deviate takes the robot's word: it stands on at and holds base, up to what is granted to another (which cannot be, and
+// whoever was granted it keeps it); everything else is given back.
 func (s *State) deviate(now time.Time, i int32, at fleet.Vertex, base []fleet.Vertex, out []Effect) []Effect {
 	out = s.dropClaims(now, i, out)
 	g := &s.guests[i]
 	if k := slices.IndexFunc(base, func(v fleet.Vertex) bool { return s.taken(i, v) }); k >= 0 {
-		out = append(out, SendRevoke{Robot: g.id, Vertex: base[k]})
 		base = base[:k]
 	}
 	old, held := g.at, g.base
@@ -312,48 +312,6 @@ func (s *State) robotGone(now time.Time, id fleet.RobotID, out []Effect) []Effec
 		}
 	}
 	return s.release(i, out)
-}
-
-// vertexCleared believes an operator: nobody is on v, nobody will come.
-func (s *State) vertexCleared(now time.Time, v fleet.Vertex, out []Effect) []Effect {
-	l := s.ours(v)
-	if l == none {
-		return out
-	}
-	for j := range s.guests {
-		g := &s.guests[j]
-		if !g.used || !g.expected {
-			continue
-		}
-		if k := slices.Index(g.reach, l); k >= 0 {
-			g.reach = slices.Delete(g.reach, k, k+1)
-			s.blocked[l]--
-		}
-		if len(g.reach) == 0 {
-			g.expected = false
-			out = s.release(int32(j), out)
-		}
-	}
-	if c := s.claim[l]; c != none && s.granted[l] && now.After(s.guests[c].expires) {
-		return s.revoke(now, c, v, out)
-	}
-	return out
-}
-
-// revoke takes back from guest i its ended lease on v and all that it holds beyond. It stands where it stood last.
-func (s *State) revoke(now time.Time, i int32, v fleet.Vertex, out []Effect) []Effect {
-	g := &s.guests[i]
-	k := slices.Index(g.base, v)
-	beyond := g.base[k:]
-	g.base = g.base[:k:k]
-	for _, x := range beyond {
-		out = s.giveBack(now, i, x, out)
-	}
-	out = append(out, SendRevoke{Robot: g.id, Vertex: v})
-	if !s.holds(g) {
-		return s.release(i, out)
-	}
-	return out
 }
 
 func (s *State) breakRequested(now time.Time, id fleet.RobotID, out []Effect) []Effect {

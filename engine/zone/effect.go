@@ -21,11 +21,6 @@ type (
 	RecordExit struct{ Robot fleet.RobotID }
 	// SendGrant tells a robot what it may drive.
 	SendGrant struct{ Grant fleet.Grant }
-	// SendRevoke tells a robot that it may not enter Vertex, nor what it was granted beyond it.
-	SendRevoke struct {
-		Robot  fleet.RobotID
-		Vertex fleet.Vertex
-	}
 	// SendRefusal tells a robot what it waits for.
 	SendRefusal struct{ Wait fleet.Wait }
 	// SendToken and SendAnswer go to a neighbour zone.
@@ -44,7 +39,6 @@ type (
 func (RecordEntry) isZoneEffect() {}
 func (RecordExit) isZoneEffect()  {}
 func (SendGrant) isZoneEffect()   {}
-func (SendRevoke) isZoneEffect()  {}
 func (SendRefusal) isZoneEffect() {}
 func (SendToken) isZoneEffect()   {}
 func (SendAnswer) isZoneEffect()  {}

@@ -48,9 +48,7 @@ func (s *State) grant(now time.Time, c, l int32, out []Effect) []Effect {
 	s.granted[l] = true
 	g.hinted = fleet.NoVertex
 	g.next, g.wait = fleet.NoVertex, fleet.Wait{}
-	if len(g.base) == 0 {
-		g.expires = now.Add(s.rules.LeaseTTL)
-	}
+	g.expires = now.Add(s.rules.LeaseTTL)
 	g.base = append(slices.Clone(g.base), v)
 	f := g.foreign
 	if f.neighbour != none {

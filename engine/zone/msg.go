@@ -66,11 +66,9 @@ type (
 		Roster []RosterEntry
 		Until  time.Time // no grants before (the former owner's lease), zero = none
 	}
-	// RobotGone says that a robot left the floor (removed, moved away by an operator): all it holds here is free.
+	// RobotGone says that a robot left the floor: an operator has taken it away. All it holds here is free; this is how
+	// suspect vertices are cleared whose robot will not report any more.
 	RobotGone struct{ Robot fleet.RobotID }
-	// VertexCleared says that an operator has seen the vertex free: a lease on it that has ended is taken back, with
-	// what lies beyond it, and it no longer counts as reached by a robot that has not asserted itself.
-	VertexCleared struct{ Vertex fleet.Vertex }
 	// LaneChanged closes or opens a lane that starts or ends here: no more grants over it. What is granted is driven.
 	LaneChanged struct {
 		Lane   int32
@@ -91,7 +89,6 @@ func (EntryRecorded) isZoneMsg()  {}
 func (EntryFailed) isZoneMsg()    {}
 func (Restored) isZoneMsg()       {}
 func (RobotGone) isZoneMsg()      {}
-func (VertexCleared) isZoneMsg()  {}
 func (LaneChanged) isZoneMsg()    {}
 func (KeepOutChanged) isZoneMsg() {}
 func (BreakRequested) isZoneMsg() {}

@@ -57,7 +57,7 @@ type guest struct {
 	at      fleet.Vertex // last reported; NoVertex = unknown
 	heading float64
 	base    []fleet.Vertex // granted and not reached, in any zone, from at on
-	expires time.Time      // of the oldest unentered grant
+	expires time.Time      // of its leases here
 	table   *roadmap.Table
 
 	next    fleet.Vertex // ungranted claim on a vertex of ours, NoVertex = none
