@@ -71,6 +71,11 @@ func (l *ledger) showTask(v *task.View, now time.Time) {
 	if e == nil || !e.ended.IsZero() {
 		return
 	}
+	if v.Status == fleet.TaskCreated && e.robot >= 0 { // given back
+		l.busy[e.robot], l.freed[e.robot] = nil, now
+		e.robot = -1
+		clear(e.reached[min(v.Errand, len(e.reached)):])
+	}
 	if r, ok := l.robots[v.Robot]; ok && v.Status != fleet.TaskCreated && e.robot != r {
 		e.robot, e.assigned = r, v.AssignedAt
 		since := e.created

@@ -207,13 +207,11 @@ func inputsDigest(jobs []*job, workers []*worker) string {
 	return fmt.Sprintf("%016x", h.Sum64())
 }
 
-// noteTaskWaits remembers why open tasks have no robot.
+// noteTaskWaits remembers why open tasks have no robot, of those that wait longest.
 func (s *State) noteTaskWaits(now time.Time, jobs []*job) {
-	s.taskWait = nil
+	var waits []TaskWait
 	add := func(j *job, c fleet.Cause, since time.Time) {
-		if len(s.taskWait) < 1000 {
-			s.taskWait = append(s.taskWait, TaskWait{Task: j.spec.ID, Cause: c, Since: since})
-		}
+		waits = append(waits, TaskWait{Task: j.spec.ID, Cause: c, Since: since})
 	}
 	for _, j := range jobs {
 		if !j.offered.Equal(now) {
@@ -230,13 +228,17 @@ func (s *State) noteTaskWaits(now time.Time, jobs []*job) {
 			add(j, fleet.CauseNotYet, j.since)
 		}
 	}
-	slices.SortFunc(s.taskWait, func(a, b TaskWait) int {
+	slices.SortFunc(waits, func(a, b TaskWait) int {
 		if c := a.Since.Compare(b.Since); c != 0 {
 			return c
 		}
 		return cmp.Compare(a.Task, b.Task)
 	})
+	s.taskWait = slices.Clone(waits[:min(len(waits), maxTaskWaits)])
 }
+
+// maxTaskWaits bounds what the view says of tasks that wait.
+const maxTaskWaits = 1000
 
 // scan looks for cycles in the wait-for graph; each robot waits for at most one other.
 func (s *State) scan(now time.Time, out []Effect) []Effect {

@@ -46,7 +46,8 @@ type State struct {
 	rng     *rand.Rand
 	lanes   map[fleet.LaneID]LaneState // durable
 	keepOut map[fleet.Vertex]bool
-	kept    map[int32]int // zones of the graph to be told of kept-out vertices, and how often where there are none
+	toTell  map[fleet.LaneID]int // lanes of which zones are told again, and how often where they are as in the map
+	kept    map[int32]int        // zones of the graph to be told of kept-out vertices, and how often where there are none
 
 	tasks  map[fleet.TaskID]*job
 	robots map[fleet.RobotID]*worker
@@ -85,7 +86,8 @@ type standing struct {
 // New returns an empty dispatcher. The seed makes its ids and nothing else.
 func New(tables roadmap.Tables, seed uint64) *State {
 	return &State{
-		tables: tables, rng: rand.New(rand.NewPCG(seed, 0x5741524c)), lanes: map[fleet.LaneID]LaneState{}, keepOut: map[fleet.Vertex]bool{}, kept: map[int32]int{},
+		tables: tables, rng: rand.New(rand.NewPCG(seed, 0x5741524c)), lanes: map[fleet.LaneID]LaneState{}, keepOut: map[fleet.Vertex]bool{},
+		toTell: map[fleet.LaneID]int{}, kept: map[int32]int{},
 		tasks: map[fleet.TaskID]*job{}, robots: map[fleet.RobotID]*worker{}, heldBy: map[fleet.RobotID]fleet.TaskID{},
 		zones: map[fleet.ZoneID][]fleet.Wait{}, cycles: map[string]standing{}, yielded: map[fleet.RobotID]time.Time{},
 	}
@@ -97,7 +99,7 @@ func (s *State) UseTables(t roadmap.Tables) { s.tables = t }
 // Graph is the active map, nil = none.
 func (s *State) Graph() *roadmap.Graph { return s.graph }
 
-// LaneStates are the lanes that differ from the map, by id.
+// LaneStates are the lanes that were changed at run time, by id.
 func (s *State) LaneStates() []LaneState {
 	ids := slices.Sorted(maps.Keys(s.lanes))
 	out := make([]LaneState, len(ids))
@@ -113,6 +115,7 @@ func (s *State) Apply(_ time.Time, e Event) {
 	case MapActivated: // the graph itself comes with UseMap or Restored
 	case LaneChanged:
 		s.lanes[e.State.Lane] = e.State
+		s.toTell[e.State.Lane] = tellAgain
 	case CycleResolved:
 	}
 }
@@ -191,9 +194,12 @@ func (s *State) SetGraph(g *roadmap.Graph, t roadmap.Tables) {
 	kept := s.keptOutOn(g)
 	clear(s.keepOut)
 	clear(s.kept)
+	for id := range s.lanes {
+		s.toTell[id] = tellAgain
+	}
 	for _, v := range kept {
 		s.keepOut[v] = true
-		s.kept[g.ZoneOf[v]] = keptAgain
+		s.kept[g.ZoneOf[v]] = tellAgain
 	}
 	for _, j := range s.tasks {
 		j.place(s.graph, g)
@@ -332,15 +338,16 @@ func (s *State) overlaysChanged(keepOut []fleet.Vertex, out []Effect) []Effect {
 	return s.keepOutEffects(out)
 }
 
-// keptAgain is how often a zone is told that it has no kept-out vertices any more: it may have missed it.
-const keptAgain = 12
+// tellAgain is how often zones are told that a lane is as in the map again, or that nothing is kept out any more: they
+// may have missed it.
+const tellAgain = 12
 
 // keepOutEffects tell the zones which vertices are kept out now.
 func (s *State) keepOutEffects(out []Effect) []Effect {
 	by := map[int32][]fleet.Vertex{}
 	for _, v := range slices.Sorted(maps.Keys(s.keepOut)) {
 		z := s.graph.ZoneOf[v]
-		s.kept[z] = keptAgain
+		s.kept[z] = tellAgain
 		by[z] = append(by[z], v)
 	}
 	for _, z := range slices.Sorted(maps.Keys(s.kept)) {
@@ -355,6 +362,7 @@ func (s *State) keepOutEffects(out []Effect) []Effect {
 func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 	for _, l := range m.Lanes {
 		s.lanes[l.Lane] = l
+		s.toTell[l.Lane] = tellAgain
 	}
 	s.graph, s.parts = m.Graph, parts(m.Graph)
 	for _, t := range m.Tasks {
@@ -364,7 +372,7 @@ func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 		return out
 	}
 	for z := range m.Graph.Zones { // what was lifted while we were away, nobody has told them
-		s.kept[int32(z)] = keptAgain
+		s.kept[int32(z)] = tellAgain
 	}
 	return s.overlaysChanged(m.KeepOut, s.laneEffects(m.Graph, out))
 }
@@ -391,14 +399,28 @@ func (s *State) tellLanes(now time.Time, out []Effect) []Effect {
 		return out
 	}
 	s.lastTold = now
-	return s.keepOutEffects(s.laneEffects(s.graph, out))
+	for _, id := range slices.Sorted(maps.Keys(s.toTell)) {
+		l := s.lanes[id]
+		n, ok := s.graph.LaneNumber(id)
+		if ok {
+			out = append(out, tellLane(s.graph, n, l))
+		}
+		if s.toTell[id]--; s.toTell[id] <= 0 && (!ok || l.SpeedMPS == 0 && l.Closed == s.graph.Lanes[n].Closed) {
+			delete(s.toTell, id)
+		}
+	}
+	return s.keepOutEffects(out)
+}
+
+func tellLane(g *roadmap.Graph, n int32, l LaneState) Effect {
+	return TellLane{Zones: zonesOf(g, &g.Lanes[n]), Lane: n, Closed: l.Closed, SpeedMPS: l.SpeedMPS}
 }
 
 // laneEffects tell the zones of g of every lane of theirs that was changed at run time.
 func (s *State) laneEffects(g *roadmap.Graph, out []Effect) []Effect {
 	for _, l := range s.LaneStates() {
 		if n, ok := g.LaneNumber(l.Lane); ok {
-			out = append(out, TellLane{Zones: zonesOf(g, &g.Lanes[n]), Lane: n, Closed: l.Closed, SpeedMPS: l.SpeedMPS})
+			out = append(out, tellLane(g, n, l))
 		}
 	}
 	return out
