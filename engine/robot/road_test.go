@@ -118,3 +118,25 @@ func (l *live) lease(g *roadmap.Graph, version uint64, after fleet.Vertex, vs ..
 		Robot: "r1", Zone: g.Zones[g.ZoneOf[after]].ID, After: after, Vertices: vs, NotAfter: l.now.Add(10 * time.Second), Incarnation: 1, Version: version,
 	}})
 }
+
+// BenchmarkDrive is one vertex of a drive: per operation, the robot takes a grant (and sends an order) and one entry of
+// progress (and reports it).
+func BenchmarkDrive(b *testing.B) {
+	l, g := ready(b)
+	id := g.Zones[g.ZoneOf[0]].ID
+	l.tell(robot.TaskAwarded{Task: "t", Errands: []fleet.Vertex{31}})
+	var out []robot.Effect
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		at, to := fleet.Vertex(i%2), fleet.Vertex(1-i%2)
+		l.now = l.now.Add(time.Second)
+		out = l.Decide(l.now, robot.Granted{Grant: fleet.Grant{
+			Robot: "r1", Zone: id, After: at, Vertices: []fleet.Vertex{to}, NotAfter: l.now.Add(10 * time.Second), Incarnation: 1, Version: 1 << 62,
+		}}, out[:0])
+		out = l.Decide(l.now, robot.Progressed{BootID: "b1", Number: uint64(i + 1), Vertex: to, At: l.now}, out[:0])
+	}
+	if v := l.view(); v.Vertex != fleet.Vertex(b.N%2) {
+		b.Fatalf("stands on %d", v.Vertex)
+	}
+}
