@@ -215,7 +215,10 @@ func (s *State) mapActivated(now time.Time, m MapActivated, out []Effect) []Effe
 	if old == m.Graph {
 		return out
 	}
-	s.graph, s.box, s.former, s.formerFrom, s.formerUntil = m.Graph, [4]float64{}, old, s.formerUntil, s.orderID
+	s.graph, s.box = m.Graph, [4]float64{}
+	if old != nil {
+		s.former, s.formerFrom, s.formerUntil = old, s.formerUntil, s.orderID
+	}
 	if m.Graph == nil {
 		s.at, s.base, s.horizon, s.goal = fleet.NoVertex, nil, nil, fleet.NoVertex
 		return s.tellDispatcher(now, out)

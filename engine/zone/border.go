@@ -201,7 +201,7 @@ func (s *State) objection(l int32, c Claim) (fleet.Cause, fleet.RobotID) {
 	case l == none || c.Withdraw || c.Request.Halted:
 		return fleet.CauseBorder, ""
 	case !s.enterable(l):
-		return fleet.CauseClosed, ""
+		return s.shutBy(l)
 	case s.claim[l] != none:
 		return fleet.CauseClaimed, s.guests[s.claim[l]].id
 	case s.occ[l] == none:

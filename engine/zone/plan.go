@@ -190,7 +190,8 @@ func (s *State) planForeign(now time.Time, i int32, out []Effect) []Effect {
 	o := s.occ[l]
 	switch {
 	case !s.enterable(l):
-		return s.cancel(now, l, fleet.CauseClosed, "", out)
+		cause, holder := s.shutBy(l)
+		return s.cancel(now, l, cause, holder, out)
 	case o == none || s.guests[o].leaving():
 		return out
 	case s.guests[o].decided || !f.push:
@@ -271,7 +272,10 @@ func (s *State) tryOption(now time.Time, i, parent int32, o option, p Priority, 
 		return s.claimForeign(i, o.vertex, p), out
 	}
 	if !s.enterable(l) {
-		g.blame(o.vertex, fleet.CauseClosed, "")
+		if g.wait.Cause == fleet.CauseNone {
+			cause, holder := s.shutBy(l)
+			g.blame(o.vertex, cause, holder)
+		}
 		return false, out
 	}
 	if c := s.claim[l]; c != none {

@@ -93,12 +93,14 @@ func (s *State) longestLane() float64 {
 func (s *State) noteWaits(now time.Time, out []Effect) []Effect {
 	for i := range s.guests {
 		g := &s.guests[i]
-		if !g.used || g.foreign.neighbour != none || s.ours(g.tail()) == none && g.pending.vertex == fleet.NoVertex {
+		if !g.used || g.foreign.neighbour != none || s.ours(g.tail()) == none && g.pending.vertex == fleet.NoVertex && !g.expected {
 			continue
 		}
-		out = s.hint(g, out)
+		if !g.expected {
+			out = s.hint(g, out)
+		}
 		w := s.waitOf(now, int32(i))
-		if w.Cause == g.told.Cause && w.Holder == g.told.Holder && w.Vertex == g.told.Vertex {
+		if w.Cause == g.told.Cause && (w.Cause == fleet.CauseNone || w.Holder == g.told.Holder && w.Vertex == g.told.Vertex) {
 			continue
 		}
 		w.Since = now

@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"slices"
 	"time"
 
 	"starling/engine/fleet"
@@ -283,6 +284,22 @@ func (s *State) laneClosed(lane int32) bool {
 		return c
 	}
 	return s.g.Lanes[lane].Closed
+}
+
+// shutBy says why our vertex l is not enterable, and who keeps it so.
+func (s *State) shutBy(l int32) (fleet.Cause, fleet.RobotID) {
+	if s.keepOut[l] {
+		return fleet.CauseClosed, ""
+	}
+	for i := range s.guests {
+		switch g := &s.guests[i]; {
+		case slices.Contains(g.reach, l): // after a restart it has not said yet where it is
+			return fleet.CauseSuspect, g.id
+		case slices.Contains(g.margin, l):
+			return fleet.CauseOccupied, g.id
+		}
+	}
+	return fleet.CauseClosed, ""
 }
 
 // enterable says that nothing but robots could keep a robot off our vertex l.
