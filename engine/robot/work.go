@@ -274,10 +274,11 @@ func (s *State) translated(vs []fleet.Vertex) []fleet.Vertex {
 	return out
 }
 
-// driveable is as much of base as the map's lanes lead along, from a vertex on.
-func (s *State) driveable(from fleet.Vertex, base []fleet.Vertex) []fleet.Vertex {
+// driveable is as much of base as the map's lanes lead along, from a vertex on, and as does not lead back to itself.
+func (s *State) driveable(at fleet.Vertex, base []fleet.Vertex) []fleet.Vertex {
+	from := at
 	for k, v := range base {
-		if !s.joined(from, v) {
+		if !s.joined(from, v) || v == at || slices.Contains(base[:k], v) {
 			return slices.Clone(base[:k])
 		}
 		from = v

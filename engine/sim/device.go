@@ -39,6 +39,7 @@ type device struct {
 	visits  []visit
 	moved   time.Duration // of the last departure or arrival
 	gone    bool          // taken off the floor
+	removed bool          // the engine has said that it is out of the books
 	named   bool          // by a task that no other robot may do
 
 	// Mind; lost in a reboot.
@@ -349,16 +350,21 @@ func (d *device) becalm() {
 	d.drive()
 }
 
-// remove takes a robot of others off the floor, and out of the books until that is acknowledged.
+// remove takes a robot off the floor, and out of the books until that is acknowledged. An answer may get lost with the
+// robot's actor: it is asked again all the same.
 func (d *device) remove() {
 	s := d.site
 	d.gone = true
+	if d.removed {
+		return
+	}
+	s.clearAt = s.w.clock.now + time.Second
+	s.w.clock.after(time.Second, "remove again", d.remove)
 	s.request("remove", func(a *ask) {
 		s.robot(d.id).mail(robot.RemoveRequested{IfVersion: -1, By: fleet.Actor{Part: "test"}}, a)
 	}, func(result any, err error) {
-		if err != nil || result == robot.Conflict {
-			s.clearAt = s.w.clock.now + time.Second
-			s.w.clock.after(time.Second, "remove again", d.remove)
+		if err == nil && result != robot.Conflict {
+			d.removed = true
 		}
 	})
 }

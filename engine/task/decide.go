@@ -72,7 +72,7 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 	case CreateRequested:
 		return append(out, Reply{Outcome: Conflict})
 	case AwardOffered:
-		return s.awardOffered(m, out)
+		return s.awardOffered(now, m, out)
 	case RobotStarted:
 		if m.Robot == s.Robot && s.Status == fleet.TaskAssigned {
 			out = s.record(out, Started{}, "robot")
@@ -118,13 +118,13 @@ func (s *State) award(trace fleet.Trace) Award {
 	return Award{Robot: s.Robot, Errands: s.Spec.Errands, Places: s.Spec.Places, First: s.Errand, Spec: s.Spec, Trace: trace}
 }
 
-func (s *State) awardOffered(m AwardOffered, out []Effect) []Effect {
+func (s *State) awardOffered(now time.Time, m AwardOffered, out []Effect) []Effect {
 	switch {
 	case s.Status == fleet.TaskCreated:
 		a := s.award(m.Trace)
 		a.Robot = m.Robot
 		return append(out, Record{Event: Assigned{Robot: m.Robot, Decision: m.Decision}, By: fleet.Actor{Part: "dispatcher"}, Trace: m.Trace},
-			a, TellDispatcher{State: Held, Robot: m.Robot, Spec: s.Spec}, WakeAt{At: m.Decision.At.Add(awardPatience)}, Show{})
+			a, TellDispatcher{State: Held, Robot: m.Robot, Spec: s.Spec}, WakeAt{At: now.Add(awardPatience)}, Show{})
 	case s.active():
 		return append(out, s.held())
 	default:

@@ -198,7 +198,7 @@ func (s *State) claimed(now time.Time, n int32, c Claim, out []Effect) []Effect 
 // objection says why a claim cannot even wait, CauseNone where it can.
 func (s *State) objection(l int32, c Claim) (fleet.Cause, fleet.RobotID) {
 	switch {
-	case l == none || c.Withdraw || c.Request.Halted:
+	case l == none || c.Withdraw || c.Request.Halted || c.Request.At == fleet.NoVertex || !s.sound(c.Request):
 		return fleet.CauseBorder, ""
 	case !s.enterable(l):
 		return s.shutBy(l)
@@ -222,6 +222,9 @@ func (s *State) objection(l int32, c Claim) (fleet.Cause, fleet.RobotID) {
 // made on old knowledge and must be made again.
 func (s *State) introduce(now time.Time, r fleet.Request, out []Effect) (bool, []Effect) {
 	i, g := s.find(r.Robot)
+	if slices.ContainsFunc(r.Base, func(v fleet.Vertex) bool { return s.ours(v) != none && (g == nil || !s.granting(i, v)) }) {
+		return false, out // granted in an earlier life of ours: that it must assert itself
+	}
 	if g == nil {
 		if s.ours(r.At) != none {
 			return false, out // it has left that vertex of ours, or we would know it
@@ -265,7 +268,7 @@ func (s *State) answer(n int32, number uint64, id fleet.RobotID, v fleet.Vertex,
 // answered takes what became of a claim of ours.
 func (s *State) answered(now time.Time, a Answer, out []Effect) []Effect {
 	i, g := s.find(a.Robot)
-	if g == nil || a.Epoch != s.epoch || g.pending.number != a.Number || g.pending.vertex != a.Vertex || a.Kind == ClaimPending {
+	if g == nil || a.Epoch != s.epoch || g.pending.vertex == fleet.NoVertex || g.pending.number != a.Number || g.pending.vertex != a.Vertex || a.Kind == ClaimPending {
 		return out
 	}
 	pushed := g.pending.push

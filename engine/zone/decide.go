@@ -58,8 +58,8 @@ func (s *State) forgetTables() {
 // asked takes a robot's standing request: what it holds, where it stands, what it wants.
 func (s *State) asked(now time.Time, r fleet.Request, out []Effect) []Effect {
 	i, g := s.find(r.Robot)
-	if r.At == fleet.NoVertex || g != nil && r.Version <= g.version && !g.expected {
-		return out // who does not know where it is asserts nothing
+	if r.At == fleet.NoVertex || !s.sound(r) || g != nil && r.Version <= g.version && !g.expected {
+		return out // who does not know where it is asserts nothing, nor does who speaks of what cannot be
 	}
 	if g == nil {
 		if !s.concerns(r) {
@@ -71,9 +71,10 @@ func (s *State) asked(now time.Time, r fleet.Request, out []Effect) []Effect {
 		g.expected = false
 		s.unblock(&g.reach)
 	}
+	again := g.at == r.At && g.req.Goal == r.Goal && len(g.base)+len(r.Base) == 0
 	g.version, g.heard = r.Version, now
 	if g.req.Goal != r.Goal {
-		g.table, g.yields, g.yieldUntil, g.futile = nil, 0, time.Time{}, time.Time{}
+		g.table, g.yields, g.yieldUntil, g.futile, g.best = nil, 0, time.Time{}, time.Time{}, 0
 	}
 	g.req, g.heading = r, r.Heading
 	out = s.adopt(now, i, r, out)
@@ -85,13 +86,27 @@ func (s *State) asked(now time.Time, r fleet.Request, out []Effect) []Effect {
 		out = s.recordEntry(now, g, out)
 	}
 	out = s.regrant(now, i, out)
-	if g.told.Cause != fleet.CauseNone {
+	if again && g.told.Cause != fleet.CauseNone {
 		out = append(out, SendRefusal{Wait: g.told}) // it may not have heard, or have forgotten
 	}
 	if !g.movable() {
 		return s.dropClaims(now, i, out)
 	}
 	return s.extend(now, i, out)
+}
+
+// sound says that the map has every vertex that a request names, and that its base does not lead back to itself.
+func (s *State) sound(r fleet.Request) bool {
+	missing := func(v fleet.Vertex) bool { return v < 0 || int(v) >= len(s.g.Vertices) }
+	if r.At != fleet.NoVertex && missing(r.At) || r.Goal != fleet.NoVertex && missing(r.Goal) {
+		return false
+	}
+	for i, v := range r.Base {
+		if missing(v) || v == r.At || slices.Contains(r.Base[:i], v) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *State) concerns(r fleet.Request) bool {
@@ -137,8 +152,9 @@ func follows(known, asserted []fleet.Vertex) bool {
 func (s *State) pass(now time.Time, i int32, k int, out []Effect) []Effect {
 	g := &s.guests[i]
 	old, passed := g.at, g.base[:k]
-	g.futile, g.cornered, g.evictUntil = time.Time{}, time.Time{}, time.Time{}
+	g.cornered, g.evictUntil = time.Time{}, time.Time{}
 	to := g.base[k]
+	s.noteProgress(g, to)
 	g.base = g.base[k+1:]
 	g.departing = false
 	s.stand(i, to)
@@ -262,6 +278,9 @@ func (s *State) denyHolder(now time.Time, l, i int32, out []Effect) []Effect {
 // arrived takes a report: the robot stands on a vertex, ours or the next zone's.
 func (s *State) arrived(now time.Time, a fleet.Arrival, out []Effect) []Effect {
 	i, g := s.find(a.Robot)
+	if a.Vertex < 0 || int(a.Vertex) >= len(s.g.Vertices) {
+		return out
+	}
 	if g == nil {
 		if s.ours(a.Vertex) == none {
 			return out

@@ -153,10 +153,11 @@ func (s *State) granting(i int32, v fleet.Vertex) bool {
 }
 
 // extend leases more of the way to a robot on the road, up to its window, over vertices that are free, unclaimed
-// and strictly nearer to its goal. Never part of a push.
+// and strictly nearer to its goal. Never part of a push, and not between a tick and its plan: then nobody has a claim, and
+// who has just been pushed aside would take back the vertex that another waits for.
 func (s *State) extend(now time.Time, i int32, out []Effect) []Effect {
 	g := &s.guests[i]
-	if s.rules.Lockstep || !g.movable() || g.leaving() && len(g.base) == 0 || !s.mayGrant(now) || g.entry != entryRecorded {
+	if s.rules.Lockstep || !s.planned || !g.movable() || g.leaving() && len(g.base) == 0 || !s.mayGrant(now) || g.entry != entryRecorded {
 		return out
 	}
 	for len(g.base) < min(max(g.req.Window, 1), s.rules.WindowMax) {

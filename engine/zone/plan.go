@@ -324,7 +324,21 @@ const (
 	futileTime = 1 * time.Second
 	patience   = 25 * time.Second
 	yieldTime  = 6 * time.Second
+	// forgetFailure is after how long without another failed push the ones before do not count any more.
+	forgetFailure = 4 * time.Second
 )
+
+// noteProgress forgets failed pushes of a robot that has come nearer to its goal than ever. To and fro is no progress:
+// who dances before somebody who can only leave past it would never give way.
+func (s *State) noteProgress(g *guest, to fleet.Vertex) {
+	t := s.tableOf(g)
+	if t == nil || g.best == 0 || t.Cost[to]+1 < g.best {
+		g.futile = time.Time{}
+		if t != nil {
+			g.best = t.Cost[to] + 1
+		}
+	}
+}
 
 // noteFutile counts the pushes of a robot that could not move who is in its way: that one has no way out but past
 // the pusher (a dead end, a corridor), so after a while the pusher gives way. Without this, priority inheritance
@@ -333,7 +347,8 @@ func (s *State) noteFutile(now time.Time, g *guest) {
 	if g.prio.Age < 0 || len(g.base) > 0 {
 		return
 	}
-	if g.futile.IsZero() {
+	last := g.failed
+	if g.failed = now; g.futile.IsZero() || now.Sub(last) > forgetFailure {
 		g.futile = now
 		return
 	}

@@ -77,6 +77,8 @@ type guest struct {
 	decided    bool // in this round
 	prio       Priority
 	futile     time.Time // since when its pushes have failed, zero = they do not
+	failed     time.Time // when one has failed last
+	best       uint16    // least cost to its goal that it has come to, less one; 0 = unknown
 	cornered   time.Time // since when it cannot follow pushes though it is idle
 	evictUntil time.Time // until then it tries to come out of its corner
 	yieldUntil time.Time // until then it has no wish and no priority: it lets itself be pushed out of the way
