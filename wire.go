@@ -226,7 +226,8 @@ func (a *app) serve(s *http.Server, l net.Listener) {
 // stop ends the process in order: no new requests, those under way finish, streams are told, actors flush, the store
 // closes. Bounded by the configuration.
 func (a *app) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), max(a.Config.ShutdownTimeout, time.Second))
+	bound := max(a.Config.ShutdownTimeout, time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
 	a.draining.Store(true)
 	complain := func(what string, err error) {
@@ -235,7 +236,13 @@ func (a *app) stop() {
 		}
 	}
 	if a.http != nil {
-		complain("http", a.http.Shutdown(ctx))
+		// Who does not end its request leaves time enough for the actors to save what is under way.
+		patience, end := context.WithTimeout(ctx, bound*2/3)
+		if err := a.http.Shutdown(patience); err != nil {
+			complain("http", err)
+			_ = a.http.Close()
+		}
+		end()
 	} else if a.listener != nil {
 		_ = a.listener.Close()
 	}

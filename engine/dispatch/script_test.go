@@ -49,8 +49,13 @@ func scripted(t *testing.T) script.Core {
 	s, g := fresh(t)
 	return script.Core{
 		Messages: []any{
-			dispatch.TaskChanged{}, dispatch.RobotChanged{}, dispatch.ZoneReported{}, dispatch.Ticked{}, dispatch.LaneRequested{},
-			dispatch.OverlaysChanged{}, Restarted{},
+			dispatch.TaskChanged{},
+			dispatch.RobotChanged{},
+			dispatch.ZoneReported{},
+			dispatch.Ticked{},
+			dispatch.LaneRequested{},
+			dispatch.OverlaysChanged{},
+			Restarted{},
 		},
 		Decide: func(now time.Time, m any) (effects []any) {
 			if r, ok := m.(Restarted); ok {

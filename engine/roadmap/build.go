@@ -124,10 +124,12 @@ func (g *Graph) divide(d *Draft, maxZone int) {
 	x0, y0, side := g.extent()
 	if g.Rows == 0 {
 		step = side
-		for n, most := 1, len(g.Vertices); step > 1 && most > maxZone; step /= 2 {
-			if n, most = g.blocks(x0, y0, step/2); n > MaxZones {
+		for most := len(g.Vertices); step > 1 && most > maxZone; step /= 2 {
+			n, fullest := g.blocks(x0, y0, step/2)
+			if n > MaxZones {
 				break // a crowd in a wide and empty map
 			}
+			most = fullest
 		}
 	} else {
 		if g.Rows*g.Cols <= 4*maxZone {

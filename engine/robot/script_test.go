@@ -81,9 +81,23 @@ func scripted(t *testing.T, rows []string) script.Core {
 	graph := build(rows, 1)
 	return script.Core{
 		Messages: []any{
-			robot.RegisterRequested{}, robot.RemoveRequested{}, &robot.StatusReported{}, robot.Progressed{}, robot.LinkOpened{}, robot.LinkClosed{},
-			robot.Granted{}, robot.Refused{}, robot.ZoneRestarted{}, robot.TaskAwarded{}, robot.TaskWithdrawn{}, robot.CommandRequested{},
-			robot.CommandAcknowledged{}, robot.LaneLimited{}, robot.Woke{}, MapActivated{}, Restarted{},
+			robot.RegisterRequested{},
+			robot.RemoveRequested{},
+			&robot.StatusReported{},
+			robot.Progressed{},
+			robot.LinkOpened{},
+			robot.LinkClosed{},
+			robot.Granted{},
+			robot.Refused{},
+			robot.ZoneRestarted{},
+			robot.TaskAwarded{},
+			robot.TaskWithdrawn{},
+			robot.CommandRequested{},
+			robot.CommandAcknowledged{},
+			robot.LaneLimited{},
+			robot.Woke{},
+			MapActivated{},
+			Restarted{},
 		},
 		Decide: func(now time.Time, m any) (effects []any) {
 			l.now = now

@@ -47,8 +47,15 @@ func scripted(_ *testing.T) script.Core {
 	s := &task.State{}
 	return script.Core{
 		Messages: []any{
-			task.CreateRequested{}, task.AwardOffered{}, task.RobotStarted{}, task.RobotReached{}, task.RobotRefused{}, task.RobotLetGo{},
-			task.CancelRequested{}, task.Woke{}, task.Restored{},
+			task.CreateRequested{},
+			task.AwardOffered{},
+			task.RobotStarted{},
+			task.RobotReached{},
+			task.RobotRefused{},
+			task.RobotLetGo{},
+			task.CancelRequested{},
+			task.Woke{},
+			task.Restored{},
 		},
 		Decide: func(now time.Time, m any) (effects []any) {
 			for _, e := range s.Decide(now, m.(task.Msg), nil) { //nolint:forcetypeassert // the list above

@@ -49,8 +49,18 @@ func scripted(t *testing.T, rows []string) script.Core {
 	s := zone.New(g, 0, roadmap.NewTableMap(g, len(g.Vertices)), zone.Rules{WindowMax: 2}, 1, 1)
 	return script.Core{
 		Messages: []any{
-			zone.Ticked{}, zone.Asked{}, zone.Arrived{}, zone.TokenReceived{}, zone.Answered{}, zone.EntryRecorded{}, zone.EntryFailed{},
-			zone.Restored{}, zone.RobotGone{}, zone.LaneChanged{}, zone.KeepOutChanged{}, zone.BreakRequested{},
+			zone.Ticked{},
+			zone.Asked{},
+			zone.Arrived{},
+			zone.TokenReceived{},
+			zone.Answered{},
+			zone.EntryRecorded{},
+			zone.EntryFailed{},
+			zone.Restored{},
+			zone.RobotGone{},
+			zone.LaneChanged{},
+			zone.KeepOutChanged{},
+			zone.BreakRequested{},
 		},
 		Decide: func(now time.Time, m any) (effects []any) {
 			for _, e := range s.Decide(now, m.(zone.Msg), nil) { //nolint:forcetypeassert // the list above
