@@ -29,7 +29,8 @@ import (
 // retrier is a client as the contract wants it: it asks again where nobody took the request (no connection, 503), and
 // calls everything else but success a failure.
 type retrier struct {
-	d       *drill
+	url     string
+	token   string
 	http    *http.Client
 	stopped *atomic.Int64 // when the process was told to stop, unix nanoseconds; 0 = not yet
 
@@ -73,11 +74,11 @@ func (r *retrier) do(method, path, key string, body []byte) {
 func (r *retrier) once(method, path, key string, body []byte) (status int, answer []byte, unanswered bool, err error) {
 	var begun atomic.Bool
 	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{GotFirstResponseByte: func() { begun.Store(true) }})
-	req, err := http.NewRequestWithContext(ctx, method, r.d.URL+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, r.url+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, false, err
 	}
-	req.Header.Set("Authorization", "Bearer "+r.d.Token)
+	req.Header.Set("Authorization", "Bearer "+r.token)
 	req.Header.Set("Content-Type", "application/json")
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
@@ -145,7 +146,10 @@ func TestARestartFailsNoRequest(t *testing.T) {
 	all := make([]*retrier, clients)
 	var working sync.WaitGroup
 	for i := range all {
-		r := &retrier{d: d, http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}, stopped: &stopped, tasks: map[string]bool{}}
+		r := &retrier{
+			url: d.URL, token: d.Token, http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}},
+			stopped: &stopped, tasks: map[string]bool{},
+		}
 		all[i] = r
 		working.Go(func() {
 			defer r.http.CloseIdleConnections()
