@@ -255,6 +255,11 @@ func TestWhyFollowsTheChainToItsRoot(t *testing.T) {
 	if len(chain) != 3 || chain[2].Cause != "paused" || chain[2].ObjectID != "c" || chain[2].Remedy == nil {
 		t.Fatalf("%+v", chain)
 	}
+	views["c"] = &robot.View{ID: "c", Connection: fleet.Offline}
+	chain = f.WhyRobot("a")
+	if l := chain[len(chain)-1]; l.Cause != "silent" || l.Remedy == nil || l.Remedy.Method != "DELETE" || l.Remedy.Path != "/api/v1/robots/c" {
+		t.Fatalf("of a robot that is offline: %+v", l)
+	}
 }
 
 func TestADryRunChangesNothing(t *testing.T) {

@@ -74,6 +74,9 @@ func (f *Facts) ownFault(v *robot.View) *Link {
 	switch {
 	case v.Connection == fleet.Offline || v.Connection == fleet.Stale:
 		l.Cause, l.Since = "silent", v.ReceivedAt
+		if v.Connection == fleet.Offline { // what it holds stays blocked until it speaks or is known to be gone
+			l.Remedy = &Remedy{Label: "Take the robot off the floor and remove it", Method: "DELETE", Path: "/api/v1/robots/" + string(v.ID)}
+		}
 	case v.State == fleet.Error:
 		l.Cause, l.Remedy = "robot_error", command("Clear the robot's errors", "clear_errors")
 	case v.State == fleet.Manual:
