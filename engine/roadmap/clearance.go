@@ -58,7 +58,7 @@ func (d *Draft) closeVertices(r *notes) {
 			kept[[2]int32{row, col}] = append(kept[[2]int32{row, col}], int32(v))
 			continue
 		}
-		r.fail(CodeTooClose, []string{d.Vertices[near].ID, d.Vertices[v].ID}, nil,
+		r.warn(CodeTooClose, []string{d.Vertices[near].ID, d.Vertices[v].ID}, nil,
 			"the vertices are %.2f m apart, robots on both need %g m", gap, clearanceM)
 	}
 }
@@ -193,7 +193,7 @@ func (f *field) passes(n int, v int32, a, b [2]float64, r *notes) {
 	}
 	if gap := math.Abs(cross(a, b, p)) / math.Hypot(dx, dy); gap < clearanceM-1e-9 {
 		f.hit[v] = true
-		r.fail(CodeTooClose, f.ids(v, f.lanes[n][0], f.lanes[n][1]), nil,
+		r.warn(CodeTooClose, f.ids(v, f.lanes[n][0], f.lanes[n][1]), nil,
 			"the lane between the last two vertices leads past the first at %.2f m, robots there need %g m", gap, clearanceM)
 	}
 }

@@ -35,7 +35,7 @@ func TestLanesThatCrossAndVerticesTooCloseAreNamed(t *testing.T) {
 		_, r := roadmap.Import("starling", []byte(graphText(vertices, lanes, nil)), 0)
 		named := map[string]bool{} // what a finding says
 		crossed := map[[2]string]bool{}
-		for _, f := range r.Errors {
+		for _, f := range slices.Concat(r.Errors, r.Warnings) {
 			ids := f.VertexIDs
 			switch {
 			case f.Code == roadmap.CodeCrossing:
