@@ -85,6 +85,12 @@ func (l *lateLinks) ProgressDone(id fleet.RobotID, number uint64) {
 	}
 }
 
+func (l *lateLinks) HangUp(id fleet.RobotID) {
+	if s := l.server.Load(); s != nil {
+		s.HangUp(id)
+	}
+}
+
 // start builds the process and begins to serve. What it returns must be stopped, also with an error.
 func start(ctx context.Context, w wiring) (*app, error) {
 	a := &app{wiring: w, views: view.New(), failed: make(chan error, 3)}

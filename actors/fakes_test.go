@@ -291,6 +291,7 @@ type window struct {
 	orders   []robot.Order
 	commands []robot.Command
 	progress map[fleet.RobotID]uint64
+	hungUp   []fleet.RobotID
 }
 
 func newWindow() *window {
@@ -337,6 +338,12 @@ func (w *window) SendCommand(c robot.Command) bool {
 func (w *window) ProgressDone(id fleet.RobotID, n uint64) {
 	w.mu.Lock()
 	w.progress[id] = max(w.progress[id], n)
+	w.mu.Unlock()
+}
+
+func (w *window) HangUp(id fleet.RobotID) {
+	w.mu.Lock()
+	w.hungUp = append(w.hungUp, id)
 	w.mu.Unlock()
 }
 

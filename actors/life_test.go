@@ -219,6 +219,41 @@ func TestPanickedActorComesBackAndThePoisonDoesNot(t *testing.T) {
 	}
 }
 
+// A robot's actor panics while a link is open: the link is hung up, for the new life must hear what the robot holds.
+func TestALinkDoesNotOutliveItsRobotsActor(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	make := b.makers[kindRobot]
+	b.makers[kindRobot] = func(bx *box) actor.Actor { return &fragile{make(bx)} }
+	b.register(t, 1)
+	if _, err := b.OpenLink(t.Context(), testShard, testRobot(0).ID, robot.LinkOpened{Session: 1, BootID: "b", At: fleet.NoVertex}); err != nil {
+		t.Fatal(err)
+	}
+	b.quiesce(t)
+	if len(b.win.hungUp) != 0 {
+		t.Fatalf("hung up without a reason: %v", b.win.hungUp)
+	}
+	if err := b.shards[testShard].tell(kindRobot, string(testRobot(0).ID), robot.LinkClosed{Session: poison}); err != nil {
+		t.Fatal(err)
+	}
+	b.pass(t, 5*time.Second)
+	if len(b.win.hungUp) != 1 || b.win.hungUp[0] != testRobot(0).ID {
+		t.Fatalf("hung up %v", b.win.hungUp)
+	}
+}
+
+// poison is what a fragile actor panics of.
+const poison = 4711
+
+type fragile struct{ actor.Actor }
+
+func (f *fragile) Receive(c actor.Context) {
+	if m, ok := c.Message().(robot.LinkClosed); ok && m.Session == poison {
+		panic("poisoned")
+	}
+	f.Actor.Receive(c)
+}
+
 func TestActivationOfTenThousandIsLinear(t *testing.T) {
 	b := newBed(t)
 	fill := func(from, to int) {

@@ -53,6 +53,7 @@ func (r *robotShell) restore(rec any, absent bool) {
 		r.decide(robot.MapActivated{Graph: r.graph}, nil)
 		return
 	}
+	r.box.sys.Links.HangUp(fleet.RobotID(r.box.id))
 	l, _ := rec.(fact.RobotRecord)
 	for _, e := range l.Events {
 		r.apply(e.At, e.Event)

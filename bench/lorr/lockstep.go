@@ -286,6 +286,9 @@ func (s *stepper) SendCommand(robot.Command) bool { return false }
 // ProgressDone implements the actors' port.
 func (s *stepper) ProgressDone(fleet.RobotID, uint64) {}
 
+// HangUp implements actors.Links: the robots of the bench have no streams.
+func (s *stepper) HangUp(fleet.RobotID) {}
+
 // ShowTask keeps the ledger; the other views have no taker here.
 func (s *stepper) ShowTask(_ fleet.Shard, v *task.View) { s.ledger.showTask(v, s.now) }
 

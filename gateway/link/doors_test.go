@@ -375,6 +375,26 @@ func TestATalkativeStreamIsReadNoFasterThanItsShare(t *testing.T) {
 	}
 }
 
+func TestHangingUpEndsTheRobotsStreamAlone(t *testing.T) {
+	t.Parallel()
+	s, _, c := start(t, Options{})
+	one, _ := connect(t, c)
+	hello(t, one, "r1")
+	recv(t, one)
+	two, _ := connect(t, c)
+	hello(t, two, "r2")
+	recv(t, two)
+	s.HangUp("nobody")
+	s.HangUp("r1")
+	if m := recv(t, one); m.GetClosing() == nil {
+		t.Errorf("%v", m)
+	}
+	s.SendCommand(robot.Command{Robot: "r2", ID: "c", Vertex: fleet.NoVertex})
+	if m := recv(t, two); m.GetCommands() == nil {
+		t.Errorf("the other stream: %v", m)
+	}
+}
+
 func TestStopTellsEveryStreamAndTakesNoNewOne(t *testing.T) {
 	t.Parallel()
 	s, e, c := start(t, Options{})

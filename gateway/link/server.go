@@ -266,6 +266,13 @@ func (s *Server) SendCommand(cmd robot.Command) bool {
 	return c.stream.putCommand(commandOf(c.handle, &cmd))
 }
 
+// HangUp implements the actors' port: whoever carries the robot says hello anew.
+func (s *Server) HangUp(id fleet.RobotID) {
+	if c := s.route(id); c != nil && c.open.Load() && !c.gone.Load() {
+		c.stream.close(&linkv1.Closing{Reason: "say hello again: the engine has to learn anew where a robot stands"})
+	}
+}
+
 // ProgressDone implements the actors' port: the robot's core has taken its progress up to number.
 func (s *Server) ProgressDone(id fleet.RobotID, number uint64) {
 	if c := s.route(id); c != nil {

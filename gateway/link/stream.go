@@ -39,6 +39,7 @@ type carried struct {
 	session uint64
 	boot    string
 	errors  []fleet.RobotError
+	open    atomic.Bool // its core has taken the link
 	gone    atomic.Bool // taken over by another stream, or said goodbye: what it says no longer counts
 	box     interface {
 		Status(s *robot.StatusReported)
@@ -361,6 +362,7 @@ func (t *stream) open(ctx context.Context, c *carried, warehouse string, r *link
 		return w
 	}
 	c.box = box
+	c.open.Store(true)
 	if old != nil {
 		old.gone.Store(true)
 		t.server.Engine.CloseLink(old.shard, old.id, old.session)
