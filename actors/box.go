@@ -46,9 +46,10 @@ type box struct {
 	fresh bool
 
 	pid    atomic.Pointer[actor.PID]
-	timer  timer       // the WakeAt of the actor
-	dirty  atomic.Bool // robots: changed since the last snapshot
-	ticked atomic.Bool // zones, warehouses: a tick lies in the mailbox
+	timer  timer        // the WakeAt of the actor
+	units  atomic.Int32 // that the journal has taken and not answered
+	dirty  atomic.Bool  // robots: changed since the last snapshot
+	ticked atomic.Bool  // zones, warehouses: a tick lies in the mailbox
 	// idle is since when (UnixNano) the actor could go, 0 = it cannot.
 	idle atomic.Int64
 	// gone is closed when the actor has ended; zones only.

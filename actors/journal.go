@@ -65,6 +65,7 @@ func (w *writer) submit(r *record) error {
 		return fmt.Errorf("record: the journal's queue: %w", fact.ErrBusy)
 	}
 	w.queue = append(w.queue, r)
+	r.to.units.Add(1)
 	w.sys.metrics.journalQueue.Inc()
 	if !w.running {
 		w.running = true
@@ -197,6 +198,7 @@ func (w *writer) expire(time.Time) { w.sys.pool.async(w.loop) }
 // answer returns the unit by mail; a fenced one drops the shard.
 func (w *writer) answer(r *record, err error) {
 	r.err = err
+	r.to.units.Add(-1)
 	w.sys.metrics.recorded(outcome(err)).Inc()
 	fenced := errors.Is(err, fact.ErrFenced)
 	if !r.to.postFront(r) {

@@ -39,8 +39,12 @@ func newZoneShell(b *box) *zoneShell {
 	return z
 }
 
-// load implements living.
+// load implements living. The roster is read when nothing that the zone's last life had sent to be recorded is under way
+// any more: a robot whose entry was, would be missing.
 func (z *zoneShell) load() (any, error) {
+	if n := z.box.units.Load(); n > 0 {
+		return nil, fmt.Errorf("load the roster of zone %s: %d of its facts are still being recorded: %w", z.box.id, n, fact.ErrUnavailable)
+	}
 	ctx, cancel := context.WithTimeout(z.box.sys.ctx, appendTimeout)
 	defer cancel()
 	roster, err := z.box.sys.Store.LoadZone(ctx, z.box.sh.id, fleet.ZoneID(z.box.id))

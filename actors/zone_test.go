@@ -278,3 +278,39 @@ func TestARemovedRobotLeavesZonesThatKnowItFromTheRosterAlone(t *testing.T) {
 		t.Errorf("%d roster rows for the one robot that is left", n)
 	}
 }
+
+// A zone is restarted while nobody knows whether a robot's entry has been recorded: it takes up its roster when that is
+// known, with the robot on it.
+func TestARestartedZoneWaitsForWhatItsLastLifeRecords(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, func(o *Options) { o.ZoneTick, o.DispatchInterval = time.Second, time.Second })
+	b.register(t, 1)
+	b.mem.graph = testGrid(t, 8, 1)
+	if err := b.ActivateMap(t.Context(), b.mem.graph, testShard, testBy, ""); err != nil {
+		t.Fatal(err)
+	}
+	b.quiesce(t)
+	bx := b.shards[testShard].floor.Load().zones[0]
+	b.mem.set(always(fact.ErrUnknown, true))
+	b.mem.mu.Lock()
+	b.mem.away = errLost
+	b.mem.mu.Unlock()
+	id := testRobot(0).ID
+	bx.post(zone.Asked{Request: fleet.Request{Robot: id, Version: 1, At: 1, Goal: fleet.NoVertex, Window: 1, SpeedMPS: 1}})
+	b.quiesce(t)
+	var z *zoneShell
+	b.makers[kindZone] = func(bx *box) actor.Actor { z = newZoneShell(bx); return z }
+	bx.PostSystemMessage(&actor.Restart{})
+	b.pass(t, 2*time.Second)
+	if z == nil || z.state != nil {
+		t.Fatal("the zone works without knowing who is in it")
+	}
+	b.mem.set(nil)
+	b.mem.mu.Lock()
+	b.mem.away = nil
+	b.mem.mu.Unlock()
+	b.pass(t, 20*time.Second)
+	if z.state == nil || z.state.Guests() != 1 {
+		t.Fatalf("the zone's life %v", z.state)
+	}
+}
