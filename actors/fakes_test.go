@@ -42,6 +42,7 @@ type memory struct {
 	// fault, where set, may decide a group's fate: the errors to return, and which units are recorded all the same.
 	fault     func(units []fact.Unit) (errs []error, keep []bool)
 	away      error // of every load and read-back
+	silent    error // of every read-back
 	awaySnaps error
 }
 
@@ -151,8 +152,8 @@ func (m *memory) fold(f fact.Fact) {
 func (m *memory) Recorded(_ context.Context, _ fleet.Shard, ids []fleet.EventID) ([]bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.away != nil {
-		return nil, m.away
+	if err := cmp.Or(m.away, m.silent); err != nil {
+		return nil, err
 	}
 	known := make([]bool, len(ids))
 	for i, id := range ids {

@@ -293,7 +293,7 @@ func TestARestartedZoneWaitsForWhatItsLastLifeRecords(t *testing.T) {
 	bx := b.shards[testShard].floor.Load().zones[0]
 	b.mem.set(always(fact.ErrUnknown, true))
 	b.mem.mu.Lock()
-	b.mem.away = errLost
+	b.mem.silent = errLost
 	b.mem.mu.Unlock()
 	id := testRobot(0).ID
 	bx.post(zone.Asked{Request: fleet.Request{Robot: id, Version: 1, At: 1, Goal: fleet.NoVertex, Window: 1, SpeedMPS: 1}})
@@ -307,7 +307,7 @@ func TestARestartedZoneWaitsForWhatItsLastLifeRecords(t *testing.T) {
 	}
 	b.mem.set(nil)
 	b.mem.mu.Lock()
-	b.mem.away = nil
+	b.mem.silent = nil
 	b.mem.mu.Unlock()
 	b.pass(t, 20*time.Second)
 	if z.state == nil || z.state.Guests() != 1 {
