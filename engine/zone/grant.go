@@ -115,7 +115,8 @@ func (s *State) descend(t *roadmap.Table, g *guest, v fleet.Vertex) fleet.Vertex
 		if t.Cost[ln.To] >= t.Cost[v] || s.laneClosed(lane) || !s.allowed(g, ln.To) {
 			continue
 		}
-		if c := uint32(t.Cost[ln.To]) + uint32(s.g.LaneCost(lane)); c < best {
+		cost, _ := t.Lane(s.g, lane)
+		if c := uint32(t.Cost[ln.To]) + uint32(cost); c < best {
 			best, to = c, ln.To
 		}
 	}

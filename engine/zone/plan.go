@@ -413,7 +413,8 @@ func (s *State) options(g *guest, opts []option) []option {
 			if t.Cost[ln.To] == roadmap.Unreachable {
 				continue
 			}
-			o.cost += 2*int32(t.Cost[ln.To]) + 2*int32(s.g.LaneCost(lane))
+			cost, _ := t.Lane(s.g, lane)
+			o.cost += 2*int32(t.Cost[ln.To]) + 2*int32(cost)
 		} else if l := s.ours(ln.To); l == none || s.occ[l] != none || s.claim[l] != none {
 			o.cost += 1000 // an idle robot that is pushed prefers room
 		} else {
