@@ -4,8 +4,9 @@
 // are not (newest wins). Downlink: control (commands) before orders before settings.
 //
 // Handles. The hello names each robot once; the engine answers with a handle per robot, and every later frame
-// uses handles alone. Vertices are numbers: the index of the vertex in the active map version, as
-// GET /api/v1/maps/{map_id}/versions/{n} lists them ("index").
+// uses handles alone. Vertices are numbers: the index of the vertex in a map version, as
+// GET /api/v1/maps/{map_id}/versions/{n} lists them ("index"). An order names its map version; what a robot says of an
+// order is read by that order's map, so that another version can become active while robots drive.
 //
 // Units: metres, seconds, m/s, radians, battery 0..1. Times are milliseconds since the Unix epoch, UTC.
 
