@@ -10,6 +10,7 @@ type Request struct {
 	At       Vertex    // last vertex the robot reported reached; it occupies it until it reports its next
 	Heading  float64   // radians
 	Base     []Vertex  // granted and not yet reached, in driving order; shared, never changed after sending
+	Firm     uint64    // grants of this zone that were made on a Version before Firm, and are not in Base, it will not take any more
 	Goal     Vertex    // where it wants to be; NoVertex = nowhere (it may be pushed aside)
 	Tasked   bool      // it has a task: its waiting counts as waiting
 	Since    time.Time // when this goal was set: age gives priority

@@ -293,7 +293,7 @@ func (s *State) disown(now time.Time, z fleet.ZoneID, out []Effect) []Effect {
 	s.disowned = now
 	s.about(z).firm = s.ver + 1
 	if s.zoneOf(s.tail()) != z {
-		out = append(out, AskZone{Zone: z, Request: s.request(now)})
+		out = append(out, AskZone{Zone: z, Request: s.requestOf(now, z)})
 	}
 	return s.ask(now, out)
 }
@@ -309,7 +309,7 @@ func (s *State) askAll(now time.Time, out []Effect) []Effect {
 	own := s.zoneOf(s.tail())
 	for _, z := range s.zonesOf(append([]fleet.Vertex{s.at}, s.base...)) {
 		if z != own {
-			out = append(out, AskZone{Zone: z, Request: s.request(now)})
+			out = append(out, AskZone{Zone: z, Request: s.requestOf(now, z)})
 		}
 	}
 	return s.ask(now, out)
@@ -402,6 +402,7 @@ func (s *State) zoneRestarted(now time.Time, m ZoneRestarted, out []Effect) []Ef
 	}
 	r := s.request(now)
 	s.about(m.Zone).firm = r.Version // what it has granted without knowing this is void
+	r.Firm = r.Version
 	return append(out, AskZone{Zone: m.Zone, Request: r})
 }
 
@@ -423,6 +424,13 @@ func (s *State) request(now time.Time) fleet.Request {
 	return r
 }
 
+// requestOf is the request as it goes to one zone.
+func (s *State) requestOf(now time.Time, z fleet.ZoneID) fleet.Request {
+	r := s.request(now)
+	r.Firm = max(s.firm, s.firmFor(z))
+	return r
+}
+
 // ask sends the standing request to the zone that plans for the robot.
 func (s *State) ask(now time.Time, out []Effect) []Effect {
 	z := s.zoneOf(s.tail())
@@ -430,7 +438,7 @@ func (s *State) ask(now time.Time, out []Effect) []Effect {
 		return out
 	}
 	s.asked = z
-	return append(out, AskZone{Zone: z, Request: s.request(now)})
+	return append(out, AskZone{Zone: z, Request: s.requestOf(now, z)})
 }
 
 // sendOrder sends the order as it now stands.

@@ -122,6 +122,9 @@ func (s *State) concerns(r fleet.Request) bool {
 func (s *State) adopt(now time.Time, i int32, r fleet.Request, out []Effect) []Effect {
 	g := &s.guests[i]
 	if g.at == r.At && follows(g.base, r.Base) {
+		if len(r.Base) < len(g.base) && r.Firm > g.sent {
+			return s.deviate(now, i, r.At, r.Base, out) // it has refused the rest, and will
+		}
 		s.forgetUnseen(now, g, len(r.Base))
 		return out
 	}

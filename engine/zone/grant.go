@@ -64,6 +64,7 @@ func (s *State) grant(now time.Time, c, l int32, out []Effect) []Effect {
 
 // send gives the robot vertices that it has been granted, with what it may expect beyond.
 func (s *State) send(now time.Time, g *guest, after fleet.Vertex, vs []fleet.Vertex, out []Effect) []Effect {
+	g.sent = g.version
 	return append(out, SendGrant{Grant: fleet.Grant{
 		Robot: g.id, Zone: s.id, After: after, Vertices: vs, Horizon: s.horizon(g, vs[len(vs)-1]),
 		NotAfter: now.Add(s.rules.LeaseTTL), Incarnation: s.inc, Epoch: s.epoch, Version: g.version, Trace: g.req.Trace,

@@ -59,6 +59,7 @@ type guest struct {
 	heading float64
 	base    []fleet.Vertex // granted and not reached, in any zone, from at on
 	expires time.Time      // of its leases here
+	sent    uint64         // Version of the last grant that was sent to it
 	table   *roadmap.Table
 
 	next    fleet.Vertex // ungranted claim on a vertex of ours, NoVertex = none
