@@ -223,8 +223,8 @@ func TestPanickedActorComesBackAndThePoisonDoesNot(t *testing.T) {
 func TestALinkDoesNotOutliveItsRobotsActor(t *testing.T) {
 	t.Parallel()
 	b := newBed(t)
-	make := b.makers[kindRobot]
-	b.makers[kindRobot] = func(bx *box) actor.Actor { return &fragile{make(bx)} }
+	maker := b.makers[kindRobot]
+	b.makers[kindRobot] = func(bx *box) actor.Actor { return &fragile{maker(bx)} }
 	b.register(t, 1)
 	if _, err := b.OpenLink(t.Context(), testShard, testRobot(0).ID, robot.LinkOpened{Session: 1, BootID: "b", At: fleet.NoVertex}); err != nil {
 		t.Fatal(err)
