@@ -2,8 +2,6 @@ package robot_test
 
 import (
 	"flag"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,30 +18,7 @@ var update = flag.Bool("update", false, "write down what the core does")
 // Each script is one robot, r1, on a grid; what it records is applied at once. Vertices are numbered along the rows.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) < 6 {
-		t.Fatalf("scripts %v, %v", files, err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			t.Parallel()
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := script.Run(string(want), func(rows []string) (script.Core, error) { return scripted(t, rows), nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(want) {
-				t.Errorf("the core does otherwise (-update writes it down):\n%s", got)
-			}
-		})
-	}
+	script.Files(t, *update, scripted)
 }
 
 // MapActivated in a script gives rows of the new map; one with none is the script's own.

@@ -2,8 +2,6 @@ package task_test
 
 import (
 	"flag"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,33 +15,10 @@ var update = flag.Bool("update", false, "write down what the core does")
 // Each script is one task; what it records is applied at once.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) < 3 {
-		t.Fatalf("scripts %v, %v", files, err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			t.Parallel()
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := script.Run(string(want), func([]string) (script.Core, error) { return scripted(t), nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(want) {
-				t.Errorf("the core does otherwise (-update writes it down):\n%s", got)
-			}
-		})
-	}
+	script.Files(t, *update, scripted)
 }
 
-func scripted(_ *testing.T) script.Core {
+func scripted(*testing.T, []string) script.Core {
 	s := &task.State{}
 	return script.Core{
 		Messages: []any{

@@ -2,8 +2,6 @@ package zone_test
 
 import (
 	"flag"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -18,30 +16,7 @@ var update = flag.Bool("update", false, "write down what the core does")
 // numbered along the rows.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) < 8 {
-		t.Fatalf("scripts %v, %v", files, err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
-			t.Parallel()
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := script.Run(string(want), func(rows []string) (script.Core, error) { return scripted(t, rows), nil })
-			if err != nil {
-				t.Fatal(err)
-			}
-			if *update {
-				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			} else if got != string(want) {
-				t.Errorf("the core does otherwise (-update writes it down):\n%s", got)
-			}
-		})
-	}
+	script.Files(t, *update, scripted)
 }
 
 func scripted(t *testing.T, rows []string) script.Core {

@@ -14,9 +14,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
+	"testing"
 	"time"
 )
 
@@ -32,13 +35,40 @@ type Core struct {
 	Messages []any
 }
 
-// Run plays a script with the core that open makes of its map, and returns the script with what the core did.
-func Run(text string, open func(rows []string) (Core, error)) (string, error) {
-	head, rows, lines := split(text)
-	core, err := open(rows)
-	if err != nil {
-		return "", err
+// Files plays the scripts in testdata, each with a core of its own, and holds what the core does against what they say; with
+// update it writes that down instead.
+func Files(t *testing.T, update bool, open func(t *testing.T, rows []string) Core) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("scripts %v, %v", files, err)
 	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := Run(string(want), func(rows []string) Core { return open(t, rows) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if update {
+				if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			} else if got != string(want) {
+				t.Errorf("the core does otherwise (-update writes it down):\n%s", got)
+			}
+		})
+	}
+}
+
+// Run plays a script with the core that open makes of its map, and returns the script with what the core did.
+func Run(text string, open func(rows []string) Core) (string, error) {
+	head, rows, lines := split(text)
+	core := open(rows)
 	out := new(strings.Builder)
 	out.WriteString(head)
 	now, shown := Epoch(), ""
