@@ -208,6 +208,10 @@ func (s *State) tendCommands(now time.Time, out []Effect) []Effect {
 			out = s.wakeAt(now.Add(tellSoon), out)
 			continue
 		}
+		if s.superseded(i) {
+			out = append(out, s.fail(now, c, "a later command says otherwise"))
+			continue
+		}
 		if s.session != 0 && now.Sub(c.sent) >= retryAfter {
 			c.sent = now
 			if c.stage == fleet.StageAccepted {
@@ -218,6 +222,15 @@ func (s *State) tendCommands(now time.Time, out []Effect) []Effect {
 		out = s.wakeAt(earlier(c.ExpiresAt, now.Add(retryAfter)), out)
 	}
 	return out
+}
+
+// superseded says that command i, to pause, stop or resume, is followed by another of these: to send it now would undo what
+// the later one has told the robot.
+func (s *State) superseded(i int) bool {
+	halts := func(c command) bool {
+		return c.Kind == fleet.CommandPause || c.Kind == fleet.CommandStop || c.Kind == fleet.CommandResume
+	}
+	return halts(s.commands[i]) && slices.ContainsFunc(s.commands[i+1:], halts)
 }
 
 // tendAcknowledged ends a command that the robot has taken and of which nothing was heard since.
