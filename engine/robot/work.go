@@ -167,7 +167,7 @@ func (s *State) removeRequested(now time.Time, m RemoveRequested, out []Effect) 
 		return append(out, Reply{Outcome: NotFound})
 	case m.IfVersion > 0 && m.IfVersion != s.version:
 		return append(out, Reply{Outcome: Stale})
-	case s.task != "", len(s.base) > 0 && (s.session != 0 || now.Before(s.lease())): // it drives, or may
+	case s.task != "", len(s.base) > 0 && (s.session != 0 && s.connection != fleet.Offline || now.Before(s.lease())): // it drives, or may
 		return append(out, Reply{Outcome: Conflict})
 	}
 	out = append(out, Record{Event: Removed{Version: s.version + 1}, By: m.By, Trace: m.Trace}, Reply{Outcome: Done})

@@ -358,6 +358,7 @@ func (t *stream) open(ctx context.Context, c *carried, warehouse string, r *link
 	answer, err := t.server.Engine.OpenLink(ctx, c.shard, c.id, opened(c, r))
 	if err != nil {
 		t.server.giveBack(c, old)
+		t.server.Engine.CloseLink(c.shard, c.id, c.session) // it may be taken all the same, later
 		w.Refused = refusal(err)
 		return w
 	}
