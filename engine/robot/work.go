@@ -104,7 +104,7 @@ func (s *State) take(now time.Time, m TaskAwarded, out []Effect) []Effect {
 	s.task, s.errands, s.errand, s.started, s.priority, s.trace = m.Task, errands, max(0, m.First), false, m.Priority, m.Trace
 	s.places = m.Places
 	out = s.advance(now, false, out)
-	return append(out, Show{})
+	return s.wakeAt(now.Add(retryAfter), append(out, Show{})) // also where it stands nowhere: it may be lost
 }
 
 // on says that the robot's map has a vertex of this number.
