@@ -47,7 +47,7 @@ type Options struct {
 	// Faults of the configuration: the process serves health and readiness and nothing else.
 	Missing []string
 	Invalid any
-	// Draining says that the process is stopping.
+	// Draining says that the process is stopping: new requests are refused, and every answer ends its connection.
 	Draining func() bool
 
 	Version     string        // of the program, shown by /healthz

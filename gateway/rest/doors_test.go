@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"starling/gateway/auth"
@@ -163,6 +164,35 @@ func TestHealthAndReadiness(t *testing.T) {
 	g.get("/healthz", "").want(200)
 	checks[0].Probe, draining = well, true
 	g.get("/readyz", "").fails(503, codeUnavailable)
+}
+
+func TestAProcessThatStopsEndsWhatItHasBegunAndTakesNothingNew(t *testing.T) {
+	t.Parallel()
+	var stopping atomic.Bool
+	g := newRig(t, func(o *Options) { o.Draining = stopping.Load })
+	entered, leave := make(chan struct{}), make(chan struct{})
+	g.house.before = func(context.Context) error {
+		entered <- struct{}{}
+		<-leave
+		return nil
+	}
+	viewer, done := g.token(auth.Viewer), make(chan *reply)
+	if r := g.get("/api/v1/me", viewer).want(200); r.closes {
+		t.Error("a connection is ended though nothing stops")
+	}
+	go func() { done <- g.get("/api/v1/tenants/current", viewer) }()
+	<-entered
+	stopping.Store(true)
+	r := g.get("/api/v1/me", viewer)
+	r.fails(503, codeUnavailable)
+	if r.header.Get("Retry-After") != "1" || !r.closes {
+		t.Errorf("refused with Retry-After %q, the connection ends: %v", r.header.Get("Retry-After"), r.closes)
+	}
+	g.get("/healthz", "").want(200)
+	close(leave)
+	if r := (<-done).want(200); !r.closes {
+		t.Error("a connection is kept though the process stops")
+	}
 }
 
 func TestABadConfigurationServesHealthAndNothingElse(t *testing.T) {

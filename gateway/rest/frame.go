@@ -70,7 +70,7 @@ func (a *api) ready(w http.ResponseWriter, r *http.Request) {
 			states[c.Name] = "degraded"
 		}
 	}
-	if a.Draining != nil && a.Draining() {
+	if a.stopping() {
 		states["process"], down = "stopping", true
 	}
 	if down {

@@ -65,22 +65,26 @@ func identify(next http.Handler) http.Handler {
 	})
 }
 
-// recorder remembers the status of an answer.
+// recorder remembers the status of an answer, and ends the connection with it where the process is stopping.
 type recorder struct {
 	http.ResponseWriter
-	status int
+	status   int
+	stopping func() bool
 }
 
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
+		if w.stopping() {
+			w.Header().Set("Connection", "close")
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *recorder) Write(b []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	return w.ResponseWriter.Write(b)
 }
@@ -144,7 +148,7 @@ func (a *api) access(next http.Handler) http.Handler {
 		}
 		first, _ := levels(r.URL.Path, 0)
 		a.Log.LogAttrs(r.Context(), first, "request started", attrs(slog.String("event", "http.start"))...)
-		w := &recorder{ResponseWriter: hw}
+		w := &recorder{ResponseWriter: hw, stopping: a.stopping}
 		defer func() {
 			if p := recover(); p != nil {
 				q.errorCode, q.errorText, q.stack = codeInternal, fmt.Sprint(p), string(debug.Stack())
@@ -195,12 +199,19 @@ func traceID(traceparent string) string {
 	return traceparent[3:35]
 }
 
-// bound gives every request its time, and refuses what is more than the door can hold.
+// stopping says that the process takes no new requests.
+func (a *api) stopping() bool { return a.Draining != nil && a.Draining() }
+
+// bound gives every request its time, and refuses what is more than the door can hold or comes when the process stops.
 func (a *api) bound(next http.Handler) http.Handler {
 	var inFlight atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if probe(r.URL.Path) {
 			next.ServeHTTP(w, r)
+			return
+		}
+		if a.stopping() {
+			a.write(w, r, newError(http.StatusServiceUnavailable, codeUnavailable, "the process is stopping"))
 			return
 		}
 		if inFlight.Add(1) > int64(a.MaxInFlight) {

@@ -136,6 +136,7 @@ type reply struct {
 	header http.Header
 	body   []byte
 	what   string
+	closes bool // the connection ends with it
 }
 
 // do sends a request; headers come in pairs, "" as token sends none.
@@ -163,7 +164,7 @@ func (g *rig) do(method, path, token, body string, headers ...string) *reply {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	r := &reply{g.t, res.StatusCode, res.Header, b, method + " " + path}
+	r := &reply{g.t, res.StatusCode, res.Header, b, method + " " + path, res.Close}
 	if res.Header.Get("X-Request-Id") == "" {
 		g.t.Errorf("%s: no X-Request-ID", r.what)
 	}
