@@ -6,234 +6,405 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
+	"starling/deploy/stack"
 	linkv1 "starling/proto/gen/starling/link/v1"
 )
 
-// retrier is a client as the contract wants it: it asks again where nobody took the request (no connection, 503), and
-// calls everything else but success a failure.
-type retrier struct {
-	url     string
-	token   string
-	http    *http.Client
-	stopped *atomic.Int64 // when the process was told to stop, unix nanoseconds; 0 = not yet
-
-	sent, retried, drained int // drained: sent before the process was told to stop, answered well after it
-	failures               []string
-	tasks                  map[string]bool
+// service is a `starling serve` over a database of its own, that comes back at the same addresses.
+type service struct {
+	*process
+	env    []string
+	output string // all it has printed, over restarts
 }
 
-// do sends one request until it is answered. Only what was not begun to be answered is sent again.
-func (r *retrier) do(method, path, key string, body []byte) {
-	deadline := time.Now().Add(40 * time.Second)
-	for {
-		r.sent++
-		began := time.Now()
-		status, answer, unanswered, err := r.once(method, path, key, body)
-		switch {
-		case err == nil && status < 300:
-			if at := r.stopped.Load(); at > 0 && began.UnixNano() < at && time.Now().UnixNano() > at {
-				r.drained++
+func newService(t *testing.T, shutdown time.Duration) *service {
+	t.Helper()
+	s := &service{process: newProcess(t)}
+	data := filepath.Join(s.dir, "data")
+	if err := os.Mkdir(data, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	pg, err := stack.Start(t.Context(), stack.Options{Dir: filepath.Join(data, "postgres"), Fast: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.output = filepath.Join(s.dir, "output")
+	s.env = append(os.Environ(), "ENV=dev", "CONFIG_PATH=", "DATABASE_URL="+pg.URL(), "DB_AUTO_MIGRATE=true", "DEV_ISSUER_ENABLED=true", "LOG_LEVEL=info",
+		"HTTP_PORT="+strconv.Itoa(s.port), "LINK_PORT="+strconv.Itoa(s.link), "SHUTDOWN_TIMEOUT_MS="+strconv.FormatInt(shutdown.Milliseconds(), 10))
+	s.URL, s.Link = "http://"+s.addr(), fmt.Sprintf("127.0.0.1:%d", s.link)
+	return s
+}
+
+func (s *service) addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
+
+// launch starts the process with these roles; it is not ready yet.
+func (s *service) launch(t *testing.T, roles string) {
+	t.Helper()
+	out, err := os.OpenFile(s.output, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cmd = exec.Command(s.bin, "serve", "--roles", roles)
+	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.dir, s.env, out, out
+	err = s.cmd.Start()
+	_ = out.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ready waits until the process says that requests should come.
+func (s *service) ready(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/readyz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Close = true
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return
 			}
-			var t struct {
-				ID string `json:"task_id"`
-			}
-			if key != "" && json.Unmarshal(answer, &t) == nil {
-				r.tasks[t.ID] = true
-			}
-			return
-		case time.Now().After(deadline):
-			r.failures = append(r.failures, fmt.Sprintf("%s %s was not answered within 40 s", method, path))
-			return
-		case err == nil && status == http.StatusServiceUnavailable, err != nil && unanswered:
-			r.retried++
-			time.Sleep(200 * time.Millisecond)
-		default:
-			r.failures = append(r.failures, fmt.Sprintf("%s %s: %d %.200s %v", method, path, status, answer, err))
-			return
 		}
 	}
+	b, _ := os.ReadFile(s.output)
+	t.Fatalf("the process is not ready: %s", b)
 }
 
-func (r *retrier) once(method, path, key string, body []byte) (status int, answer []byte, unanswered bool, err error) {
-	var begun atomic.Bool
-	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{GotFirstResponseByte: func() { begun.Store(true) }})
-	req, err := http.NewRequestWithContext(ctx, method, r.url+path, bytes.NewReader(body))
-	if err != nil {
-		return 0, nil, false, err
+// admit makes a tenant and a token for its administrator.
+func (s *service) admit(t *testing.T) {
+	t.Helper()
+	issue := func(body map[string]any) string {
+		var out struct {
+			Token string `json:"access_token"`
+		}
+		if err := newClient(s.URL, "").call(t.Context(), http.MethodPost, "/dev/token", "", body, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out.Token
 	}
-	req.Header.Set("Authorization", "Bearer "+r.token)
-	req.Header.Set("Content-Type", "application/json")
-	if key != "" {
-		req.Header.Set("Idempotency-Key", key)
+	var tenant struct {
+		ID string `json:"tenant_id"`
 	}
-	res, err := r.http.Do(req)
-	if err != nil {
-		var timeout net.Error
-		return 0, nil, !begun.Load() && !(errors.As(err, &timeout) && timeout.Timeout()), err
+	c := newClient(s.URL, issue(map[string]any{"role": "platform_admin"}))
+	if err := c.call(t.Context(), http.MethodPost, "/api/v1/tenants", "", map[string]any{"slug": "restart", "name": "Restart"}, &tenant); err != nil {
+		t.Fatal(err)
 	}
-	defer func() { _ = res.Body.Close() }()
-	answer, err = io.ReadAll(res.Body)
-	return res.StatusCode, answer, false, err
+	c.http.CloseIdleConnections()
+	s.Token = issue(map[string]any{"role": "admin", "tenant": tenant.ID})
 }
 
-// listener waits for the closing that a robot's stream is told of.
-func (d *drill) listener(t *testing.T, robot string) <-chan string {
+// terminate sends SIGTERM, waits for the end and says how long it took. Exit code 0 is demanded.
+func (s *service) terminate(t *testing.T) (took time.Duration) {
+	t.Helper()
+	began := time.Now()
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(time.Minute, s.kill)
+	defer late.Stop()
+	if err := s.cmd.Wait(); err != nil {
+		b, _ := os.ReadFile(s.output)
+		t.Errorf("the process ended badly: %v; the end of its output: %s", err, b[max(0, len(b)-2000):])
+	}
+	return time.Since(began)
+}
+
+// printed says whether a text stands in the output.
+func (s *service) printed(text string) bool {
+	b, err := os.ReadFile(s.output)
+	return err == nil && bytes.Contains(b, []byte(text))
+}
+
+// listener is a stream of the robot link that only listens.
+type listener struct {
+	welcome chan *linkv1.Welcome
+	closing []*linkv1.Closing
+	err     error // of the stream's end
+	done    chan struct{}
+}
+
+// listenLink opens a stream for one robot and waits for its welcome.
+func listenLink(t *testing.T, d *drill, code string) *listener {
 	t.Helper()
 	conn, err := grpc.NewClient(d.Link, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+d.Token)
-	s, err := linkv1.NewLinkClient(conn).Connect(ctx)
+	ss, err := linkv1.NewLinkClient(conn).Connect(metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+d.Token))
 	if err != nil {
 		t.Fatal(err)
 	}
-	hello := &linkv1.Hello{ProtocolVersion: 1, WarehouseId: d.warehouse, Robots: []*linkv1.RobotHello{{RobotCode: robot, BootId: "b"}}}
-	if err := s.Send(&linkv1.Uplink{Frame: &linkv1.Uplink_Hello{Hello: hello}}); err != nil {
+	hello := &linkv1.Hello{ProtocolVersion: 1, Agent: "test", WarehouseId: d.warehouse, Robots: []*linkv1.RobotHello{{RobotCode: code, BootId: "1"}}}
+	if err := ss.Send(&linkv1.Uplink{Frame: &linkv1.Uplink_Hello{Hello: hello}}); err != nil {
 		t.Fatal(err)
 	}
-	told := make(chan string, 1)
+	l := &listener{welcome: make(chan *linkv1.Welcome, 1), done: make(chan struct{})}
 	go func() { // ends with the stream
+		defer close(l.done)
 		for {
-			m, err := s.Recv()
+			m, err := ss.Recv()
 			if err != nil {
-				told <- "without a word: " + err.Error()
+				l.err = err
 				return
 			}
-			if m.GetClosing() != nil {
-				told <- ""
-				return
+			switch f := m.Frame.(type) {
+			case *linkv1.Downlink_Welcome:
+				l.welcome <- f.Welcome
+			case *linkv1.Downlink_Closing:
+				l.closing = append(l.closing, f.Closing)
 			}
 		}
 	}()
-	return told
-}
-
-// Stopped and started again under load, the engine loses no request of clients that retry as they should; requests in
-// flight are finished, streams are told, and every task that was acknowledged is there once.
-func TestARestartFailsNoRequest(t *testing.T) {
-	const clients, team = 8, 20
-	d := &drill{process: newProcess(t)}
-	d.start(t)
-	stop := d.open(t, team)
-	defer stop()
-	c := newClient(d.URL, d.Token)
-	spare := map[string]any{"warehouse_id": d.warehouse, "robot_code": "listener", "protocol": "link", "max_speed_mps": 1, "footprint_radius_m": 0.3}
-	if err := c.call(t.Context(), http.MethodPost, "/api/v1/robots", "", spare, nil); err != nil {
-		t.Fatal(err)
-	}
-	told := d.listener(t, "listener")
-	var stopped atomic.Int64
-	done := make(chan struct{})
-	all := make([]*retrier, clients)
-	var working sync.WaitGroup
-	for i := range all {
-		r := &retrier{
-			url: d.URL, token: d.Token, http: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}},
-			stopped: &stopped, tasks: map[string]bool{},
-		}
-		all[i] = r
-		working.Go(func() {
-			defer r.http.CloseIdleConnections()
-			for n := 0; ; n++ {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				way := []string{strconv.Itoa(d.cells[(37*n+i)%len(d.cells)])}
-				body, err := json.Marshal(map[string]any{"task_type": "patrol", "warehouse_id": d.warehouse, "payload": map[string]any{"waypoints": way}})
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				r.do(http.MethodPost, "/api/v1/tasks", fmt.Sprintf("restart-%d-%d", i, n), body)
-				r.do(http.MethodGet, "/api/v1/robots?limit=500", "", nil)
-				r.do(http.MethodGet, "/api/v1/tasks?limit=100", "", nil)
-			}
-		})
-	}
-	time.Sleep(4 * time.Second)
-	stopped.Store(time.Now().UnixNano())
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.cmd.Wait(); err != nil {
-		t.Errorf("the process ended badly: %v", err)
-	}
-	drain := time.Since(time.Unix(0, stopped.Load()))
-	d.start(t)
-	time.Sleep(4 * time.Second)
-	close(done)
-	working.Wait()
-	var sent, retried, drained int
-	tasks := map[string]bool{}
-	for _, r := range all {
-		sent, retried, drained = sent+r.sent, retried+r.retried, drained+r.drained
-		for _, f := range r.failures {
-			t.Error(f)
-		}
-		for id := range r.tasks {
-			tasks[id] = true
-		}
-	}
-	if n := d.tasks(t, ""); n != len(tasks) {
-		t.Errorf("%d tasks were acknowledged, the engine has %d", len(tasks), n)
-	}
-	if retried == 0 || drained == 0 {
-		t.Errorf("%d requests were retried, %d were answered while the process stopped: this test shows nothing", retried, drained)
-	}
 	select {
-	case word := <-told:
-		if word != "" {
-			t.Errorf("a stream ended %s", word)
+	case w := <-l.welcome:
+		if len(w.Robots) != 1 || w.Robots[0].Handle == 0 {
+			t.Fatalf("robot %s is not welcome: %v", code, w)
 		}
-	case <-time.After(5 * time.Second):
-		t.Error("a stream was not told that the engine stops")
+	case <-l.done:
+		t.Fatalf("the stream of robot %s ended: %v", code, l.err)
 	}
-	t.Logf("%d requests, %d of them retried, %d answered while the process stopped; %d tasks; the process stopped in %s",
-		sent, retried, drained, len(tasks), drain.Round(time.Millisecond))
+	return l
 }
 
-// A client that never ends its request does not keep the process: it stops within its bound.
-func TestAStopIsBounded(t *testing.T) {
-	d := &drill{process: newProcess(t)}
-	d.start(t)
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(d.port)))
+// ended holds a stream to the contract: it was told that it would end, and when to come back, and ended as it says.
+func (l *listener) ended(t *testing.T) {
+	t.Helper()
+	select {
+	case <-l.done:
+	case <-time.After(10 * time.Second):
+		t.Error("a stream goes on without its server")
+		return
+	}
+	if len(l.closing) != 1 || l.closing[0].Reason == "" || l.closing[0].RetryAfterMs == 0 || status.Code(l.err) != codes.Unavailable {
+		t.Errorf("a stream was told %v and ended with %v", l.closing, l.err)
+	}
+}
+
+// body is a task of its own for each key.
+func (d *drill) body(t *testing.T, n int) []byte {
+	t.Helper()
+	way := []string{strconv.Itoa(d.cells[n*37%len(d.cells)]), strconv.Itoa(d.cells[n*101%len(d.cells)])}
+	b, err := json.Marshal(map[string]any{"task_type": "patrol", "warehouse_id": d.warehouse, "payload": map[string]any{"waypoints": way, "n": n}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close() }()
-	if _, err := fmt.Fprintf(conn, "POST /api/v1/tasks HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{", d.Token); err != nil {
+	return b
+}
+
+// taskIDs lists the ids of all tasks, in the order in which the engine tells them.
+func (d *drill) taskIDs(t *testing.T) []string {
+	t.Helper()
+	c := newClient(d.URL, d.Token)
+	var ids []string
+	for cursor := ""; ; {
+		var page struct {
+			Items []struct {
+				ID string `json:"task_id"`
+			} `json:"items"`
+			Next *string `json:"next_cursor"`
+		}
+		if err := c.call(t.Context(), http.MethodGet, "/api/v1/tasks?limit=500"+cursor, "", nil, &page); err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range page.Items {
+			ids = append(ids, i.ID)
+		}
+		if page.Next == nil {
+			return ids
+		}
+		cursor = "&cursor=" + *page.Next
+	}
+}
+
+// register makes robots that no simulation drives, where the drill's own do not stand.
+func (d *drill) register(t *testing.T, prefix string, from, n int) {
+	t.Helper()
+	c := newClient(d.URL, d.Token)
+	places := make([]vertexItem, n)
+	for i := range places {
+		places[i] = vertexItem{Index: d.problem.Start[from+i]}
+	}
+	if _, err := register(t.Context(), c, d.warehouse, prefix, places); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(500 * time.Millisecond)
-	began := time.Now()
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
+}
+
+// load lets clients post and read at a steady rate until stop is called; half of them keep their connections.
+func (d *drill) load(t *testing.T, s *service, all *tally, clients int, every time.Duration) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	for i := range clients {
+		running.Go(func() {
+			c := &caller{addr: s.addr(), token: s.Token, fresh: i%2 == 1, tally: all}
+			defer c.hangUp()
+			tick := time.NewTicker(every)
+			defer tick.Stop()
+			for n := 0; ; n++ {
+				switch n % 3 {
+				case 0:
+					c.create(fmt.Sprintf("load-%d-%d", i, n), d.body(t, i*100_000+n))
+				case 1:
+					c.call(http.MethodGet, "/api/v1/robots?limit=50", "", nil, http.StatusOK)
+				case 2:
+					c.call(http.MethodGet, "/api/v1/tasks?limit=20", "", nil, http.StatusOK)
+				}
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+			}
+		})
 	}
-	if err := d.cmd.Wait(); err != nil {
-		t.Errorf("the process ended badly: %v", err)
+	return func() {
+		cancel()
+		running.Wait()
 	}
-	if took := time.Since(began); took > 40*time.Second {
-		t.Errorf("it stopped after %s", took)
+}
+
+// heldOpen begins n requests, each on a connection of its own, and waits until the process works on them.
+func (s *service) heldOpen(t *testing.T, d *drill, all *tally, n int) (finish []func() (int, []byte, error)) {
+	t.Helper()
+	for i := range n {
+		c := &caller{addr: s.addr(), token: s.Token, tally: all}
+		t.Cleanup(c.hangUp)
+		key := fmt.Sprintf("held-%d", i)
+		finish = append(finish, c.hold(t, key, d.body(t, 9_000_000+i)))
+		for deadline := time.Now().Add(10 * time.Second); !s.printed(`"request_id":"` + key + `"`); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("request %s does not arrive", key)
+			}
+		}
 	}
+	return finish
+}
+
+// whileStopping ends the held requests one by one while the process stops, and notes when it did.
+func (c *tally) whileStopping(finish []func() (int, []byte, error), terminate func() time.Duration) (drain time.Duration) {
+	var answers sync.WaitGroup
+	term := time.Now()
+	c.term.Store(&term)
+	for i := range finish {
+		answers.Go(func() {
+			time.Sleep(time.Duration(300+400*i) * time.Millisecond) // the process is stopping meanwhile
+			key := fmt.Sprintf("held-%d", i)
+			code, body, err := finish[i]()
+			if err != nil || code != http.StatusCreated {
+				c.fail(key, fmt.Errorf("%d %s %w", code, body, err))
+				return
+			}
+			c.keep(key, body)
+			c.answered(term.Add(-1))
+		})
+	}
+	drain = terminate()
+	gone := time.Now()
+	c.gone.Store(&gone)
+	answers.Wait()
+	return drain
+}
+
+// Stopped by SIGTERM under load and started again at the same address, the process loses no request of clients that try
+// again what was refused: what was under way is answered, robots are told, and each acknowledged task is there once.
+func TestARestartUnderLoadFailsNoRequest(t *testing.T) {
+	const clients, team, listeners, held, bound = 8, 20, 3, 4, 5 * time.Second
+	s := newService(t, bound)
+	s.launch(t, "gateway,engine")
+	s.ready(t)
+	s.admit(t)
+	d := &drill{process: s.process}
+	stop := d.open(t, team)
+	defer stop()
+	d.register(t, "listener", team, listeners)
+	streams := make([]*listener, listeners)
+	for i := range streams {
+		streams[i] = listenLink(t, d, fmt.Sprintf("listener-%05d", i+1))
+	}
+	all := &tally{retried: map[string]int{}, tasks: map[string]string{}}
+	end := d.load(t, s, all, clients, 50*time.Millisecond)
+	time.Sleep(5 * time.Second)
+	finish := s.heldOpen(t, d, all, held)
+	drain := all.whileStopping(finish, func() time.Duration { return s.terminate(t) })
+	if drain > bound {
+		t.Errorf("the process took %s to stop, it may take %s", drain, bound)
+	}
+	for _, l := range streams {
+		l.ended(t)
+	}
+	s.launch(t, "gateway,engine")
+	s.ready(t)
+	away, restarted := time.Since(*all.gone.Load()), time.Now()
+	time.Sleep(5 * time.Second)
+	end()
+	for deadline := time.Now().Add(30 * time.Second); d.movers(restarted) < team/2 && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	}
+	if n := d.movers(restarted); n < team/2 {
+		t.Errorf("%d of %d robots have moved since the restart", n, team)
+	}
+	stop()
+	d.judge(t, team)
+	all.judge(t, held, d.taskIDs(t))
+	t.Logf("%d requests, %d tries, retried %v, %d failed; drained in %s (bound %s) with %d answers, %d of them to requests begun before SIGTERM; away %s; longest request %s; %d tasks",
+		all.requests, all.tries, all.retried, len(all.failed), drain.Round(time.Millisecond), bound, all.drained, all.spanned, away.Round(time.Millisecond), all.longest.Round(time.Millisecond), len(all.tasks))
+	s.terminate(t)
+	if !s.printed(`"event":"process.stopped"`) || s.printed(`"event":"process.stop"`) {
+		t.Error("a stop was cut short")
+	}
+}
+
+// Whoever does not end its request, or says nothing at all, does not keep the process: robots are told and the actors
+// save what is under way within the bound all the same.
+func TestAStopIsBoundedWhateverClientsDo(t *testing.T) {
+	const bound = 3 * time.Second
+	s := newService(t, bound)
+	s.launch(t, "gateway,engine")
+	s.ready(t)
+	s.admit(t)
+	d := &drill{process: s.process}
+	stop := d.open(t, 4)
+	defer stop()
+	d.register(t, "listener", 4, 1)
+	l := listenLink(t, d, "listener-00001")
+	s.heldOpen(t, d, &tally{}, 2)
+	for _, addr := range []string{s.addr(), s.Link} {
+		var dialer net.Dialer
+		silent, err := dialer.DialContext(t.Context(), "tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = silent.Close() })
+	}
+	time.Sleep(100 * time.Millisecond) // both are accepted
+	took := s.terminate(t)
+	if took > bound || took < bound/3 {
+		t.Errorf("the process took %s to stop with a request that does not end: want at most %s, and some patience", took, bound)
+	}
+	l.ended(t)
+	if !s.printed(`"part":"http"`) || s.printed(`"part":"actors"`) || s.printed(`"part":"store"`) {
+		t.Error("want the requests cut short, and the actors and the store not")
+	}
+	t.Logf("stopped in %s (bound %s)", took.Round(time.Millisecond), bound)
 }

@@ -63,6 +63,7 @@ type app struct {
 	linkAt   net.Listener
 	metrics  net.Listener
 	draining atomic.Bool
+	conns    atomic.Int64 // open HTTP connections
 	failed   chan error
 }
 
@@ -215,7 +216,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 		mux.Handle("GET /metrics", metrics)
 		go a.serve(&http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l)
 	}
-	a.http = &http.Server{Handler: rest.New(o), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	a.http = &http.Server{Handler: rest.New(o), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ConnState: a.count}
 	go a.serve(a.http, a.listener)
 	_, port, _ := net.SplitHostPort(a.listener.Addr().String())
 	n, _ := strconv.Atoi(port)
@@ -230,30 +231,37 @@ func (a *app) serve(s *http.Server, l net.Listener) {
 }
 
 // stop ends the process in order: no new requests, those under way finish, streams are told, actors flush, the store
-// closes. Bounded by the configuration.
+// closes. Each part may take until its share of SHUTDOWN_TIMEOUT_MS has passed and is then left behind, so that whoever
+// does not end its request leaves the actors the time to save what is under way.
 func (a *app) stop() {
-	bound := max(a.Config.ShutdownTimeout, time.Second)
-	ctx, cancel := context.WithTimeout(context.Background(), bound)
-	defer cancel()
+	began, bound := time.Now(), a.Config.ShutdownTimeout
 	a.draining.Store(true)
-	complain := func(what string, err error) {
+	until := func(part string, percent time.Duration, end func(context.Context) error) {
+		ctx, cancel := context.WithDeadline(context.Background(), began.Add(bound*percent/100))
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- end(ctx) }() // ends with its part, at the latest with the process
+		var err error
+		select {
+		case err = <-done:
+		case <-ctx.Done():
+			select {
+			case err = <-done: // it has kept to its time
+			case <-time.After(bound / 100):
+				err = context.Cause(ctx)
+			}
+		}
 		if err != nil {
-			a.Log.Warn("stopping was cut short", slog.String(keyEvent, "process.stop"), slog.String("part", what), slog.String("error", err.Error()))
+			a.Log.Warn("stopping was cut short", slog.String(keyEvent, "process.stop"), slog.String("part", part), slog.String("error", err.Error()))
 		}
 	}
 	if a.http != nil {
-		// Who does not end its request leaves time enough for the actors to save what is under way.
-		patience, end := context.WithTimeout(ctx, bound*2/3)
-		if err := a.http.Shutdown(patience); err != nil {
-			complain("http", err)
-			_ = a.http.Close()
-		}
-		end()
+		until("http", 65, a.drainHTTP)
 	} else if a.listener != nil {
 		_ = a.listener.Close()
 	}
 	if a.link != nil {
-		a.link.Stop(ctx)
+		until("link", 78, func(ctx context.Context) error { a.link.Stop(ctx); return ctx.Err() })
 	} else if a.linkAt != nil {
 		_ = a.linkAt.Close()
 	}
@@ -261,12 +269,39 @@ func (a *app) stop() {
 		_ = a.metrics.Close()
 	}
 	if a.system != nil {
-		complain("actors", a.system.Stop(ctx))
+		until("actors", 92, a.system.Stop)
 	}
 	if a.store != nil {
-		a.store.Close()
+		until("store", 96, func(context.Context) error { a.store.Close(); return nil })
 	}
 	a.Log.Info("stopped", slog.String(keyEvent, "process.stopped"))
+}
+
+// drainHTTP refuses new connections, lets requests under way finish and ends the connections. A client may be sending
+// its next request on an idle one at this very moment: for a while whoever does is told to come back later (the door
+// answers 503 and closes), instead of finding its connection cut without an answer.
+func (a *app) drainHTTP(ctx context.Context) error {
+	_ = a.listener.Close()
+	for end := time.Now().Add(min(500*time.Millisecond, a.Config.ShutdownTimeout/10)); a.conns.Load() > 0 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	err := a.http.Shutdown(ctx)
+	if err == nil || errors.Is(err, net.ErrClosed) { // the listener, above
+		return nil
+	}
+	_ = a.http.Close()
+	return err
+}
+
+// count keeps the number of open connections.
+func (a *app) count(_ net.Conn, s http.ConnState) {
+	switch s {
+	case http.StateNew:
+		a.conns.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		a.conns.Add(-1)
+	case http.StateActive, http.StateIdle:
+	}
 }
 
 // linkAuth lets the robot link check tokens by the same rules as REST.
