@@ -91,27 +91,32 @@ func (s *service) ready(t *testing.T) {
 	t.Fatalf("the process is not ready: %s", b)
 }
 
-// admit makes a tenant and a token for its administrator.
+// issue asks the development issuer for a token.
+func (s *service) issue(t *testing.T, grant map[string]any) string {
+	t.Helper()
+	var out struct {
+		Token string `json:"access_token"`
+	}
+	c := newClient(s.URL, "")
+	defer c.http.CloseIdleConnections()
+	if err := c.call(t.Context(), http.MethodPost, "/dev/token", "", grant, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out.Token
+}
+
+// admit makes the tenant "restart" and a token for its administrator.
 func (s *service) admit(t *testing.T) {
 	t.Helper()
-	issue := func(body map[string]any) string {
-		var out struct {
-			Token string `json:"access_token"`
-		}
-		if err := newClient(s.URL, "").call(t.Context(), http.MethodPost, "/dev/token", "", body, &out); err != nil {
-			t.Fatal(err)
-		}
-		return out.Token
-	}
 	var tenant struct {
 		ID string `json:"tenant_id"`
 	}
-	c := newClient(s.URL, issue(map[string]any{"role": "platform_admin"}))
+	c := newClient(s.URL, s.issue(t, map[string]any{"role": "platform_admin"}))
+	defer c.http.CloseIdleConnections()
 	if err := c.call(t.Context(), http.MethodPost, "/api/v1/tenants", "", map[string]any{"slug": "restart", "name": "Restart"}, &tenant); err != nil {
 		t.Fatal(err)
 	}
-	c.http.CloseIdleConnections()
-	s.Token = issue(map[string]any{"role": "admin", "tenant": tenant.ID})
+	s.Token = s.issue(t, map[string]any{"role": "admin", "tenant": tenant.ID})
 }
 
 // terminate sends SIGTERM, waits for the end and says how long it took. Exit code 0 is demanded.
