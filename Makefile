@@ -36,7 +36,7 @@ postgres-installed: # as root on Debian it installs what is missing, else it say
 
 # The engine has no goroutines: its tests run without the race detector, everything else runs with it.
 FUZZTIME ?= 5s
-test: postgres-installed ## all suites: unit, simulation, integration on a real PostGIS, short fuzzing (2 cores: about 3 min, with downloads and builds up to 20)
+test: postgres-installed ## all suites: unit, simulation, integration on a real PostGIS, short fuzzing (2 cores: about 2 min warm, up to 20 cold)
 	$(GO) vet -tags integration ./...
 	@$(GO) run ./scripts/gotest \
 	  --suite -tags integration -timeout 15m ./engine/... \
