@@ -43,7 +43,8 @@ func (c *tally) fail(what string, err error) {
 	c.failed = append(c.failed, fmt.Sprintf("%s: %v", what, err))
 }
 
-func (c *tally) answered(began time.Time) {
+// answered notes an answer; well says that it is the one that was wanted, not one to try again.
+func (c *tally) answered(began time.Time, well bool) {
 	term := c.term.Load()
 	if term == nil || c.gone.Load() != nil {
 		return
@@ -51,7 +52,7 @@ func (c *tally) answered(began time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drained++
-	if began.Before(*term) {
+	if well && began.Before(*term) {
 		c.spanned++
 	}
 }
@@ -187,7 +188,7 @@ func (c *caller) call(method, path, key string, body []byte, want int) []byte {
 		code, answer, err := c.try(method, path, key, body)
 		var again retryError
 		if err == nil || errors.As(err, &again) && again.cause == "unavailable" {
-			c.answered(sent)
+			c.answered(sent, err == nil && code == want)
 		}
 		c.mu.Lock()
 		c.tries++

@@ -14,7 +14,7 @@ import (
 )
 
 // ask sends a request to the process, with its token where it has one.
-func (s *service) ask(t *testing.T, method, path, body string) (res *http.Response, text string) {
+func (s *service) ask(t *testing.T, method, path, body string) (status int, header http.Header, text string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -25,7 +25,7 @@ func (s *service) ask(t *testing.T, method, path, body string) (res *http.Respon
 	if s.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+s.Token)
 	}
-	res, err = http.DefaultClient.Do(req)
+	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func (s *service) ask(t *testing.T, method, path, body string) (res *http.Respon
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(b)
+	return res.StatusCode, res.Header, string(b)
 }
 
 // migrateUp is `starling migrate up`.
@@ -87,11 +87,11 @@ func TestEachRoleAloneServesTheFrameAndSaysWhatIsAway(t *testing.T) {
 			{"POST", "/api/v1/robots", "{}", 503, `"code":"UNAVAILABLE"`},
 			{"POST", "/api/v1/scheduler/plan", "{}", 503, `"code":"UNAVAILABLE"`},
 		} {
-			res, text := s.ask(t, want.method, want.path, want.body)
-			if res.StatusCode != want.status || !strings.Contains(text, want.text) {
-				t.Errorf("%s alone: %s %s: %d %.200s, want %d and %s", role, want.method, want.path, res.StatusCode, text, want.status, want.text)
+			status, header, text := s.ask(t, want.method, want.path, want.body)
+			if status != want.status || !strings.Contains(text, want.text) {
+				t.Errorf("%s alone: %s %s: %d %.200s, want %d and %s", role, want.method, want.path, status, text, want.status, want.text)
 			}
-			if want.status == http.StatusServiceUnavailable && res.Header.Get("Retry-After") == "" {
+			if want.status == http.StatusServiceUnavailable && header.Get("Retry-After") == "" {
 				t.Errorf("%s alone: %s %s: no Retry-After", role, want.method, want.path)
 			}
 		}
