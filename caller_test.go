@@ -269,7 +269,8 @@ func (c *tally) judge(t *testing.T, held int, there []string) {
 	if len(c.failed) > 0 {
 		t.Errorf("%d of %d requests failed", len(c.failed), c.requests+held)
 	}
-	if c.requests < 1000 || c.spanned < held || c.retried["refused"] == 0 || c.retried["unavailable"] == 0 {
+	// Whether a 503 is met as well is chance; that it is given, gateway/rest tests.
+	if c.requests < 1000 || c.spanned < held || c.retried["refused"] == 0 {
 		t.Errorf("this shows nothing: %d requests, %d begun before SIGTERM and answered after it, retried %v", c.requests, c.spanned, c.retried)
 	}
 	want := make([]string, 0, len(c.tasks))
