@@ -170,9 +170,9 @@ export class Feed {
         return;
       }
       // A fault of the caller's handler: to be seen by the page or the process, not to stop the others.
-      queueMicrotask(() => {
-        throw e;
-      });
+      const report = (globalThis as { reportError?: (e: unknown) => void }).reportError;
+      if (report) report(e);
+      else queueMicrotask(() => { throw e; });
     }
   }
 

@@ -836,7 +836,7 @@ export interface components {
              * @description edge of a grid cell in metres
              * @default 1
              */
-            resolution_m: number | null;
+            resolution_m?: number | null;
         };
         Me: {
             claims: {
@@ -855,7 +855,7 @@ export interface components {
              * Format: int64
              * @default 30
              */
-            expires_in_s: number | null;
+            expires_in_s?: number | null;
             /** @description go_to, charge: a vertex id or a place's name */
             vertex?: string | null;
         };
@@ -872,7 +872,7 @@ export interface components {
              * @description edge of a grid cell in metres
              * @default 1
              */
-            resolution_m: number | null;
+            resolution_m?: number | null;
             /** Format: uuid */
             warehouse_id: string;
         };
@@ -905,7 +905,7 @@ export interface components {
              * Format: int64
              * @default 0
              */
-            priority: number | null;
+            priority?: number | null;
             /** Format: uuid */
             robot_id?: string | null;
             /** @enum {string} */
@@ -926,7 +926,7 @@ export interface components {
              * @description IANA name
              * @default UTC
              */
-            timezone: string | null;
+            timezone?: string | null;
             warehouse_code: string;
         };
         NewZone: {

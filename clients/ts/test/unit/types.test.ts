@@ -32,7 +32,7 @@ export async function refused(api: Api): Promise<void> {
   api.items("/api/v1/me");
 }
 
-export const options: LiveOptions[] = [
+export const options = (): LiveOptions[] => [
   { url: "", token: () => "", WebSocket: NodeWebSocket },
   { url: "", token: async () => "", WebSocket },
 ];
