@@ -26,7 +26,9 @@ import (
 	"starling/gateway/auth"
 	"starling/gateway/link"
 	"starling/gateway/rest"
+	"starling/gateway/stream"
 	"starling/gateway/view"
+	"starling/gateway/web"
 	"starling/persistence/postgres"
 )
 
@@ -56,6 +58,7 @@ type app struct {
 	views    *view.Store
 	system   *actors.System
 	link     *link.Server
+	stream   *stream.Server
 	issuer   *auth.DevIssuer
 	verifier *auth.Verifier
 	http     *http.Server
@@ -205,6 +208,15 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	}
 	if a.system != nil && slices.Contains(a.Roles, roleGateway) {
 		o.Engine = a.system
+		a.stream = a.newStream(registry)
+		o.Stream = a.stream
+	}
+	if slices.Contains(a.Roles, roleGateway) {
+		page, err := web.New()
+		if err != nil {
+			return err
+		}
+		o.Page = page
 	}
 	if c.MetricsPort != 0 {
 		l, err := listen(ctx, c.HTTPHost, c.MetricsPort)
@@ -216,12 +228,32 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 		mux.Handle("GET /metrics", metrics)
 		go a.serve(&http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l)
 	}
-	a.http = &http.Server{Handler: rest.New(o), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ConnState: a.count}
+	a.http = &http.Server{Handler: rest.New(o), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ConnState: a.count, ConnContext: stream.WithConn}
 	go a.serve(a.http, a.listener)
 	_, port, _ := net.SplitHostPort(a.listener.Addr().String())
 	n, _ := strconv.Atoi(port)
 	logStarted(ctx, a.Log, n)
 	return nil
+}
+
+func (a *app) newStream(registry prometheus.Registerer) *stream.Server {
+	return stream.New(stream.Options{
+		Views: a.views, Auth: a.verifier, Origins: a.Config.CORSAllowedOrigins, Log: a.Log, Registerer: registry,
+		Task: rest.TaskBody, FindTask: a.store.Tasks.GetTaskByID,
+		TenantBySlug: func(ctx context.Context, slug string) (fleet.TenantID, error) {
+			t, err := a.store.Tenants.GetTenantBySlug(ctx, slug)
+			return t.ID, err
+		},
+		Graph: func(s fleet.Shard) *roadmap.Graph {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			g, err := a.system.ActiveGraph(ctx, s)
+			if err != nil {
+				return nil
+			}
+			return g
+		},
+	})
 }
 
 func (a *app) serve(s *http.Server, l net.Listener) {
@@ -254,6 +286,9 @@ func (a *app) stop() {
 		if err != nil {
 			a.Log.Warn("stopping was cut short", slog.String(keyEvent, "process.stop"), slog.String("part", part), slog.String("error", err.Error()))
 		}
+	}
+	if a.stream != nil {
+		until("stream", 20, func(ctx context.Context) error { a.stream.Stop(ctx); return ctx.Err() })
 	}
 	if a.http != nil {
 		until("http", 65, a.drainHTTP)

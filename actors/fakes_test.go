@@ -308,7 +308,11 @@ func (w *window) ShowRobot(_ fleet.Shard, v *robot.View) {
 	w.waits[v.ID], w.places[v.ID] = v.Waiting.Cause, v.Vertex
 	w.mu.Unlock()
 }
-func (w *window) RobotGone(fleet.Shard, fleet.RobotID) {}
+func (w *window) RobotGone(fleet.Shard, fleet.RobotID)            {}
+func (w *window) TaskChanged(fleet.Shard, task.Event, *task.View) {}
+
+func (w *window) CommandHeard(fleet.Shard, time.Duration) {}
+
 func (w *window) ShowTask(_ fleet.Shard, v *task.View) {
 	w.mu.Lock()
 	w.tasks[v.Spec.ID] = *v

@@ -66,6 +66,10 @@ type Views interface {
 	ShowRobot(shard fleet.Shard, v *robot.View)
 	RobotGone(shard fleet.Shard, id fleet.RobotID)
 	ShowTask(shard fleet.Shard, v *task.View)
+	// TaskChanged takes each recorded step of a task once, in order, with the task after it.
+	TaskChanged(shard fleet.Shard, e task.Event, v *task.View)
+	// CommandHeard says how long it took from accepting a command to the robot's acknowledgement.
+	CommandHeard(shard fleet.Shard, took time.Duration)
 	ShowZone(shard fleet.Shard, v *zone.View)
 	ShowWarehouse(shard fleet.Shard, v *dispatch.View)
 }

@@ -56,7 +56,7 @@ func (r *robotShell) restore(rec any, absent bool) {
 	r.box.sys.Links.HangUp(fleet.RobotID(r.box.id))
 	l, _ := rec.(fact.RobotRecord)
 	for _, e := range l.Events {
-		r.apply(e.At, e.Event)
+		r.fold(e.At, e.Event)
 	}
 	r.decide(robot.MapActivated{Graph: r.graph}, nil)
 	m := robot.Restored{Last: l.Last}
@@ -84,6 +84,15 @@ func (r *robotShell) Decide(now time.Time, m robot.Msg, out []robot.Effect) []ro
 }
 
 func (r *robotShell) apply(at time.Time, e robot.Event) {
+	if c, ok := e.(robot.CommandStaged); ok && c.Stage == fleet.StageAcknowledged {
+		if asked, known := r.state.AskedAt(c.ID); known {
+			r.box.sys.Views.CommandHeard(r.box.sh.id, c.At.Sub(asked))
+		}
+	}
+	r.fold(at, e)
+}
+
+func (r *robotShell) fold(at time.Time, e robot.Event) {
 	if e, ok := e.(robot.Registered); ok {
 		r.spec = &e.Spec
 	}

@@ -65,6 +65,8 @@ func (t *taskShell) Decide(now time.Time, m task.Msg, out []task.Effect) []task.
 
 func (t *taskShell) apply(at time.Time, e task.Event) {
 	t.state.Apply(at, e)
+	v := *t.state
+	t.box.sys.Views.TaskChanged(t.box.sh.id, e, &v)
 	if _, ok := e.(task.Assigned); ok && t.state.Awards == 1 {
 		since := t.state.Spec.CreatedAt
 		if start := t.state.Spec.EarliestStart; start.After(since) {

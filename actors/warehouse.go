@@ -225,14 +225,16 @@ func (w *warehouseShell) createTasks(c createTasks, a *ask) {
 			return
 		}
 		for i := range c.specs {
+			// Shown first: as soon as the dispatcher knows the task its own actor may show what comes next.
+			v, created := task.State{}, task.Created{Spec: c.specs[i]}
+			v.Apply(now, created)
+			sys.Views.TaskChanged(sh.id, created, &v)
 			m := dispatch.TaskChanged{State: task.Open, Spec: c.specs[i]}
 			if w.alive {
 				w.decide(m, nil)
 			} else { // restarted since: whoever stands here next may have read the store too early
 				w.box.post(m)
 			}
-			v := task.State{}
-			v.Apply(now, task.Created{Spec: c.specs[i]})
 			sys.Views.ShowTask(sh.id, &v)
 		}
 		a.reply(done{})

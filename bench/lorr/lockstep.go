@@ -292,6 +292,12 @@ func (s *stepper) HangUp(fleet.RobotID) {}
 // ShowTask keeps the ledger; the other views have no taker here.
 func (s *stepper) ShowTask(_ fleet.Shard, v *task.View) { s.ledger.showTask(v, s.now) }
 
+// TaskChanged implements actors.Views.
+func (s *stepper) TaskChanged(fleet.Shard, task.Event, *task.View) {}
+
+// CommandHeard implements actors.Views.
+func (s *stepper) CommandHeard(fleet.Shard, time.Duration) {}
+
 // ShowRobot implements actors.Views.
 func (s *stepper) ShowRobot(fleet.Shard, *robot.View) {}
 

@@ -40,6 +40,15 @@ func (c *command) pauses() (paused, ok bool) {
 	return false, false
 }
 
+// AskedAt is when a command was accepted, as long as it is remembered.
+func (s *State) AskedAt(id fleet.CommandID) (at time.Time, ok bool) {
+	i := slices.IndexFunc(s.commands, func(c command) bool { return c.ID == id })
+	if i < 0 {
+		return at, false
+	}
+	return s.commands[i].At, true
+}
+
 // standing is whether the robot is paused by the last command that counts: from its recording on, until the robot says
 // no or it expires unheard.
 func (s *State) standing() bool {

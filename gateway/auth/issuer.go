@@ -77,7 +77,7 @@ type Grant struct {
 	Role    string         `json:"role"`
 	Robot   fleet.RobotID  `json:"robot"`
 	Fleet   string         `json:"fleet"`
-	TTL     time.Duration  `json:"-"`
+	TTL     time.Duration  `json:"-"` // 0 = a day
 }
 
 // Issue signs a token.

@@ -50,6 +50,10 @@ type Options struct {
 	// Draining says that the process is stopping: new requests are refused, and every answer ends its connection.
 	Draining func() bool
 
+	// Stream serves the live channel, and Page the page; nil = this process has none.
+	Stream http.Handler
+	Page   Page
+
 	Version     string        // of the program, shown by /healthz
 	Stacks      bool          // stack traces in the log
 	Timeout     time.Duration // 0 = 10 s
@@ -65,6 +69,8 @@ type api struct {
 	metrics metrics
 	uploads chan struct{} // a place for each upload under way
 	graphs  graphs
+
+	overviews overviews
 }
 
 type metrics struct {
@@ -126,6 +132,10 @@ func build(o Options) (http.Handler, huma.API) {
 	}
 	r.Use(a.bound, middleware.GetHead)
 	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		if a.Page != nil && a.Page.Has(r) {
+			a.Page.ServeHTTP(w, r)
+			return
+		}
 		a.write(w, r, newError(http.StatusNotFound, codeNotFound, "there is no such path"))
 	})
 	refuse := a.refuseMethod(r)
@@ -154,6 +164,7 @@ func build(o Options) (http.Handler, huma.API) {
 	a.tasks()
 	a.explanations()
 	a.scheduler()
+	a.overview()
 	polish(a.huma.OpenAPI())
 	a.closeGaps(r, refuse)
 	return r, a.huma

@@ -10,7 +10,6 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/swaggest/swgui/v5emb"
 
-	"starling/engine/fleet"
 	"starling/gateway/auth"
 )
 
@@ -32,6 +31,14 @@ func (a *api) frame(r chi.Router) {
 	docs := v5emb.New("Starling", "/openapi.json", "/docs/")
 	r.Get("/docs", http.RedirectHandler("/docs/", http.StatusMovedPermanently).ServeHTTP)
 	r.Mount("/docs/", docs)
+	stream := a.Stream
+	if stream == nil {
+		stream = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			a.write(w, r, newError(http.StatusServiceUnavailable, codeUnavailable, "this process has no live channel"))
+		})
+	}
+	r.Handle("/api/v1/ws", stream)
+	r.Handle("/api/v1/stream", stream)
 	if a.Dev != nil {
 		r.Get("/.well-known/openid-configuration", a.Dev.Discovery)
 		r.Get("/.well-known/jwks.json", a.Dev.JWKS)
@@ -80,16 +87,20 @@ func (a *api) ready(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, http.StatusOK, map[string]any{"status": "ok", "dependencies": states})
 }
 
+// maxDevToken is how long a development token may last, in seconds.
+const maxDevToken = 30 * 24 * 3600
+
 // devToken signs a token for whoever asks: this is development.
 func (a *api) devToken(w http.ResponseWriter, r *http.Request) {
 	var q struct {
 		auth.Grant
-		Slug string `json:"tenant_slug"`
+		Slug    string `json:"tenant_slug"`
+		Expires int    `json:"expires_in_s"`
 	}
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 16<<10))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&q); err != nil {
-		a.write(w, r, newError(http.StatusBadRequest, codeInvalid, "want {tenant or tenant_slug, role, robot?, fleet?, subject?}"))
+		a.write(w, r, newError(http.StatusBadRequest, codeInvalid, "want {tenant or tenant_slug, role, robot?, fleet?, subject?, expires_in_s?}"))
 		return
 	}
 	if q.Slug != "" && a.Facts != nil {
@@ -111,7 +122,11 @@ func (a *api) devToken(w http.ResponseWriter, r *http.Request) {
 		a.write(w, r, table(err))
 		return
 	}
-	q.Tenant = fleet.TenantID(q.Tenant)
+	if q.Expires < 0 || q.Expires > maxDevToken {
+		a.write(w, r, table(invalid("body.expires_in_s", "want 1..2592000")))
+		return
+	}
+	q.TTL = time.Duration(q.Expires) * time.Second
 	token, expires, err := a.Dev.Issue(q.Grant, a.Now())
 	if err != nil {
 		a.write(w, r, newError(http.StatusInternalServerError, codeInternal, "internal error"))

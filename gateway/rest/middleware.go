@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -89,6 +90,16 @@ func (w *recorder) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
+// Hijack hands the connection over, to a WebSocket.
+func (w *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, fmt.Errorf("take over the connection: %w", err)
+	}
+	w.status = http.StatusSwitchingProtocols
+	return c, rw, nil
+}
+
 // Unwrap gives http.ResponseController the writer below.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
@@ -98,6 +109,9 @@ func probe(path string) bool { return path == "/healthz" || path == "/readyz" ||
 func status(path string) bool {
 	return strings.HasPrefix(path, "/api/v1/robots/") && strings.HasSuffix(path, "/status")
 }
+
+// live says that a path is the live channel's.
+func live(path string) bool { return path == "/api/v1/ws" || path == "/api/v1/stream" }
 
 // levels are how loudly the log speaks of a request's start and of its end.
 func levels(path string, code int) (start, end slog.Level) {
@@ -212,6 +226,10 @@ func (a *api) bound(next http.Handler) http.Handler {
 		}
 		if a.stopping() {
 			a.write(w, r, newError(http.StatusServiceUnavailable, codeUnavailable, "the process is stopping"))
+			return
+		}
+		if live(r.URL.Path) { // they have bounds of their own, and no end
+			next.ServeHTTP(w, r)
 			return
 		}
 		if inFlight.Add(1) > int64(a.MaxInFlight) {

@@ -5,6 +5,7 @@ package rest
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 
 	"starling/engine/dispatch"
 	"starling/engine/fact"
@@ -13,6 +14,7 @@ import (
 	"starling/engine/robot"
 	"starling/engine/task"
 	"starling/engine/zone"
+	"starling/gateway/view"
 )
 
 // Engine is what the door needs of the actors. Errors wrap those of package fact.
@@ -36,6 +38,15 @@ type Views interface {
 	Zone(shard fleet.Shard, id fleet.ZoneID) (v zone.View, version uint64, ok bool)
 	Warehouse(shard fleet.Shard) (v dispatch.View, version uint64, ok bool)
 	Robots(shard fleet.Shard, f func(*robot.View) bool)
+	Tasks(shard fleet.Shard, f func(*task.View) bool)
+	Tempo(shard fleet.Shard) view.Tempo
+}
+
+// Page serves the operators' page.
+type Page interface {
+	http.Handler
+	// Has says whether a request is for the page.
+	Has(r *http.Request) bool
 }
 
 // Facts are the stored rows. Errors wrap fact.ErrNotFound, ErrConflict (*fact.ConflictError), ErrUnavailable, or are

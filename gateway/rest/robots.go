@@ -53,6 +53,7 @@ type robotBody struct {
 	AgeMS        *int64           `json:"age_ms" doc:"since the last status was received"`
 	Errors       []robotErrorBody `json:"errors"`
 	Waiting      *string          `json:"waiting" doc:"what it waits for, null while it moves or has nothing to do"`
+	WaitingSince *string          `json:"waiting_since"`
 	Version      int64            `json:"version"`
 	CreatedAt    string           `json:"created_at" format:"date-time"`
 }
@@ -125,7 +126,7 @@ func (a *api) overlay(ctx context.Context, b *robotBody, v *robot.View) {
 		}
 	}
 	if v.Waiting.Cause != fleet.CauseNone {
-		b.Waiting = text(v.Waiting.Cause.String())
+		b.Waiting, b.WaitingSince = text(v.Waiting.Cause.String()), tsp(v.Waiting.Since)
 	}
 	for _, e := range v.Errors {
 		b.Errors = append(b.Errors, robotErrorBody{e.Code, e.Level.String(), e.Message})

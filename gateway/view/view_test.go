@@ -33,11 +33,11 @@ func TestTheNewestStateWinsAndTenantsDoNotMix(t *testing.T) {
 func TestAFinishedTaskIsForgotten(t *testing.T) {
 	t.Parallel()
 	s, a := view.New(), fleet.Shard{Tenant: "a", Warehouse: "w"}
-	v := task.View{Spec: task.Spec{ID: "t"}}
+	v := task.View{Spec: task.Spec{ID: "t", Shard: a}, Version: 1}
 	s.ShowTask(a, &v)
-	v.Status = fleet.TaskSucceeded
+	v.Status, v.Version = fleet.TaskSucceeded, 2
 	s.ShowTask(a, &v)
-	if _, _, ok := s.Task(a, "t"); ok {
+	if _, ok := s.Task(a, "t"); ok {
 		t.Error("still there")
 	}
 }

@@ -1,0 +1,307 @@
+package stream
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"starling/engine/fleet"
+	"starling/engine/robot"
+)
+
+// The layout is described in docs/live.md.
+const (
+	layout     = 1
+	headerSize = 56
+	fullSize   = 16
+	movedSize  = 5
+)
+
+// grid quantises positions: a unit is step metres from x0, y0.
+type grid struct {
+	x0, y0, x1, y1 float64
+	step           float64
+}
+
+// cover widens the grid to hold a pose, with room to spare so that it rarely changes.
+func (g *grid) cover(v *robot.View) {
+	if !v.Located || g.step > 0 && v.Pose.X >= g.x0 && v.Pose.X <= g.x1 && v.Pose.Y >= g.y0 && v.Pose.Y <= g.y1 {
+		return
+	}
+	const room = 64
+	x, y := v.Pose.X, v.Pose.Y
+	if g.step == 0 {
+		*g = grid{x0: x, y0: y, x1: x, y1: y}
+	}
+	g.x0, g.x1 = min(g.x0, math.Floor(x)-room), max(g.x1, math.Ceil(x)+room)
+	g.y0, g.y1 = min(g.y0, math.Floor(y)-room), max(g.y1, math.Ceil(y)+room)
+	g.step = max(0.01, math.Ceil(max(g.x1-g.x0, g.y1-g.y0)/65535*1000)/1000)
+}
+
+func (g *grid) units(x, y float64) (qx, qy uint16) {
+	unit := func(v float64) uint16 { return uint16(min(65535, max(0, math.Round(v)))) }
+	return unit((x - g.x0) / g.step), unit((y - g.y0) / g.step)
+}
+
+// record is a robot as the binary frames have it, but for its place.
+type record struct{ theta, speed, battery, state, flags, waiting uint8 }
+
+func recordOf(v *robot.View) record {
+	r := record{
+		theta:   uint8(int(math.Round(v.Pose.Theta/(2*math.Pi)*256)) & 255),
+		speed:   uint8(min(255, math.Round(math.Abs(v.Velocity)*20))),
+		battery: uint8(min(200, max(0, math.Round(v.Battery*200)))),
+		state:   uint8(v.State) | uint8(v.Connection)<<4,
+		waiting: uint8(v.Waiting.Cause),
+	}
+	if v.Located {
+		r.flags |= 1
+	} else {
+		r.battery = 255
+	}
+	if v.Task != "" {
+		r.flags |= 2
+	}
+	if len(v.Errors) > 0 {
+		r.flags |= 4
+	}
+	if v.Spec != nil && v.Spec.Control != fleet.ControlEngine {
+		r.flags |= 8
+	}
+	return r
+}
+
+// bases is what the subscriptions of a class that keep step have been told.
+type bases struct {
+	grid grid
+	rows []based
+}
+
+type based struct {
+	born, puts uint64
+	qx, qy     uint16
+	bin        record
+}
+
+func (b *bases) putsOf(row int32, x *mirrored) uint64 {
+	if int(row) < len(b.rows) && b.rows[row].born == x.born {
+		return b.rows[row].puts
+	}
+	return x.puts - 1
+}
+
+// remember notes what a class has been told by now.
+func (m *mirror) remember(c *class) {
+	rows := m.since(c.rev)
+	if c.base.grid != m.grid || len(c.base.rows) == 0 {
+		c.base = bases{grid: m.grid}
+		rows = m.since(0)
+	}
+	for len(c.base.rows) < len(m.rows) {
+		c.base.rows = append(c.base.rows, based{})
+	}
+	for _, row := range rows {
+		x := &m.rows[row]
+		b := based{born: x.born, puts: x.puts, bin: x.bin}
+		b.qx, b.qy = m.grid.units(x.x, x.y)
+		c.base.rows[row] = b
+	}
+	c.rev = m.upto
+}
+
+// step is a move that fits into a moved record.
+type step struct {
+	row    int32
+	dx, dy int8
+}
+
+// binaryFrame lays out one frame.
+type binaryFrame struct {
+	kind, flags uint8
+	coalesced   uint32
+	fresh, full []int32
+	moved       []step
+	gone        []leaver
+}
+
+func (m *mirror) layOut(s *sub, f *binaryFrame) []byte {
+	full := append(slices.Clone(f.fresh), f.full...)
+	size := headerSize + fullSize*len(full) + movedSize*len(f.moved) + 4*len(f.gone)
+	for _, row := range f.fresh {
+		size += 17 + len(m.code(row))
+	}
+	b, le := make([]byte, headerSize, size), binary.LittleEndian
+	now := time.Now()
+	b[0], b[1] = f.kind, f.flags
+	le.PutUint16(b[2:], layout)
+	le.PutUint32(b[4:], s.id)
+	le.PutUint64(b[8:], math.Float64bits(float64(s.seq)))
+	le.PutUint64(b[16:], math.Float64bits(float64(now.UnixMilli())))
+	le.PutUint32(b[24:], f.coalesced)
+	le.PutUint32(b[28:], math.Float32bits(float32(m.grid.step)))
+	le.PutUint32(b[32:], math.Float32bits(float32(m.grid.x0)))
+	le.PutUint32(b[36:], math.Float32bits(float32(m.grid.y0)))
+	for i, n := range []int{len(f.fresh), len(full), len(f.moved), len(f.gone)} {
+		le.PutUint32(b[40+4*i:], uint32(n))
+	}
+	for _, row := range full {
+		b = le.AppendUint32(b, uint32(row))
+	}
+	for i := range f.gone {
+		b = le.AppendUint32(b, uint32(f.gone[i].row))
+	}
+	b = m.columns(b, full, now)
+	prev := int32(-1)
+	for _, x := range f.moved {
+		b = append(b, byte(x.row-prev))
+		prev = x.row
+	}
+	for _, x := range f.moved {
+		b = append(b, byte(x.dx))
+	}
+	for _, x := range f.moved {
+		b = append(b, byte(x.dy))
+	}
+	for _, x := range f.moved {
+		b = append(b, m.rows[x.row].bin.theta)
+	}
+	for _, x := range f.moved {
+		b = append(b, m.rows[x.row].bin.speed)
+	}
+	for _, row := range f.fresh {
+		code := m.code(row)
+		b = append(b, uuidBytes(m.rows[row].id)...)
+		b = append(append(b, byte(len(code))), code...)
+	}
+	return b
+}
+
+func (m *mirror) columns(b []byte, full []int32, now time.Time) []byte {
+	le := binary.LittleEndian
+	ys := make([]uint16, len(full))
+	for i, row := range full {
+		var qx uint16
+		qx, ys[i] = m.grid.units(m.rows[row].x, m.rows[row].y)
+		b = le.AppendUint16(b, qx)
+	}
+	for _, y := range ys {
+		b = le.AppendUint16(b, y)
+	}
+	for _, row := range full {
+		age := uint16(math.MaxUint16)
+		if at := m.rows[row].heard; !at.IsZero() {
+			age = uint16(min(math.MaxUint16-1, max(0, now.Sub(at).Milliseconds()/100)))
+		}
+		b = le.AppendUint16(b, age)
+	}
+	for _, column := range [...]func(*record) uint8{
+		func(r *record) uint8 { return r.theta }, func(r *record) uint8 { return r.speed }, func(r *record) uint8 { return r.battery },
+		func(r *record) uint8 { return r.state }, func(r *record) uint8 { return r.flags }, func(r *record) uint8 { return r.waiting },
+	} {
+		for _, row := range full {
+			b = append(b, column(&m.rows[row].bin))
+		}
+	}
+	return b
+}
+
+func (m *mirror) code(row int32) string {
+	if s := m.rows[row].spec; s != nil {
+		return s.Code[:min(255, len(s.Code))]
+	}
+	return ""
+}
+
+func uuidBytes(id fleet.RobotID) []byte {
+	b, err := hex.DecodeString(strings.ReplaceAll(string(id), "-", ""))
+	if err != nil || len(b) != 16 {
+		return make([]byte, 16)
+	}
+	return b
+}
+
+func (m *mirror) binarySnapshot(s *sub, picked []int32, more bool) []byte {
+	f := binaryFrame{kind: 1, fresh: picked}
+	if more {
+		f.flags = 1
+	}
+	return m.layOut(s, &f)
+}
+
+// binaryDelta sends what has changed: who only moved, and not far, in five bytes, where the client keeps step with its
+// class, so that we know where it has the robot.
+func (m *mirror) binaryDelta(s *sub, c *class) {
+	inStep := s.inStep && s.rev == c.rev && c.base.grid == m.grid
+	s.inStep = true
+	k := frameKey{what: "binary", warehouse: s.warehouse, id: s.id, seq: s.seq + 1, from: s.rev}
+	if inStep {
+		k.what = "binary step"
+	}
+	shared := s.robots == nil && s.rect == nil
+	if b := m.hub.frames[k]; shared && b != nil {
+		s.seq++
+		s.rev = m.upto
+		m.hub.give(s, "delta", b, true)
+		return
+	}
+	from := s.rev
+	knew := func(row int32) bool { return m.rows[row].born <= from }
+	if s.partial() {
+		before := slices.Clone(s.known)
+		knew = func(row int32) bool {
+			return m.rows[row].born <= from && int(row>>6) < len(before) && before[row>>6]&(1<<(row&63)) != 0
+		}
+	}
+	f := binaryFrame{kind: 2}
+	left, changed := m.tell(s)
+	f.gone = left
+	f.coalesced = uint32(min(math.MaxUint32, m.coalesced(c, changed)))
+	prev := int32(-1)
+	for _, row := range changed {
+		x := &m.rows[row]
+		if !knew(row) {
+			f.fresh = append(f.fresh, row)
+			continue
+		}
+		if inStep && row-prev <= 255 {
+			if dx, dy, ok := c.base.small(row, x, &m.grid); ok {
+				f.moved = append(f.moved, step{row, dx, dy})
+				prev = row
+				continue
+			}
+		}
+		f.full = append(f.full, row)
+	}
+	s.rev = m.upto
+	if len(left)+len(changed) == 0 {
+		return
+	}
+	s.seq++
+	b := m.layOut(s, &f)
+	if shared {
+		m.hub.frames[k] = b
+	}
+	m.hub.give(s, "delta", b, true)
+}
+
+// small says how far a robot has moved since its class was told, where that is all that has changed and not far.
+func (b *bases) small(row int32, x *mirrored, g *grid) (dx, dy int8, ok bool) {
+	if int(row) >= len(b.rows) {
+		return 0, 0, false
+	}
+	old := &b.rows[row]
+	now := x.bin
+	now.theta, now.speed = old.bin.theta, old.bin.speed
+	if old.born != x.born || now != old.bin {
+		return 0, 0, false
+	}
+	qx, qy := g.units(x.x, x.y)
+	mx, my := int(qx)-int(old.qx), int(qy)-int(old.qy)
+	if mx < -128 || mx > 127 || my < -128 || my > 127 {
+		return 0, 0, false
+	}
+	return int8(mx), int8(my), true
+}

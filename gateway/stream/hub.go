@@ -1,0 +1,339 @@
+package stream
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"starling/engine/fleet"
+	"starling/engine/task"
+	"starling/gateway/view"
+)
+
+type channel string
+
+const (
+	chanRobots channel = "robots"
+	chanZones  channel = "zones"
+	chanTasks  channel = "tasks"
+)
+
+var channels = [...]channel{chanRobots, chanZones, chanTasks}
+
+type rect struct{ x0, y0, x1, y1 float64 }
+
+func (r *rect) holds(x, y float64) bool { return x >= r.x0 && x <= r.x1 && y >= r.y0 && y <= r.y1 }
+
+// sub is one subscription. What stands below "hub's" belongs to the hub's round.
+type sub struct {
+	session   *session
+	id        uint32
+	channel   channel
+	warehouse fleet.WarehouseID // "" = all
+	robots    map[fleet.RobotID]bool
+	tasks     map[fleet.TaskID]bool
+	rect      *rect
+	rate      int // tenths of a hertz
+	detail    bool
+	since     sinceWish
+
+	busy atomic.Bool // a frame of it is not written yet
+	more atomic.Bool // there is more to send as soon as it is
+	left atomic.Bool
+
+	// The hub's.
+	phase  phase
+	epoch  string
+	seq    uint64
+	rev    uint64 // state: what the client has
+	next   int    // state: the row that the snapshot goes on with
+	rows   int
+	known  []uint64 // bit set of rows that the client has, where it does not have all
+	inStep bool     // state: the client has what its class was told, no more and no less
+	place  view.Place
+	found  map[fleet.TaskID]task.View // tasks: what the store has of those that are not open; nil = not asked yet
+	open   [][]byte                   // tasks: the rest of the snapshot
+	began  time.Time                  // tasks: with the last snapshot
+}
+
+type phase uint8
+
+const (
+	fresh        phase = iota // nothing has been said
+	snapshotting              // parts of the snapshot are under way
+	live
+)
+
+// partial says that the client has only some of the robots, so that we must remember which.
+func (s *sub) partial() bool { return s.rect != nil }
+
+func (s *sub) knows(row int) bool { return row>>6 < len(s.known) && s.known[row>>6]&(1<<(row&63)) != 0 }
+
+func (s *sub) know(row int, yes bool) {
+	for row>>6 >= len(s.known) {
+		s.known = append(s.known, 0)
+	}
+	if yes {
+		s.known[row>>6] |= 1 << (row & 63)
+	} else {
+		s.known[row>>6] &^= 1 << (row & 63)
+	}
+}
+
+// hub tells one tenant's subscribers what is new. One goroutine makes all frames: what is encoded once serves all.
+type hub struct {
+	srv    *Server
+	tenant fleet.TenantID
+	views  *view.Tenant
+	conns  int // guarded by the server
+	done   chan struct{}
+	wake   chan struct{}
+
+	mu    sync.Mutex
+	subs  map[channel][]*sub
+	queue []*sub // have room again, and more to be sent
+
+	mirror  mirror
+	zones   zoneFrames
+	classes [len(rates)]class
+	frames  map[frameKey][]byte // made in this round
+}
+
+// class is the subscriptions of one rate: they are told at the same time.
+type class struct {
+	due  time.Time
+	rev  uint64 // of the round before
+	base bases
+}
+
+type frameKey struct {
+	what      string
+	warehouse fleet.WarehouseID
+	id        uint32
+	seq, from uint64
+}
+
+// beat is how often the hub looks.
+const beat = 50 * time.Millisecond
+
+func newHub(s *Server, tenant fleet.TenantID) *hub {
+	h := &hub{
+		srv: s, tenant: tenant, views: s.o.Views.Tenant(tenant), done: make(chan struct{}), wake: make(chan struct{}, 1),
+		subs: map[channel][]*sub{}, frames: map[frameKey][]byte{},
+	}
+	h.mirror.hub = h
+	return h
+}
+
+func (h *hub) run() {
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-h.done:
+			return
+		case now := <-tick.C:
+			h.round(now, true)
+		case <-h.wake:
+			h.round(time.Now(), false)
+		}
+	}
+}
+
+func (h *hub) stir() {
+	select {
+	case h.wake <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+func (h *hub) add(s *sub) {
+	s.more.Store(true)
+	h.mu.Lock()
+	h.subs[s.channel] = append(h.subs[s.channel], s)
+	h.queue = append(h.queue, s)
+	h.mu.Unlock()
+	h.srv.metrics.subs.WithLabelValues(string(s.channel)).Inc()
+	h.stir()
+}
+
+func (h *hub) drop(s *sub) {
+	if s.left.Swap(true) {
+		return
+	}
+	h.mu.Lock()
+	l := h.subs[s.channel]
+	if i := slices.Index(l, s); i >= 0 {
+		l[i], l[len(l)-1] = l[len(l)-1], nil
+		h.subs[s.channel] = l[:len(l)-1]
+	}
+	h.mu.Unlock()
+	h.srv.metrics.subs.WithLabelValues(string(s.channel)).Dec()
+}
+
+// ready says that a subscription with more to send has room again.
+func (h *hub) ready(s *sub) {
+	h.mu.Lock()
+	h.queue = append(h.queue, s)
+	h.mu.Unlock()
+	h.stir()
+}
+
+// later comes back to a subscription with the next beat.
+func (h *hub) later(s *sub) {
+	h.mu.Lock()
+	h.queue = append(h.queue, s)
+	h.mu.Unlock()
+}
+
+// round tells who can be told. Only a beat tells of changed state.
+func (h *hub) round(now time.Time, beaten bool) {
+	h.mu.Lock()
+	queue := h.queue
+	h.queue = nil
+	robots, zones, tasks := slices.Clone(h.subs[chanRobots]), slices.Clone(h.subs[chanZones]), slices.Clone(h.subs[chanTasks])
+	h.mu.Unlock()
+	if len(robots)+len(zones)+len(tasks) == 0 {
+		h.mirror.forget()
+		return
+	}
+	began := time.Now()
+	clear(h.frames)
+	for _, s := range queue {
+		if !s.left.Load() && !s.busy.Load() {
+			h.goOn(now, s)
+		}
+	}
+	if beaten {
+		h.tellTasks(now, tasks)
+		for i := range h.classes {
+			h.tellState(now, i, robots, zones)
+		}
+		h.srv.metrics.rounds.Observe(time.Since(began).Seconds())
+	}
+}
+
+// goOn sends what a subscription waits for besides the beat: its first words, its snapshot, the events it lags behind.
+func (h *hub) goOn(now time.Time, s *sub) {
+	switch {
+	case s.channel == chanTasks:
+		h.pumpTasks(now, s)
+	case s.phase == fresh:
+		if s.phase = snapshotting; s.channel == chanRobots {
+			h.mirror.refresh()
+			s.rev, s.rows = h.mirror.upto, len(h.mirror.rows)
+		} else {
+			s.rev, s.rows = h.views.Zones.Now()
+		}
+		s.next, s.known, s.inStep = 0, nil, false
+		s.epoch = h.srv.boot + "-s"
+		h.begin(s, false)
+	case s.phase == snapshotting:
+		if !h.room() {
+			h.later(s)
+			return
+		}
+		if s.channel == chanRobots {
+			h.mirror.part(s)
+		} else {
+			h.zonePart(s)
+		}
+	}
+}
+
+// room says that there may be more on its way to clients.
+func (h *hub) room() bool { return h.srv.queued.Load() < h.srv.o.MaxQueued }
+
+// begin says "subscribed".
+func (h *hub) begin(s *sub, recovered bool) {
+	why := "asked"
+	if s.since.Epoch != "" {
+		why = "recovery"
+	}
+	if !recovered {
+		h.srv.metrics.snapshots.WithLabelValues(why).Inc()
+	}
+	b := fmt.Appendf(nil, `{"op":"subscribed","id":%d,"epoch":%q,"seq":%d,"recovered":%t,"rate_hz":%s}`,
+		s.id, s.epoch, s.seq, recovered, strconv.FormatFloat(float64(s.rate)/10, 'g', -1, 64))
+	s.more.Store(true)
+	h.give(s, "subscribed", b, false)
+}
+
+// give sends a subscription's frame. One is under way at a time.
+func (h *hub) give(s *sub, op string, data []byte, binary bool) {
+	s.busy.Store(true)
+	f := &frame{op: op, data: data, binary: binary, epoch: s.epoch, seq: s.seq, sub: s}
+	if !s.session.send(f) {
+		s.busy.Store(false)
+		if s.session.ended.Load() {
+			return
+		}
+		h.srv.metrics.dropped.WithLabelValues("frames").Inc()
+		s.session.close(closeSlow, "slow_consumer", 1000)
+	}
+}
+
+// resync begins a subscription again, where it cannot go on from what the client has.
+func (h *hub) resync(s *sub) {
+	s.phase, s.since = fresh, sinceWish{}
+	s.more.Store(true)
+	if !s.busy.Load() {
+		h.ready(s)
+	}
+}
+
+// tellState tells the subscriptions of one rate what has changed.
+func (h *hub) tellState(now time.Time, i int, robots, zones []*sub) {
+	c := &h.classes[i]
+	if now.Before(c.due) {
+		return
+	}
+	if c.due = c.due.Add(time.Second * 10 / time.Duration(rates[i])); c.due.Before(now) {
+		c.due = now.Add(time.Second * 10 / time.Duration(rates[i]))
+	}
+	told := false
+	for _, s := range robots {
+		if s.rate == rates[i] && s.phase == live && !s.left.Load() {
+			if !told {
+				told = true
+				h.mirror.refresh()
+			}
+			h.mirror.delta(s, c)
+		}
+	}
+	if told {
+		h.mirror.remember(c)
+	}
+	for _, s := range zones {
+		if s.rate == rates[i] && s.phase == live && !s.left.Load() {
+			h.zoneDelta(s)
+		}
+	}
+}
+
+// head begins a message; what follows is `"events":[…` or `"items":[…`.
+func head(b []byte, op string, s *sub) []byte {
+	b = append(b, `{"op":"`...)
+	b = append(b, op...)
+	b = append(b, `","id":`...)
+	b = strconv.AppendUint(b, uint64(s.id), 10)
+	b = append(b, `,"seq":`...)
+	return strconv.AppendUint(b, s.seq, 10)
+}
+
+// logEpoch names the numbers of a tasks subscription: a process, a log, a life of it. Where only some tasks are followed the
+// numbers are the subscription's own, and mean nothing to another one.
+func (h *hub) logEpoch(s *sub) string {
+	if s.tasks != nil {
+		return h.srv.boot + "-" + uuid.NewString()[:13]
+	}
+	f := fnv.New32a()
+	_, _ = f.Write([]byte(s.warehouse))
+	return fmt.Sprintf("%s-%x-%x", h.srv.boot, f.Sum32(), s.place.Life)
+}

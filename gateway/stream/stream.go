@@ -1,0 +1,282 @@
+// Package stream is the live channel: WebSocket and SSE subscriptions to robots, zones and tasks. State conflates,
+// events do not; who is too slow never costs the others anything. It reads the views and decides nothing.
+//
+// Size: a subscription is about 300 bytes and, where it has a viewport, one bit a robot; a WebSocket connection about
+// 12 kB (melody's two goroutines, 1 kB buffers, a queue of 64 places). What is on its way to clients is bounded by
+// Options.MaxQueued over all connections. A robot is encoded once a change, whoever looks at it.
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/olahol/melody"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+	"starling/engine/task"
+	"starling/gateway/auth"
+	"starling/gateway/view"
+)
+
+// Options are the channel's ports and settings.
+type Options struct {
+	Views *view.Store
+	Auth  *auth.Verifier
+	// TenantBySlug finds a tenant's id.
+	TenantBySlug func(ctx context.Context, slug string) (fleet.TenantID, error)
+	// Graph is the map that a warehouse's robots drive on, nil = none.
+	Graph func(fleet.Shard) *roadmap.Graph
+	// Task renders a task as REST does.
+	Task func(*task.View) any
+	// FindTask reads a task from the store of facts.
+	FindTask func(context.Context, fleet.TenantID, fleet.TaskID) (task.View, error)
+
+	Origins    []string // other origins whose pages may connect
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+
+	MaxConns     int           // of the process; 0 = 20,000
+	MaxPerTenant int           // connections of one tenant; 0 = 10,000
+	MaxQueued    int64         // bytes on their way to all clients, beyond which state waits; 0 = 256 MiB
+	WriteWait    time.Duration // how long a client may take no byte; 0 = 30 s
+	PingEvery    time.Duration // 0 = 20 s; a connection that is silent for a little more than twice as long is closed
+}
+
+// Server serves the live channel.
+type Server struct {
+	o       Options
+	boot    string // names this process's numbers: they mean nothing after a restart
+	melody  *melody.Melody
+	metrics metrics
+	queued  atomic.Int64
+	finding chan struct{} // a place for each subscription that reads the store
+
+	mu       sync.Mutex
+	hubs     map[fleet.TenantID]*hub
+	sessions map[*session]struct{}
+	stopping bool
+	running  sync.WaitGroup
+}
+
+type metrics struct {
+	conns     *prometheus.GaugeVec
+	subs      *prometheus.GaugeVec
+	frames    *prometheus.CounterVec
+	bytes     *prometheus.CounterVec
+	dropped   *prometheus.CounterVec
+	closed    *prometheus.CounterVec
+	refused   *prometheus.CounterVec
+	snapshots *prometheus.CounterVec
+	rounds    prometheus.Histogram
+}
+
+func newMetrics(r prometheus.Registerer) metrics {
+	counter := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "starling_stream_" + name, Help: help}, []string{label})
+	}
+	gauge := func(name, help, label string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "starling_stream_" + name, Help: help}, []string{label})
+	}
+	m := metrics{
+		conns:     gauge("connections", "Open connections.", "transport"),
+		subs:      gauge("subscriptions", "Subscriptions by channel.", "channel"),
+		frames:    counter("frames_total", "Frames written.", "op"),
+		bytes:     counter("bytes_total", "Bytes written.", "op"),
+		dropped:   counter("dropped_total", "Deltas of state that waited for a slow client, and answers that a client did not take.", "queue"),
+		closed:    counter("closed_total", "Connections closed by us.", "reason"),
+		refused:   counter("refused_total", "Handshakes refused.", "code"),
+		snapshots: counter("snapshots_total", "Snapshots begun, by whether the client asked for recovery.", "why"),
+		rounds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "starling_stream_round_seconds", Help: "Time to tell a tenant's subscribers what is new.", Buckets: prometheus.ExponentialBuckets(0.0001, 2, 14),
+		}),
+	}
+	if r != nil {
+		r.MustRegister(m.conns, m.subs, m.frames, m.bytes, m.dropped, m.closed, m.refused, m.snapshots, m.rounds)
+	}
+	return m
+}
+
+// Bounds of one connection.
+const (
+	maxMessage  = 64 << 10 // bytes of a client's message
+	maxSubs     = 16
+	maxIDs      = 1000
+	maxDetailed = 20
+	maxBad      = 20 // unreadable messages
+	queuePlaces = 64 // frames given to a connection and not yet written
+	sendBuffer  = 128 << 10
+	maxFinding  = 4
+)
+
+// New returns a server. Stop ends it.
+func New(o Options) *Server {
+	def := func(p *int, v int) {
+		if *p <= 0 {
+			*p = v
+		}
+	}
+	def(&o.MaxConns, 20_000)
+	def(&o.MaxPerTenant, 10_000)
+	if o.MaxQueued <= 0 {
+		o.MaxQueued = 256 << 20
+	}
+	if o.WriteWait <= 0 {
+		o.WriteWait = 30 * time.Second
+	}
+	if o.PingEvery <= 0 {
+		o.PingEvery = 20 * time.Second
+	}
+	s := &Server{
+		o: o, boot: bootName(), melody: melody.New(), metrics: newMetrics(o.Registerer),
+		finding: make(chan struct{}, maxFinding), hubs: map[fleet.TenantID]*hub{}, sessions: map[*session]struct{}{},
+	}
+	s.openMelody()
+	return s
+}
+
+func bootName() string {
+	const digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+	b := make([]byte, 10)
+	for i := range b {
+		b[i] = digits[rand.IntN(len(digits))]
+	}
+	return string(b)
+}
+
+type connKey struct{}
+
+// WithConn lets the channel bound what the system buffers for a connection. For http.Server.ConnContext.
+func WithConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// boundBuffer keeps the system from buffering megabytes for a client that does not read.
+func boundBuffer(ctx context.Context) {
+	if c, ok := ctx.Value(connKey{}).(interface{ SetWriteBuffer(int) error }); ok {
+		_ = c.SetWriteBuffer(sendBuffer)
+	}
+}
+
+// admit counts a connection in, or says why not.
+func (s *Server) admit(x *session) *refusal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.hubs[x.tenant]
+	switch {
+	case s.stopping:
+		return &refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "the process is stopping", retry: "1"}
+	case len(s.sessions) >= s.o.MaxConns, h != nil && h.conns >= s.o.MaxPerTenant:
+		return &refusal{status: http.StatusTooManyRequests, code: "RESOURCE_EXHAUSTED", message: "too many live connections", retry: "5"}
+	}
+	if h == nil {
+		h = newHub(s, x.tenant)
+		s.hubs[x.tenant] = h
+		s.running.Go(h.run) // ends with its last connection
+	}
+	h.conns++
+	x.hub = h
+	s.sessions[x] = struct{}{}
+	return nil
+}
+
+// left counts a connection out.
+func (s *Server) left(x *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.sessions[x]; !ok {
+		return
+	}
+	delete(s.sessions, x)
+	if x.hub.conns--; x.hub.conns == 0 {
+		delete(s.hubs, x.tenant)
+		close(x.hub.done)
+	}
+}
+
+// Stop tells every client that the process stops and when to come back, and waits until they are gone or ctx is done.
+func (s *Server) Stop(ctx context.Context) {
+	s.mu.Lock()
+	s.stopping = true
+	all := make([]*session, 0, len(s.sessions))
+	for x := range s.sessions {
+		all = append(all, x)
+	}
+	s.mu.Unlock()
+	for _, x := range all {
+		x.close(closeRestart, "restart", 500+rand.IntN(2500))
+	}
+	done := make(chan struct{})
+	go func() { // ends with the last connection
+		s.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	_ = s.melody.Close()
+}
+
+// ServeHTTP implements http.Handler for /api/v1/ws and /api/v1/stream.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var err *refusal
+	if r.URL.Path == "/api/v1/ws" {
+		err = s.serveWS(w, r)
+	} else {
+		err = s.serveSSE(w, r)
+	}
+	if err != nil {
+		s.metrics.refused.WithLabelValues(err.code).Inc()
+		err.write(w)
+	}
+}
+
+// refusal is the uniform error body.
+type refusal struct {
+	status        int
+	code, message string
+	retry         string
+	fields        []field
+}
+
+type field struct {
+	Field   string `json:"field"`
+	Problem string `json:"problem"`
+}
+
+type errorBody struct {
+	Code      string         `json:"code"`
+	Message   string         `json:"message"`
+	RequestID string         `json:"request_id"`
+	Details   map[string]any `json:"details"`
+}
+
+func (e *refusal) body(requestID string) errorBody {
+	b := errorBody{e.code, e.message, requestID, map[string]any{}}
+	if len(e.fields) > 0 {
+		b.Details["fields"] = e.fields
+	}
+	return b
+}
+
+func (e *refusal) write(w http.ResponseWriter) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	if e.retry != "" {
+		h.Set("Retry-After", e.retry)
+	}
+	if e.status == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", `Bearer realm="starling"`)
+	}
+	w.WriteHeader(e.status)
+	_ = json.NewEncoder(w).Encode(map[string]errorBody{"error": e.body(h.Get("X-Request-ID"))})
+}

@@ -1,0 +1,258 @@
+package view
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"starling/engine/fleet"
+	"starling/engine/task"
+)
+
+// The bounds of a log: how many transitions are kept for those who come back, how many go into one batch, and how long
+// a batch waits for more.
+const (
+	maxKept  = 16384
+	maxBatch = 200
+	batchFor = 50 * time.Millisecond
+)
+
+// Transition is one recorded step of a task, with the task after it.
+type Transition struct {
+	Event string
+	Task  task.View
+
+	once sync.Once
+	body []byte
+}
+
+// Body is what encode makes of the transition, made once for all who are told.
+func (t *Transition) Body(encode func(*Transition) []byte) []byte {
+	t.once.Do(func() { t.body = encode(t) })
+	return t.body
+}
+
+// Batch is what happened within a short time. Numbers of batches are contiguous.
+type Batch struct {
+	Seq    uint64
+	Events []*Transition
+	began  time.Time
+}
+
+// Board is the open tasks of one tenant, and logs of what happened to tasks: one of each warehouse, and one of all.
+type Board struct {
+	mu   sync.Mutex
+	open map[fleet.TaskID]*task.View
+	logs map[fleet.WarehouseID]*log // "" = of all warehouses
+}
+
+// log is a bounded history. Its life ends where a step has been missed: who follows it starts from what is open.
+type log struct {
+	life    uint64
+	seq     uint64 // of the last sealed batch
+	batches []Batch
+	kept    int
+	filling Batch
+}
+
+func newBoard() *Board {
+	return &Board{open: map[fleet.TaskID]*task.View{}, logs: map[fleet.WarehouseID]*log{}}
+}
+
+func (b *Board) log(w fleet.WarehouseID) *log {
+	l := b.logs[w]
+	if l == nil {
+		l = &log{}
+		b.logs[w] = l
+	}
+	return l
+}
+
+// show takes a task's newest state. One that is ahead of its steps was restored: the steps between were recorded, and
+// nobody was told of them.
+func (b *Board) show(v *task.View) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old := b.open[v.Spec.ID]
+	switch {
+	case old == nil && v.Status.Final(), old != nil && v.Version <= old.Version:
+		return
+	}
+	b.keep(v)
+	for _, w := range []fleet.WarehouseID{v.Spec.Shard.Warehouse, ""} {
+		b.log(w).end()
+	}
+}
+
+// changed takes a recorded step.
+func (b *Board) changed(now time.Time, e task.Event, v *task.View) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := &Transition{Event: eventName(e), Task: *v}
+	known := int64(0)
+	if old := b.open[v.Spec.ID]; old != nil {
+		known = old.Version
+	}
+	if v.Version <= known {
+		return
+	}
+	b.keep(v)
+	for _, w := range []fleet.WarehouseID{v.Spec.Shard.Warehouse, ""} {
+		if l := b.log(w); v.Version == known+1 {
+			l.add(now, t)
+		} else {
+			l.end()
+		}
+	}
+}
+
+func (b *Board) keep(v *task.View) {
+	if v.Status.Final() {
+		delete(b.open, v.Spec.ID)
+		return
+	}
+	c := *v
+	b.open[v.Spec.ID] = &c // a new one each time: readers keep the old
+}
+
+func (b *Board) get(w fleet.WarehouseID, id fleet.TaskID) (v task.View, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if t := b.open[id]; t != nil && t.Spec.Shard.Warehouse == w {
+		return *t, true
+	}
+	return v, false
+}
+
+// Open lists the open tasks of a warehouse ("" = all), the oldest first. They are shared: not to be changed.
+func (b *Board) Open(w fleet.WarehouseID) []*task.View {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.openOf(w)
+}
+
+func (b *Board) openOf(w fleet.WarehouseID) []*task.View {
+	var out []*task.View
+	for _, v := range b.open {
+		if w == "" || v.Spec.Shard.Warehouse == w {
+			out = append(out, v)
+		}
+	}
+	slices.SortFunc(out, func(x, y *task.View) int {
+		if c := x.Spec.CreatedAt.Compare(y.Spec.CreatedAt); c != 0 {
+			return c
+		}
+		if x.Spec.ID < y.Spec.ID {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// Place is where somebody is in a log.
+type Place struct{ Life, Seq uint64 }
+
+// Join returns the open tasks of a warehouse ("" = all), and the place in its log from which what follows is new.
+func (b *Board) Join(w fleet.WarehouseID) (open []*task.View, at Place) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.log(w)
+	l.seal()
+	return b.openOf(w), Place{l.life, l.seq}
+}
+
+// Head is the place of the newest batch that is complete.
+func (b *Board) Head(now time.Time, w fleet.WarehouseID) Place {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.log(w)
+	l.ripen(now)
+	return Place{l.life, l.seq}
+}
+
+// After returns the next batch after a place, nil where there is none yet; behind is how many transitions follow the
+// place. ok is false where it cannot be said any more: the log has been cut, or has begun anew.
+func (b *Board) After(now time.Time, w fleet.WarehouseID, at Place) (next *Batch, behind int, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.log(w)
+	l.ripen(now)
+	first := l.seq - uint64(len(l.batches)) // the place before the oldest batch that is kept
+	if at.Life != l.life || at.Seq > l.seq || at.Seq < first {
+		return nil, 0, false
+	}
+	for i := int(at.Seq - first); i < len(l.batches); i++ {
+		behind += len(l.batches[i].Events)
+		if next == nil {
+			next = &Batch{Seq: l.batches[i].Seq, Events: l.batches[i].Events}
+		}
+	}
+	return next, behind, true
+}
+
+func (l *log) add(now time.Time, t *Transition) {
+	l.ripen(now)
+	if len(l.filling.Events) == 0 {
+		l.filling.began = now
+	}
+	l.filling.Events = append(l.filling.Events, t)
+	if len(l.filling.Events) >= maxBatch {
+		l.seal()
+	}
+}
+
+// ripen completes a batch that has waited long enough.
+func (l *log) ripen(now time.Time) {
+	if len(l.filling.Events) > 0 && now.Sub(l.filling.began) >= batchFor {
+		l.seal()
+	}
+}
+
+func (l *log) seal() {
+	if len(l.filling.Events) == 0 {
+		return
+	}
+	l.seq++
+	l.filling.Seq = l.seq
+	l.batches = append(l.batches, l.filling)
+	l.kept += len(l.filling.Events)
+	l.filling = Batch{}
+	cut := 0
+	for l.kept > maxKept {
+		l.kept -= len(l.batches[cut].Events)
+		cut++
+	}
+	l.batches = slices.Delete(l.batches, 0, cut)
+}
+
+// end begins the log anew.
+func (l *log) end() {
+	l.life++
+	l.batches, l.kept, l.filling = nil, 0, Batch{}
+}
+
+// eventName is the step's name in the contract, the same as in the task's history.
+func eventName(e task.Event) string {
+	switch e.(type) {
+	case task.Created:
+		return "created"
+	case task.Assigned:
+		return "assigned"
+	case task.Unassigned:
+		return "unassigned"
+	case task.Started:
+		return "started"
+	case task.ErrandReached:
+		return "errand_reached"
+	case task.CancelStarted:
+		return "cancel_started"
+	case task.Cancelled:
+		return "cancelled"
+	case task.Succeeded:
+		return "succeeded"
+	case task.Failed:
+		return "failed"
+	}
+	return ""
+}
