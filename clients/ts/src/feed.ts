@@ -76,7 +76,8 @@ export class Feed {
       op: "subscribe",
       id: this.#id,
       channel: this.#sink.channel,
-      filter: this.#sink.detail ? { ...this.#filter, detail: true } : this.#filter,
+      filter: this.#filter,
+      ...(this.#sink.detail ? { detail: true } : {}),
       ...(this.#rateHz === undefined ? {} : { rate_hz: this.#rateHz }),
       ...(this.#sink.resumes && this.#seq >= 0 ? { since: { epoch: this.#epoch, seq: this.#seq } } : {}),
     });

@@ -76,11 +76,12 @@ export function readFrame(data: ArrayBuffer | Uint8Array): Frame {
 export class FrameReader {
   readonly #table: RobotTable;
   #rowOf = new Int32Array(0); // row by handle, -1 = none
+  #handleOf = new Int32Array(0); // handle by row, the latest
   #unitX = new Uint16Array(0); // by row, what `dx` and `dy` count from
   #unitY = new Uint16Array(0);
-  #step = NaN;
-  #x0 = NaN;
-  #y0 = NaN;
+  #step = 0;
+  #x0 = 0;
+  #y0 = 0;
 
   constructor(table: RobotTable) {
     this.#table = table;
@@ -88,14 +89,12 @@ export class FrameReader {
 
   /** Applies all parts of a snapshot: the table is replaced at once. @throws FrameError and leaves the table as it was. */
   snapshot(parts: readonly Frame[]): void {
-    const first = parts[0];
-    if (first === undefined) throw new FrameError("a snapshot without parts");
+    if (parts.length === 0) throw new FrameError("a snapshot without parts");
     let robots = 0;
     const names: Names[] = [];
     const used = new Int32Array(handlesOf(parts)).fill(-1);
     for (const f of parts) {
       if (f.full !== f.fresh || f.moved > 0 || f.gone > 0) throw new FrameError("a snapshot with robots that are not new");
-      if (f.step !== first.step || f.x0 !== first.x0 || f.y0 !== first.y0) throw new FrameError("parts with different origins");
       for (let i = 0; i < f.full; i++) {
         const handle = f.view.getUint32(HEADER + 4 * i, true);
         if (used[handle] !== -1) throw new FrameError("a handle twice in a snapshot");
@@ -105,12 +104,16 @@ export class FrameReader {
     }
     this.#table.reset(robots);
     this.#rowOf = used;
-    this.#origin(first);
     this.#fit();
     const rows = new Uint32Array(robots);
     parts.forEach((f, i) => {
       const part = rows.subarray(this.#table.size, this.#table.size + f.full);
-      for (let k = 0; k < f.full; k++) part[k] = this.#table.enter(names[i]!.ids[k]!, names[i]!.codes[k]!, true);
+      this.#rebase(f);
+      for (let k = 0; k < f.full; k++) {
+        const row = this.#table.enter(names[i]!.ids[k]!, names[i]!.codes[k]!, true);
+        this.#handleOf[row] = f.view.getUint32(HEADER + 4 * k, true);
+        part[k] = row;
+      }
       this.#full(f, part);
     });
   }
@@ -119,7 +122,8 @@ export class FrameReader {
   delta(f: Frame): Uint32Array {
     this.#check(f);
     const names = readNames(f);
-    const changed = new Uint32Array(f.gone + f.full + f.moved);
+    this.#rebase(f);
+    const changed = new Uint32Array(f.gone + f.fresh + f.full + f.moved);
     const goneAt = HEADER + 4 * f.full;
     let n = 0;
     for (let i = 0; i < f.gone; i++) {
@@ -129,13 +133,12 @@ export class FrameReader {
       this.#table.leave(row); // the handle stays its own: it may come back in full without its name
       changed[n++] = row;
     }
-    const from = n;
     for (let i = 0; i < f.fresh; i++) {
-      const handle = f.view.getUint32(HEADER + 4 * i, true);
-      const row = this.#table.enter(names.ids[i]!, names.codes[i]!);
-      this.#name(handle, row);
-      changed[n++] = row;
+      const former = this.#name(f.view.getUint32(HEADER + 4 * i, true), this.#table.enter(names.ids[i]!, names.codes[i]!));
+      if (former >= 0) changed[n++] = former;
     }
+    const from = n;
+    for (let i = 0; i < f.fresh; i++) changed[n++] = this.#rowOf[f.view.getUint32(HEADER + 4 * i, true)]!;
     for (let i = f.fresh; i < f.full; i++) {
       const row = this.#rowOf[f.view.getUint32(HEADER + 4 * i, true)]!;
       this.#table.comeBack(row);
@@ -149,9 +152,6 @@ export class FrameReader {
 
   // What could be wrong with a delta beside its names, before anything is changed.
   #check(f: Frame): void {
-    if (f.full + f.moved > 0 && (f.step !== this.#step || f.x0 !== this.#x0 || f.y0 !== this.#y0)) {
-      throw new FrameError("another origin than the snapshot's");
-    }
     for (let i = 0; i < f.fresh; i++) {
       if (f.view.getUint32(HEADER + 4 * i, true) >= HANDLES_MOST) throw new FrameError("a handle out of range");
     }
@@ -211,9 +211,11 @@ export class FrameReader {
       const uy = (this.#unitY[row]! + view.getInt8(at + 2 * moved)) & 0xffff;
       this.#unitX[row] = ux;
       this.#unitY[row] = uy;
-      t.x[row] = this.#x0 + ux * this.#step;
-      t.y[row] = this.#y0 + uy * this.#step;
-      t.theta[row] = angle(bytes[at + 3 * moved]!);
+      if ((t.flags[row]! & FLAG.posed) !== 0) {
+        t.x[row] = this.#x0 + ux * this.#step;
+        t.y[row] = this.#y0 + uy * this.#step;
+        t.theta[row] = angle(bytes[at + 3 * moved]!);
+      }
       t.speed[row] = bytes[at + 4 * moved]! * 0.05;
       t.heardAt[row] = f.now;
     }
@@ -223,19 +225,34 @@ export class FrameReader {
     return handle < this.#rowOf.length ? this.#rowOf[handle]! : -1;
   }
 
-  #name(handle: number, row: number): void {
+  // From now on the handle stands for the robot of this row. Gives the row of the robot that it stood for until now and that left
+  // without a word, -1 where there is none.
+  #name(handle: number, row: number): number {
     if (handle >= this.#rowOf.length) {
       const larger = new Int32Array(Math.min(HANDLES_MOST, Math.max(64, 2 * handle + 1))).fill(-1);
       larger.set(this.#rowOf);
       this.#rowOf = larger;
     }
+    this.#fit();
+    const former = this.#rowOf[handle]!;
     this.#rowOf[handle] = row;
+    this.#handleOf[row] = handle;
+    if (former < 0 || former === row || this.#handleOf[former] !== handle || this.#table.live[former] === 0) return -1;
+    this.#table.leave(former);
+    return former;
   }
 
-  #origin(f: Frame): void {
-    this.#step = f.step;
-    this.#x0 = f.x0;
-    this.#y0 = f.y0;
+  // Takes over the origin of a frame. The server widens it when a robot drives beyond it, and counts all robots from the new one.
+  #rebase(f: Frame): void {
+    const { step, x0, y0 } = f;
+    if (step === this.#step && x0 === this.#x0 && y0 === this.#y0) return;
+    for (let row = 0; row < this.#table.size; row++) {
+      this.#unitX[row] = units(this.#x0 + this.#unitX[row]! * this.#step - x0, step);
+      this.#unitY[row] = units(this.#y0 + this.#unitY[row]! * this.#step - y0, step);
+    }
+    this.#step = step;
+    this.#x0 = x0;
+    this.#y0 = y0;
   }
 
   // Room for the units of each row of the table.
@@ -244,11 +261,18 @@ export class FrameReader {
     if (this.#unitX.length >= rows) return;
     const x = new Uint16Array(rows);
     const y = new Uint16Array(rows);
+    const handles = new Int32Array(rows);
     x.set(this.#unitX);
     y.set(this.#unitY);
+    handles.set(this.#handleOf);
     this.#unitX = x;
     this.#unitY = y;
+    this.#handleOf = handles;
   }
+}
+
+function units(metres: number, step: number): number {
+  return step > 0 ? Math.min(65535, Math.max(0, Math.round(metres / step))) : 0;
 }
 
 /** An eighth of a turn is 32; -π <= angle < π. */

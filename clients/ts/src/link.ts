@@ -6,7 +6,7 @@ import type { ServerMessage } from "./wire.js";
  * How the connection stands.
  *
  * `reason`, while it is not open: why the last one ended or could not be made. From the server: `token_expired`, `slow_consumer`,
- * `restart`, `bad_messages`; from here: `unreachable`, `refused` (the server answers but does not open), `busy` (429 or 503),
+ * `restart`, `bad_messages`, `too_many_messages`; from here: `unreachable`, `refused` (the server answers but does not open), `busy` (429 or 503),
  * `connection_lost`, `silent` (nothing heard for 15 s), `token_unavailable` (the callback failed). With phase `closed`, which only
  * `renewToken()` leaves: `unauthenticated`, `forbidden`; and for good: `closed`.
  */
@@ -362,7 +362,7 @@ export class Link {
   }
 }
 
-const closeReasons: Record<number, string> = { 1009: "bad_messages", 1012: "restart", 4001: "token_expired", 4008: "slow_consumer", 4400: "bad_messages" };
+const closeReasons: Record<number, string> = { 1009: "bad_messages", 1012: "restart", 4001: "token_expired", 4008: "slow_consumer", 4400: "bad_messages", 4429: "too_many_messages" };
 const refusals: Record<number, string> = { 401: "unauthenticated", 403: "forbidden", 429: "busy", 503: "busy" };
 
 /** When a JWT expires, ms since 1970; NaN where it does not say. */

@@ -110,7 +110,7 @@ export class RobotTable {
 
   /** Takes a robot as JSON describes it; gives its row. `now`: ms, the server's clock. For the live channel. @internal */
   put(r: Robot, now: number): number {
-    const row = this.enter(r.robot_id, r.robot_code);
+    const row = this.enter(r.robot_id, r.robot_code ?? ""); // a robot whose registration has not been read yet has neither code nor control
     const pose = r.pose;
     this.x[row] = pose ? pose.x : NaN;
     this.y[row] = pose ? pose.y : NaN;
@@ -120,7 +120,7 @@ export class RobotTable {
     this.state[row] = stateOf.get(r.state ?? "UNKNOWN") ?? 0;
     this.connection[row] = connectionOf.get(r.connection) ?? 0;
     this.flags[row] =
-      (pose ? FLAG.posed : 0) | (r.task_id ? FLAG.tasked : 0) | (r.errors.length > 0 ? FLAG.faulty : 0) | (r.control !== "engine" ? FLAG.external : 0);
+      (pose ? FLAG.posed : 0) | (r.task_id ? FLAG.tasked : 0) | (r.errors.length > 0 ? FLAG.faulty : 0) | ((r.control ?? "engine") !== "engine" ? FLAG.external : 0);
     this.waiting[row] = waitingOf.get(r.waiting || "none") ?? WAITING_OTHER;
     this.heardAt[row] = r.age_ms === null ? NaN : now - r.age_ms;
     return row;

@@ -11,7 +11,7 @@ export interface Sink {
   readonly channel: Channel;
   /** Whether a break is bridged with `since`: event channels; state channels begin with a snapshot anyway. */
   readonly resumes: boolean;
-  /** Added to the filter by the kind of subscription. */
+  /** Whether the robots' orders are asked for too. */
   readonly detail: boolean;
   /** Replaces the state. @throws FrameError */
   snapshot(parts: readonly Part[], now: number): void;

@@ -39,7 +39,7 @@ export interface OrderVertex {
 
 /** What a robot has been told to drive. */
 export interface RobotOrder {
-  order_id: string;
+  order_id: number;
   /** Vertices it may drive to now. */
   base: OrderVertex[];
   /** Vertices that are expected to follow. */

@@ -101,7 +101,7 @@ test("a restart is waited out for as long as the server says, with jitter on top
   await rig.conn();
 });
 
-for (const [code, reason] of [[1012, "restart"], [4008, "slow_consumer"], [4400, "bad_messages"], [1011, "connection_lost"]] as const) {
+for (const [code, reason] of [[1012, "restart"], [4008, "slow_consumer"], [4400, "bad_messages"], [4429, "too_many_messages"], [1011, "connection_lost"]] as const) {
   test(`close code ${code} without a word before it is ${reason}, and the client comes back`, async (t) => {
     const rig = await Rig.start(t);
     const live = rig.live(t);

@@ -93,6 +93,36 @@ test("a new snapshot replaces everything and is a new generation", () => {
   near(table.x[0]!, 100);
 });
 
+test("a wider origin moves nobody, and moves go on from it", () => {
+  const { table, reader } = started(robot(0), robot(1), robot(2, { flags: 0 }));
+  const [x, y] = [table.x[1]!, table.y[1]!];
+  const wider = { kind: 2, now: NOW, x0: -74, y0: -44, step: 0.5 } as const;
+  reader.delta(readFrame(encode({ ...wider, seq: 2, full: [known(0, { x: 10, y: 10 })] })));
+  near(table.x[0]!, -74 + 5);
+  assert.deepEqual([table.x[1], table.y[1]], [x, y]);
+  reader.delta(readFrame(encode({ ...wider, seq: 3, moved: [0, 1, 2].map((handle) => ({ handle, dx: 2, dy: -2, heading: 0, speed: 0 })) })));
+  near(table.x[0]!, -74 + 6);
+  assert.ok(Math.abs(table.x[1]! - (x + 1)) <= 0.25 && Math.abs(table.y[1]! - (y - 1)) <= 0.25, "within half a unit");
+  assert.ok(Number.isNaN(table.x[2]!), "one that is nowhere is heard, and still nowhere");
+  assert.equal(table.heardAt[2], NOW);
+  reader.snapshot([0, -10].map((x0, n) => readFrame(encode({ kind: 1, seq: 4, now: NOW, more: n === 0, x0, full: [robot(n)] }))));
+  near(table.x[0]!, 25);
+  reader.delta(readFrame(encode({ kind: 2, seq: 5, now: NOW, moved: [{ handle: 0, dx: 4, dy: 0, heading: 0, speed: 0 }] })));
+  near(table.x[0]!, 26);
+});
+
+test("a handle that is given to another robot is taken from the one that had it", () => {
+  const { table, reader } = started(robot(0), robot(1), robot(2));
+  const delta = (f: object): number[] => [...reader.delta(readFrame(encode({ kind: 2, seq: 2, now: NOW, ...f })))].sort();
+  assert.deepEqual(delta({ gone: [1], full: [robot(1, { id: uuid(50) })] }), [1, 3]);
+  assert.deepEqual(delta({ full: [robot(0, { id: uuid(51) })] }), [0, 4], "not even a word of its leaving");
+  assert.deepEqual([table.count, table.row(uuid(0)), table.row(uuid(1)), table.row(uuid(50)), table.row(uuid(51))], [3, -1, -1, 3, 4]);
+  delta({ gone: [2] });
+  delta({ full: [robot(9, { id: uuid(2) })] });
+  assert.deepEqual(delta({ full: [robot(2, { id: uuid(52) })] }), [5], "a robot that has another handle by now stays");
+  assert.deepEqual([table.count, table.row(uuid(2))], [4, 2]);
+});
+
 const faults: Record<string, () => Uint8Array> = {
   "cut off": () => encode({ kind: 2, seq: 2, now: NOW, full: [known(0)] }).slice(0, -1),
   "longer than it says": () => Uint8Array.from([...encode({ kind: 2, seq: 2, now: NOW, full: [robot(3)] }), 0]),
@@ -104,7 +134,6 @@ const faults: Record<string, () => Uint8Array> = {
   "an unknown robot moved": () => encode({ kind: 2, seq: 2, now: NOW, moved: [{ handle: 5, dx: 0, dy: 0, heading: 0, speed: 0 }] }),
   "a gap of nothing": () => encode({ kind: 2, seq: 2, now: NOW, moved: [0, 0].map((handle) => ({ handle, dx: 0, dy: 0, heading: 0, speed: 0 })) }),
   "a handle beyond any table": () => encode({ kind: 2, seq: 2, now: NOW, full: [robot(1, { handle: 0xffffffff })] }),
-  "another origin": () => encode({ kind: 2, seq: 2, now: NOW, x0: 5, full: [known(0)] }),
   "a seq that is no number": () => encode({ kind: 2, seq: NaN, now: NOW }),
 };
 for (const [name, make] of Object.entries(faults)) {
