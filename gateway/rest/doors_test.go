@@ -39,6 +39,7 @@ func TestRolesMayDoWhatTheContractSays(t *testing.T) {
 		{"GET", "/maps" + id + "/versions", reads},
 		{"POST", "/maps" + id + "/versions", runs},
 		{"GET", "/maps" + id + "/versions/1", reads},
+		{"GET", "/maps" + id + "/versions/1/floor-plan", reads},
 		{"GET", "/maps" + id + "/versions/1/diff?against=1", reads},
 		{"POST", "/maps" + id + "/versions/1/activate", runs},
 		{"GET", "/lanes?map_id=" + nobody, reads},
@@ -97,7 +98,7 @@ func TestAnotherTenantsThingsAreNotThere(t *testing.T) {
 	g.get(command, admin).want(200)
 	foreign := g.grant(auth.Grant{Role: auth.Admin, Tenant: theirs})
 	for _, path := range []string{
-		"/api/v1/warehouses/" + g.warehouse, "/api/v1/maps/" + g.floor, "/api/v1/maps/" + g.floor + "/versions", "/api/v1/maps/" + g.floor + "/versions/1",
+		"/api/v1/warehouses/" + g.warehouse, "/api/v1/maps/" + g.floor, "/api/v1/maps/" + g.floor + "/versions", "/api/v1/maps/" + g.floor + "/versions/1", "/api/v1/maps/" + g.floor + "/versions/1/floor-plan",
 		"/api/v1/lanes?map_id=" + g.floor, "/api/v1/robots/" + g.bot, "/api/v1/robots/" + g.bot + "/why", "/api/v1/tasks/" + task, "/api/v1/tasks/" + task + "/events", "/api/v1/tasks/" + task + "/why",
 		command,
 	} {

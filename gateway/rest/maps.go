@@ -193,6 +193,7 @@ func (a *api) maps() {
 		})
 	a.mapVersions()
 	a.mapContents()
+	a.floorPlan()
 }
 
 func (a *api) mapVersions() {

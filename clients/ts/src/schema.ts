@@ -173,6 +173,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a warehouse does: what is stuck, since when, why, what to do */
+        get: operations["overview"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/robots": {
         parameters: {
             query?: never;
@@ -572,6 +589,24 @@ export interface components {
             /** Format: double */
             total: number;
         };
+        Attention: {
+            cause: string;
+            /** @description what people call the object */
+            code: string | null;
+            /** @enum {string} */
+            kind: "stuck" | "unavailable" | "late";
+            object: components["schemas"]["Object"];
+            remedy: components["schemas"]["Remedy"];
+            robot_id: string | null;
+            since: string | null;
+            task_id: string | null;
+        };
+        AttentionList: {
+            /** @description the worst first, at most 100 */
+            items: components["schemas"]["Attention"][];
+            /** Format: int64 */
+            total: number;
+        };
         Batch: {
             items: components["schemas"]["BatchItem"][];
         };
@@ -712,6 +747,18 @@ export interface components {
             lane_ids: string[];
             message: string;
             vertex_ids: string[];
+        };
+        Fleet: {
+            /** @description robots by connection */
+            connection: {
+                [key: string]: number;
+            };
+            /** @description robots by state, of those that are heard */
+            state: {
+                [key: string]: number;
+            };
+            /** Format: int64 */
+            total: number;
         };
         Item: {
             accepted: boolean;
@@ -943,6 +990,30 @@ export interface components {
             id: string;
             type: string;
         };
+        Open: {
+            /** Format: int64 */
+            cancelling: number;
+            /** Format: int64 */
+            finished_last_minute: number;
+            /**
+             * Format: int64
+             * @description deadline passed
+             */
+            late: number;
+            /** Format: int64 */
+            open: number;
+        };
+        Overview: {
+            /** Format: date-time */
+            at: string;
+            attention: components["schemas"]["AttentionList"];
+            /** @description last minute: from accepting a command to the robot's acknowledgement */
+            command_ms: components["schemas"]["Quantiles"];
+            /** @description last minute: from when a task could be assigned to its assignment */
+            decision_ms: components["schemas"]["Quantiles"];
+            robots: components["schemas"]["Fleet"];
+            tasks: components["schemas"]["Open"];
+        };
         PayloadWish: ({
             dropoff?: string | null;
             /** @description place or vertex */
@@ -1004,6 +1075,12 @@ export interface components {
             /** Format: int64 */
             of: number;
         };
+        Quantiles: {
+            /** Format: double */
+            p50: number;
+            /** Format: double */
+            p99: number;
+        } | null;
         Remedy: {
             body: {
                 [key: string]: unknown;
@@ -1059,6 +1136,7 @@ export interface components {
             vertex: string | null;
             /** @description what it waits for, null while it moves or has nothing to do */
             waiting: string | null;
+            waiting_since: string | null;
             /** Format: uuid */
             warehouse_id: string;
         };
@@ -1947,6 +2025,45 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Me"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    overview: {
+        parameters: {
+            query: {
+                warehouse_id: string;
+            };
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Overview"];
                 };
             };
             400: components["responses"]["BadRequest"];
