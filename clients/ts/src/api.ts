@@ -181,7 +181,7 @@ export class Api {
       const answer = await this.#fetch(this.#url(path, o), request);
       if (!answer.ok) throw await errorOf(answer);
       const text = await answer.text();
-      return { data: text === "" ? undefined : JSON.parse(text), status: answer.status, headers: answer.headers };
+      return { data: text === "" ? undefined : parsed(text, answer.status), status: answer.status, headers: answer.headers };
     } catch (e) {
       if (e instanceof ApiError) throw e;
       if (o.signal?.aborted) throw o.signal.reason;
@@ -198,6 +198,14 @@ export class Api {
     }
     const text = query.toString();
     return this.#o.url.replace(/\/+$/, "") + filled + (text === "" ? "" : `?${text}`);
+  }
+}
+
+function parsed(text: string, status: number): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (e) {
+    throw new ApiError(status, { code: "NOT_JSON", message: "the answer is no JSON: is the address that of a Starling?" }, undefined, e);
   }
 }
 

@@ -16,8 +16,8 @@ export interface ErrorBody {
  * Every failure of a call or a subscription.
  *
  * `code` is one of the server's stable codes (`INVALID_ARGUMENT`, `UNAUTHENTICATED`, `FORBIDDEN`, `NOT_FOUND`, `CONFLICT`,
- * `FAILED_PRECONDITION`, `RESOURCE_EXHAUSTED`, `TIMEOUT`, `INTERNAL_ERROR`, `UNAVAILABLE`), `NETWORK` where no answer came, or
- * `HTTP_<status>` where something before the server answered with a body of its own.
+ * `FAILED_PRECONDITION`, `RESOURCE_EXHAUSTED`, `TIMEOUT`, `INTERNAL_ERROR`, `UNAVAILABLE`), `NETWORK` where no answer came,
+ * `HTTP_<status>` where something before the server answered with a body of its own, or `NOT_JSON` where that was a success.
  */
 export class ApiError extends Error {
   override readonly name = "ApiError";
@@ -54,6 +54,17 @@ export async function errorOf(answer: Response): Promise<ApiError> {
   const requestId = answer.headers.get("X-Request-ID");
   if (requestId !== null) body = { request_id: requestId, ...body };
   return new ApiError(answer.status, body, retryAfter(answer.headers.get("Retry-After")));
+}
+
+/** Calls a handler of the caller's. What it throws is to be seen by the page or the process, not to stop what we are at. */
+export function guarded(f: () => void): void {
+  try {
+    f();
+  } catch (e) {
+    const report = (globalThis as { reportError?: (e: unknown) => void }).reportError;
+    if (report) report(e);
+    else queueMicrotask(() => { throw e; });
+  }
 }
 
 function retryAfter(value: string | null): number | undefined {

@@ -1,5 +1,5 @@
 import { backoffMs } from "./backoff.js";
-import { ApiError } from "./error.js";
+import { ApiError, guarded } from "./error.js";
 import { FrameError, type Frame } from "./frame.js";
 import type { Part, Sink } from "./sink.js";
 import type { Filter, ServerMessage } from "./wire.js";
@@ -170,10 +170,7 @@ export class Feed {
         this.#anew();
         return;
       }
-      // A fault of the caller's handler: to be seen by the page or the process, not to stop the others.
-      const report = (globalThis as { reportError?: (e: unknown) => void }).reportError;
-      if (report) report(e);
-      else queueMicrotask(() => { throw e; });
+      guarded(() => { throw e; }); // a fault of the caller's handler
     }
   }
 
@@ -198,8 +195,7 @@ export class Feed {
     if (this.#phase === "off") return;
     this.#phase = "refused";
     if (PASSING.includes(e.code)) this.#later((e.retryAfterMs ?? 0) + backoffMs(this.#failures++, AGAIN_FIRST_MS, AGAIN_MOST_MS));
-    if (this.#refusal) this.#refusal(e);
-    else this.#line.refused(e);
+    guarded(() => (this.#refusal ?? this.#line.refused)(e));
   }
 
   #later(ms: number): void {

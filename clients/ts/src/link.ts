@@ -1,5 +1,5 @@
 import { backoffMs } from "./backoff.js";
-import { ApiError, errorOf } from "./error.js";
+import { ApiError, errorOf, guarded } from "./error.js";
 import type { ServerMessage } from "./wire.js";
 
 /**
@@ -41,6 +41,10 @@ const QUIET_PINGS = 3;
 const RTT_SAMPLES = 8;
 const PROBE_MS = 10_000;
 const RENEW_ANSWER_MS = 10_000;
+/** How long before it expires a token is renewed: a tenth of its time, or this, or half of what is left where it lasts less. */
+const RENEW_EARLY_MS = 30_000;
+/** Between attempts at a renewal, at the least: the callback may have no newer token yet. */
+const RENEW_LEAST_MS = 1_000;
 /** setTimeout takes no more. */
 const TIMER_MOST_MS = 2 ** 31 - 1;
 
@@ -148,7 +152,8 @@ export class Link {
     }
     if (phase !== "open") return; // the next connection asks for the token anyway
     const token = await this.#o.token();
-    if (!this.open || token === this.#token) return;
+    const former = this.#token;
+    if (!this.open || token === former) return;
     this.#token = token;
     this.#renewal?.resolve(); // a newer one takes its place
     const answer = new Promise<void>((resolve, reject) => {
@@ -156,7 +161,14 @@ export class Link {
     });
     const late = setTimeout(() => this.#renewed(new ApiError(0, { code: "TIMEOUT", message: "no answer to the new token" })), RENEW_ANSWER_MS);
     this.send({ op: "token", token });
-    return answer.finally(() => clearTimeout(late));
+    try {
+      await answer;
+    } catch (e) {
+      if (this.#token === token) this.#token = former; // the one that the connection lives on
+      throw e;
+    } finally {
+      clearTimeout(late);
+    }
   }
 
   /** Takes the messages that are about the connection; false for the others. */
@@ -328,9 +340,13 @@ export class Link {
     clearTimeout(this.#renewer);
     if (!Number.isFinite(expiresAt)) return;
     const left = expiresAt - (Date.now() + this.#state.clockOffsetMs);
-    const ms = Math.min(TIMER_MOST_MS, left - Math.max(30_000, left / 10));
-    // Where it fails, the server ends the connection with 4001 and the callback is asked again.
-    if (ms > 0) this.#renewer = setTimeout(() => void this.renewToken().catch(() => {}), ms);
+    const ms = left - Math.max(left / 10, Math.min(RENEW_EARLY_MS, left / 2));
+    // Where it fails to the end, the server ends the connection with 4001 and the callback is asked again.
+    if (left <= RENEW_LEAST_MS) return;
+    this.#renewer = setTimeout(() => {
+      this.#renewAt(expiresAt); // until the server has taken another one
+      void this.renewToken().catch(() => {});
+    }, Math.min(TIMER_MOST_MS, Math.max(RENEW_LEAST_MS, ms)));
   }
 
   #renewed(e?: ApiError): void {
@@ -358,7 +374,7 @@ export class Link {
   }
 
   #tell(): void {
-    for (const f of this.#listeners) f(this.#state);
+    for (const f of this.#listeners) guarded(() => f(this.#state));
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Task } from "./api.js";
-import { ApiError } from "./error.js";
+import { ApiError, guarded } from "./error.js";
 import { Feed, type Counters, type Line } from "./feed.js";
 import { readFrame } from "./frame.js";
 import { Link, type LinkState, type Timing, type WebSocketConstructor } from "./link.js";
@@ -162,6 +162,6 @@ export class Live {
   }
 
   #refused(e: ApiError): void {
-    this.#errors.forEach((f) => f(e));
+    this.#errors.forEach((f) => guarded(() => f(e)));
   }
 }

@@ -156,6 +156,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/maps/{map_id}/versions/{n}/floor-plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A version as a picture needs it: free cells, or vertices and lanes */
+        get: operations["get-floor-plan"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/me": {
         parameters: {
             query?: never;
@@ -760,6 +777,28 @@ export interface components {
             /** Format: int64 */
             total: number;
         };
+        FloorPlan: {
+            /** @description x0, y0, x1, y1 in map metres */
+            bounds: number[];
+            grid: components["schemas"]["Grid"];
+            /** Format: uuid */
+            map_id: string;
+            net: components["schemas"]["Net"];
+            /** @description vertices with a name, parking places and chargers; at most 10,000 */
+            places: components["schemas"]["Place"][];
+            /** Format: int64 */
+            version: number;
+        };
+        Grid: {
+            /** Format: int64 */
+            cols: number;
+            /** @description one bit a cell, row-major, the lowest bit first: 1 = free. Row 0 is the top one */
+            free: string;
+            /** Format: double */
+            resolution_m: number;
+            /** Format: int64 */
+            rows: number;
+        } | null;
         Item: {
             accepted: boolean;
             error: components["schemas"]["Err"];
@@ -895,6 +934,13 @@ export interface components {
             subject: string;
             tenant_ids: string[];
         };
+        Net: {
+            ids: string[];
+            /** @description from and to, as numbers in the columns; a two-way road is listed once */
+            lanes: number[][];
+            x: number[];
+            y: number[];
+        } | null;
         NewCommand: {
             /** @enum {string} */
             command: "pause" | "resume" | "stop" | "go_to" | "charge" | "clear_errors";
@@ -1022,6 +1068,16 @@ export interface components {
         } & {
             [key: string]: unknown;
         }) | null;
+        Place: {
+            charging: boolean;
+            name: string | null;
+            parking: boolean;
+            vertex: string;
+            /** Format: double */
+            x: number;
+            /** Format: double */
+            y: number;
+        };
         Plan: {
             assignments: components["schemas"]["Planned"][];
             unassigned: components["schemas"]["Unplanned"][];
@@ -1987,6 +2043,47 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Diff"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            412: components["responses"]["PreconditionFailed"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "get-floor-plan": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path: {
+                map_id: string;
+                n: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FloorPlan"];
                 };
             };
             400: components["responses"]["BadRequest"];

@@ -62,6 +62,12 @@ test("an error body that is not ours is told by its status", async (t) => {
   await assert.rejects(api.get("/api/v1/me"), { status: 502, code: "HTTP_502", requestId: "q9" });
 });
 
+test("a page in place of an answer is told as such", async (t) => {
+  const { api, seen } = await scripted(t, [(a) => void a.end("<html>welcome</html>")]);
+  await assert.rejects(api.get("/api/v1/me"), { status: 200, code: "NOT_JSON" });
+  assert.equal(seen.length, 1);
+});
+
 test("creating is repeated with the same key and body until there is an answer", async (t) => {
   const { api, seen } = await scripted(t, [hangUp, failure(503, "UNAVAILABLE"), failure(429, "RESOURCE_EXHAUSTED"), json(201, { task_id: "t" })]);
   assert.equal((await api.create("/api/v1/tasks", { body: task })).task_id, "t");

@@ -197,19 +197,26 @@ test("a renewed token goes over the open connection", async (t) => {
   await conn.next("token");
   conn.send({ op: "error", error: { code: "FORBIDDEN", message: "another subject", request_id: "q", details: {} } });
   await assert.rejects(refused, { code: "FORBIDDEN" });
+  const again = live.renewToken();
+  assert.deepEqual(await conn.next("token"), { op: "token", token: "three" }, "a token that was refused is not taken for the one in use");
+  conn.send({ op: "token", expires_at: new Date(Date.now() + 60_000).toISOString() });
+  await again;
   assert.equal(rig.conns.length, 1);
   assert.equal(live.state.phase, "open");
 });
 
-test("a token is renewed before it expires", async (t) => {
+test("a token is renewed before it expires, however short it lasts and however late the next one is there", async (t) => {
   const rig = await Rig.start(t);
-  let n = 0;
-  const live = rig.live(t, { token: () => jwt(31, `n${n++}`) });
+  const tokens = [jwt(6, "n0"), jwt(6, "n1")];
+  let asked = 0;
+  const live = rig.live(t, { token: () => tokens[[0, 0, 1][asked++] ?? 1]! });
   const conn = await rig.conn();
+  const began = performance.now();
   await state(live, (x) => x.phase === "open");
-  const m = await conn.next("token");
-  assert.equal(JSON.parse(Buffer.from((m["token"] as string).split(".")[1]!, "base64url").toString()).name, "n1");
-  assert.equal(live.state.phase, "open");
+  await pause(4200); // half of its time has passed, then half of the rest
+  assert.deepEqual(await conn.next("token"), { op: "token", token: tokens[1] });
+  assert.ok(performance.now() - began < 5000, "in time");
+  assert.deepEqual([asked, live.state.phase], [3, "open"]);
 });
 
 test("a client that was closed stays closed, whatever was under way", async (t) => {

@@ -46,7 +46,7 @@ test("the token and the tenant go as sub-protocols, never in the address", async
 test("after a break the events go on where they were, each once and in order", async (t) => {
   const { rig, live, conn, log } = await flowing(t);
   conn.socket.terminate();
-  assert.equal((await state(live, (x) => x.phase !== "open")).reason, "connection_lost");
+  assert.equal((await state(live, (x) => x.phase === "waiting")).reason, "connection_lost");
   const again = await rig.conn();
   assert.deepEqual((await again.next("subscribe"))["since"], { epoch: "e1", seq: 5 });
   again.subscribed(1, 5, true);
@@ -219,8 +219,16 @@ test("what cannot be understood is counted and harms nobody", async (t) => {
 });
 
 test("a handler that throws is reported and does not stop the others", async (t) => {
+  const uncaught: unknown[] = [];
+  Object.assign(globalThis, { reportError: (e: Error) => uncaught.push(e.message) });
+  t.after(() => Reflect.deleteProperty(globalThis, "reportError"));
   const rig = await Rig.start(t);
   const live = rig.live(t);
+  const throws = (name: string) => (): void => {
+    throw new Error(name);
+  };
+  live.onError(throws("error"));
+  const off = live.onState(throws("state"));
   let calls = 0;
   live.zones({}, {
     change: () => {
@@ -228,16 +236,15 @@ test("a handler that throws is reported and does not stop the others", async (t)
       throw new Error("handler");
     },
   });
-  const uncaught: unknown[] = [];
-  Object.assign(globalThis, { reportError: (e: Error) => uncaught.push(e.message) });
-  t.after(() => Reflect.deleteProperty(globalThis, "reportError"));
   const conn = await rig.conn();
   await conn.next("subscribe");
   conn.subscribed(1, 0);
   conn.snapshot(1, 0, []);
   await until("a call", () => calls === 1);
-  await until("a report", () => uncaught.length === 1);
-  assert.deepEqual(uncaught, ["handler"]);
+  off();
+  conn.send({ op: "error", error: { code: "INVALID_ARGUMENT", message: "m", request_id: "q", details: {} } });
+  await until("a report", () => uncaught.includes("error"));
+  assert.deepEqual([...new Set(uncaught)].sort(), ["error", "handler", "state"]);
   assert.equal(live.state.phase, "open");
 });
 

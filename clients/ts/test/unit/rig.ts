@@ -111,6 +111,7 @@ export class Rig {
     const timing = { pingMs: 100, backoffFirstMs: 20, backoffMostMs: 100, steadyMs: 50, ...o.timing };
     const live = new Live({ url: this.url, token: () => "tok", WebSocket, ...o, timing });
     t.after(() => live.close());
+    watched(live);
     return live;
   }
 
@@ -139,8 +140,28 @@ export async function until(what: string, f: () => boolean): Promise<void> {
 
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Waits for a state. */
+const histories = new WeakMap<Live, LiveState[]>();
+
+/** The next state like this that the client is in or has been in since the last one that was waited for, however short. */
 export async function state(live: Live, what: (s: LiveState) => boolean): Promise<LiveState> {
-  await until(`state: ${what}; it is ${JSON.stringify(live.state)}`, () => what(live.state));
-  return live.state;
+  const history = watched(live);
+  let found: LiveState | undefined;
+  await until(`state: ${what}; it is ${JSON.stringify(live.state)}`, () => {
+    while (found === undefined && history.length > 0) {
+      const s = history.shift()!;
+      if (what(s)) found = s;
+    }
+    return found !== undefined;
+  });
+  return found!;
+}
+
+function watched(live: Live): LiveState[] {
+  let history = histories.get(live);
+  if (history === undefined) {
+    history = [live.state];
+    histories.set(live, history);
+    live.onState((s) => history!.push(s));
+  }
+  return history;
 }

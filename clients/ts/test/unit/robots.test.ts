@@ -225,7 +225,7 @@ const asJson = (o: Partial<Robot> = {}): Robot => ({
   robot_id: uuid(0), robot_code: "R-0", display_name: null, fleet: null, model: null, protocol: "link", warehouse_id: uuid(1), capabilities: [],
   allowed_zones: [], priority: 0, footprint_radius_m: 0.4, max_speed_mps: 2, control: "engine", connection: "ONLINE", state: "MOVING",
   pose: { x: 15, y: 70, theta: Math.PI / 2, map_id: uuid(2) }, vertex: "1", velocity_mps: 1, battery_soc: 0.5, task_id: null, age_ms: 0, errors: [],
-  waiting: null, version: 1, created_at: "2026-01-01T00:00:00.000Z", ...o,
+  waiting: null, waiting_since: null, version: 1, created_at: "2026-01-01T00:00:00.000Z", ...o,
 });
 
 test("a robot is the same in the table whether it came as JSON or in a frame", () => {
