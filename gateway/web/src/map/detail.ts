@@ -1,0 +1,26 @@
+/** Robots one by one, or zones with their counts. */
+export type Detail = "robots" | "clusters";
+
+/** Above this number single robots are not drawn where each would be a speck. */
+export const CROWD = 20_000;
+/** CSS pixels below which a robot is a speck. */
+export const SPECK_PX = 4;
+/** The drawn size of a robot, CSS pixels. */
+export const LEAST_PX = 5;
+export const MOST_PX = 34;
+
+/** How large a robot is drawn, CSS pixels: about a cell, never too small to be seen nor so large that it hides its neighbours. */
+export function robotPx(scale: number, cell: number): number {
+  return Math.min(Math.max(0.86 * cell * scale, LEAST_PX), MOST_PX);
+}
+
+/**
+ * Which of the two is drawn. `robots` = robots in the table; 0 = nobody asked the server for them. `was` is what is drawn now: the
+ * border is crossed a little later on the way back, so that a trembling wheel does not make the picture flicker.
+ */
+export function detailOf(scale: number, cell: number, robots: number, zones: number, was: Detail): Detail {
+  const px = 0.86 * cell * scale;
+  const speck = px < SPECK_PX * (was === "clusters" ? 1.15 : 1);
+  const crowd = robots === 0 || robots > CROWD * (was === "clusters" ? 0.95 : 1);
+  return zones > 0 && speck && crowd ? "clusters" : "robots";
+}
