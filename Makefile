@@ -27,8 +27,12 @@ dev-core: build ## the engine role alone, on HTTP_PORT (8082), beside dev-api
 migrate-up: build ## bring the database of DATABASE_URL to the newest schema
 	@exec bin/starling migrate up $(ARGS)
 
-build: ## build the program into bin/starling
+build: page ## build the program, with its page, into bin/starling
 	@$(GO) build -ldflags '$(LDFLAGS)' -o bin/starling .
+
+.PHONY: page
+page: # what `make build` puts into the program; nothing to do while its sources are older
+	@scripts/page.sh build
 
 .PHONY: postgres-installed
 postgres-installed: # as root on Debian it installs what is missing, else it says what to install

@@ -94,8 +94,8 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "URL        %s   (API documents: %s/docs)\nrobot link %s\ntenant     %s (%s)\nwarehouse  %s\ntoken      %s\n",
-		d.url(), d.url(), d.linkAddr(), demoTenant, demoSlug, w.ID, d.token)
+	fmt.Fprintf(out, "URL        %s   (API documents: %s/docs)\nrobot link %s\ntenant     %s (%s)\nwarehouse  %s\ntoken      %s\nsigned in  %s/#token=%s\n",
+		d.url(), d.url(), d.linkAddr(), demoTenant, demoSlug, w.ID, d.token, d.url(), d.token)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var all sync.WaitGroup
@@ -212,6 +212,9 @@ func (d *dev) demoTasks(ctx context.Context, w warehouse) {
 		to := vs[(from.Index+rng.IntN(40)+3)%len(vs)] // mostly in the same row: an errand of a minute
 		body := map[string]any{
 			"task_type": "transport", "warehouse_id": w.ID, "priority": rng.IntN(3), "payload": map[string]any{"pickup": from.ID, "dropoff": to.ID},
+		}
+		if rng.IntN(4) == 0 { // some are in a hurry, and a few of them come late
+			body["deadline"] = time.Now().Add(time.Duration(60+rng.IntN(240)) * time.Second).UTC().Format(time.RFC3339)
 		}
 		if err := d.client.call(ctx, http.MethodPost, "/api/v1/tasks", "", body, nil); err != nil && ctx.Err() == nil {
 			d.Log.WarnContext(ctx, "the demo's task was not taken", slog.String(keyEvent, "demo.task"), slog.String("error", err.Error()))

@@ -2,6 +2,12 @@ module starling
 
 go 1.26.0
 
+ignore (
+	./clients
+	./python
+	./gateway/web/node_modules
+)
+
 require (
 	github.com/asynkron/protoactor-go v0.0.0-20240822202345-3c0e61ca19c9
 	github.com/danielgtaylor/huma/v2 v2.37.2

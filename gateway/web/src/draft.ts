@@ -1,0 +1,85 @@
+import { signal } from "@preact/signals";
+import { ApiError, newKey, type NewTask, type Task } from "starling-client";
+import { api } from "./session.js";
+import { faultText, notify } from "./doing.js";
+import { selection } from "./route.js";
+import type { Watch } from "./watch.js";
+
+export type Errand = "pickup" | "dropoff";
+
+/** A task that is being put together. */
+export interface Draft {
+  type: NewTask["task_type"];
+  pickup: string;
+  dropoff: string;
+  /** Of a patrol, in order. */
+  waypoints: string[];
+  priority: number;
+  /** Wall clock of the warehouse, 2026-03-29T14:30; "" = none. */
+  deadline: string;
+  /** Which robot; "" = whichever the dispatcher finds. */
+  robotId: string;
+  /** What a click on the map fills in. */
+  active: Errand | "waypoints";
+  /** However often it is sent, one task is made. */
+  key: string;
+  faults: Record<string, string>;
+  sending: boolean;
+}
+
+/** The draft; null = none is being made. */
+export const draft = signal<Draft | null>(null);
+
+export function begin(robotId = ""): void {
+  draft.value = {
+    type: "transport", pickup: "", dropoff: "", waypoints: [], priority: 0, deadline: "", robotId, active: "pickup", key: newKey(), faults: {}, sending: false,
+  };
+}
+
+/** Changes the draft; what is sent from now on is another task. */
+export function change(part: Partial<Draft>): void {
+  if (!draft.value) return;
+  const d = { ...draft.value, ...part, key: newKey(), faults: {} };
+  if (d.type === "patrol") d.active = "waypoints";
+  else if (d.active === "waypoints" || (d.type !== "transport" && d.active === "pickup")) d.active = d.type === "transport" ? "pickup" : "dropoff";
+  draft.value = d;
+}
+
+/** Fills in what is being asked for, and goes on to the next. */
+export function fill(place: string): void {
+  const d = draft.value;
+  if (!d) return;
+  if (d.active === "waypoints") change({ waypoints: [...d.waypoints, place] });
+  else if (d.active === "pickup") change({ pickup: place, active: "dropoff" });
+  else change({ dropoff: place });
+}
+
+/** What is sent. `deadline` in RFC 3339. */
+export function wish(d: Draft, warehouseId: string, deadline: string | null): NewTask {
+  const payload =
+    d.type === "patrol" ? { waypoints: d.waypoints } : d.type === "transport" ? { pickup: d.pickup, dropoff: d.dropoff } : d.dropoff === "" ? {} : { dropoff: d.dropoff };
+  return {
+    task_type: d.type, warehouse_id: warehouseId, priority: d.priority, payload,
+    ...(deadline === null ? {} : { deadline }), ...(d.robotId === "" ? {} : { robot_id: d.robotId }),
+  };
+}
+
+/** Creates the task. Faults of the fields go to the fields; the draft stays until it is taken. */
+export async function send(w: Watch, deadline: string | null): Promise<void> {
+  const d = draft.value;
+  if (!d || d.sending) return;
+  draft.value = { ...d, sending: true, faults: {} };
+  try {
+    const task = (await api.create("/api/v1/tasks", { body: wish(d, w.warehouse.warehouse_id, deadline), key: d.key })) as Task;
+    w.tasks.remember(task);
+    draft.value = null;
+    selection.value = { type: "task", id: task.task_id };
+    notify("done", "Task created");
+  } catch (e) {
+    if (!(e instanceof ApiError)) throw e;
+    const faults: Record<string, string> = {};
+    for (const f of e.fields) faults[f.field.replace(/^body\./, "").replace(/^payload\./, "")] = f.problem;
+    if (draft.value) draft.value = { ...draft.value, sending: false, faults };
+    if (e.fields.length === 0) notify("failed", `Create the task: ${faultText(e)}`, e.requestId);
+  }
+}

@@ -1,0 +1,139 @@
+import { effect, signal } from "@preact/signals";
+import { createContext } from "preact";
+import { useContext, useEffect } from "preact/hooks";
+import { ApiError } from "starling-client";
+import { api, developmentSignIn, expired, resume, session, signOut } from "./session.js";
+import { faultText } from "./doing.js";
+import { followAddress, selection, warehouseCode } from "./route.js";
+import { Clock } from "./time.js";
+import { Watch, type Warehouse } from "./watch.js";
+import { Desk } from "./panels/desk.js";
+import { Login } from "./panels/login.js";
+import { Notices } from "./panels/notices.js";
+import { draft } from "./draft.js";
+
+const Watched = createContext<{ watch: Watch; clock: Clock } | null>(null);
+
+/** The warehouse that is looked at, and its clock. */
+export function useWatch(): { watch: Watch; clock: Clock } {
+  return useContext(Watched)!;
+}
+
+/** All warehouses of the tenant; null = not known yet. */
+export const warehouses = signal<Warehouse[] | null>(null);
+const watched = signal<{ watch: Watch; clock: Clock } | null>(null);
+const starting = signal(true);
+const trouble = signal("");
+const RENEW_BEFORE_MS = 120_000;
+
+async function loadWarehouses(): Promise<void> {
+  trouble.value = "";
+  try {
+    const all: Warehouse[] = [];
+    for await (const w of api.items("/api/v1/warehouses", { query: { limit: 500 } })) all.push(w);
+    warehouses.value = all;
+  } catch (e) {
+    if (!(e instanceof ApiError)) throw e;
+    if (e.status !== 401) trouble.value = faultText(e);
+  }
+}
+
+/** Follows the warehouse of the address, as the one who is signed in. */
+function followWarehouse(): () => void {
+  let who = "", tenant = "";
+  return effect(() => {
+    const s = session.value;
+    if (s === null || s.tenant !== tenant) {
+      warehouses.value = null;
+      tenant = s?.tenant ?? "";
+      if (s) void loadWarehouses();
+    }
+    const all = warehouses.value ?? [];
+    const chosen = all.find((w) => w.warehouse_code === warehouseCode.value || w.warehouse_id === warehouseCode.value) ?? all[0];
+    const key = s && chosen ? `${s.tenant}/${chosen.warehouse_id}` : "";
+    if (key === who) return;
+    const before = who;
+    who = key;
+    watched.peek()?.watch.close();
+    if (before !== "" && key !== "") {
+      selection.value = null;
+      draft.value = null;
+    }
+    watched.value = chosen && s ? { watch: new Watch(chosen), clock: new Clock(chosen.timezone) } : null;
+  });
+}
+
+/** A new token for the open connection; one of the development issuer is renewed by itself before it ends. */
+function followToken(): () => void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const stop = effect(() => {
+    const s = session.value;
+    clearTimeout(timer);
+    if (!s) return;
+    watched.peek()?.watch.reconnect();
+    const left = s.expiresAt - Date.now();
+    if (!Number.isFinite(left)) return;
+    const role = s.developmentRole;
+    timer = setTimeout(
+      () => {
+        if (role === null) expired.value = Date.now() >= s.expiresAt;
+        else void developmentSignIn(role).catch(() => (expired.value = true));
+      },
+      Math.min(2 ** 31 - 1, Math.max(0, role === null ? left : left - Math.min(RENEW_BEFORE_MS, left / 2))),
+    );
+  });
+  return () => {
+    stop();
+    clearTimeout(timer);
+  };
+}
+
+/** The whole page. */
+export function Page() {
+  useEffect(() => {
+    const stops = [followAddress(), followWarehouse(), followToken()];
+    resume()
+      .catch((e: unknown) => {
+        if (!(e instanceof ApiError)) throw e;
+        trouble.value = faultText(e);
+      })
+      .finally(() => (starting.value = false));
+    return () => stops.forEach((stop) => stop());
+  }, []);
+  return (
+    <>
+      <Body />
+      <Notices />
+    </>
+  );
+}
+
+function Body() {
+  if (session.value === null) return starting.value ? <p class="whole" role="status">Starting …</p> : <Login trouble={trouble.value} />;
+  if (trouble.value !== "") {
+    return (
+      <main class="whole">
+        <h1>Starling</h1>
+        <p role="alert">The warehouses could not be read: {trouble.value}.</p>
+        <p>
+          <button class="primary" onClick={() => void loadWarehouses()}>Try again</button> <button onClick={signOut}>Sign out</button>
+        </p>
+      </main>
+    );
+  }
+  if (warehouses.value === null) return <p class="whole" role="status">Reading the warehouses …</p>;
+  if (watched.value === null) {
+    return (
+      <main class="whole">
+        <h1>No warehouse yet</h1>
+        <p>This tenant has none. An administrator creates one with <code>POST /api/v1/warehouses</code> and uploads a map (<a href="/docs/">API documents</a>).</p>
+        <p><button onClick={() => void loadWarehouses()}>Look again</button> <button onClick={signOut}>Sign out</button></p>
+      </main>
+    );
+  }
+  return (
+    <Watched.Provider value={watched.value} key={watched.value.watch.warehouse.warehouse_id}>
+      <Desk />
+    </Watched.Provider>
+  );
+}

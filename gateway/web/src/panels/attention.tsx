@@ -1,0 +1,88 @@
+import { signal } from "@preact/signals";
+import type { Schemas } from "starling-client";
+import { remedy } from "../doing.js";
+import { useWatch } from "../page.js";
+import { selection } from "../route.js";
+import { mayAdminister, mayOperate } from "../session.js";
+import { since } from "../time.js";
+import { causeWords, short } from "../words.js";
+import { showRobot } from "./stage.js";
+import type { Watch } from "../watch.js";
+
+type Item = Schemas["Attention"];
+const kinds = { stuck: "Stuck", unavailable: "Unavailable", late: "Late" } as const;
+const signs = { stuck: "■", unavailable: "▲", late: "◷" } as const;
+const kind = signal<Item["kind"] | "">("");
+let current: Watch | null = null;
+
+function keyOf(i: Item): string {
+  return `${i.kind}/${i.object.type}/${i.object.id}`;
+}
+
+function choose(watch: Watch, i: Item): void {
+  if (i.object.type !== "robot" && i.object.type !== "task") return;
+  selection.value = { type: i.object.type, id: i.object.id };
+  if (i.robot_id !== null) void showRobot(watch, i.robot_id);
+}
+
+/** Goes to the next thing that needs somebody; false where there is none. */
+export function nextAttention(): boolean {
+  const items = current?.overview.value?.attention.items ?? [];
+  if (items.length === 0 || current === null) return false;
+  const at = items.findIndex((i) => i.object.id === selection.value?.id);
+  choose(current, items[(at + 1) % items.length]!);
+  return true;
+}
+
+/** Whether this person may press what the remedy asks for. */
+export function mayPress(r: NonNullable<Schemas["Remedy"]>): boolean {
+  return r.method === "DELETE" ? mayAdminister.value : mayOperate.value;
+}
+
+/** A button that does what the server says would help; what cannot be taken back is asked for twice. */
+export function RemedyButton({ of: r }: { of: NonNullable<Schemas["Remedy"]> }) {
+  const { watch } = useWatch();
+  if (!mayPress(r)) return <span class="hint">{r.label} (needs another role)</span>;
+  const press = async (): Promise<void> => {
+    if (r.method === "DELETE" && !confirm(`${r.label}?`)) return;
+    if (await remedy(r)) watch.refresh();
+  };
+  return <button onClick={() => void press()}>{r.label}</button>;
+}
+
+/** What needs somebody: since when, why, and what to press. */
+export function Attention() {
+  const { watch } = useWatch();
+  current = watch;
+  const all = watch.overview.value?.attention;
+  const now = watch.now.value;
+  const items = (all?.items ?? []).filter((i) => kind.value === "" || i.kind === kind.value);
+  return (
+    <section class="attention" aria-labelledby="attention-title">
+      <h2 id="attention-title">Needs you <b class={`total ${(all?.total ?? 0) > 0 ? "some" : ""}`}>{all?.total ?? ""}</b></h2>
+      <div class="chips" role="group" aria-label="Kinds">
+        {(Object.keys(kinds) as Item["kind"][]).map((k) => (
+          <button key={k} class="chip" aria-pressed={kind.value === k} onClick={() => (kind.value = kind.value === k ? "" : k)}>
+            <span aria-hidden="true">{signs[k]}</span> {kinds[k]} {all ? all.items.filter((i) => i.kind === k).length : ""}
+          </button>
+        ))}
+      </div>
+      {!all && <p class="empty" role="status">Looking …</p>}
+      {all && items.length === 0 && <p class="empty calm">✓ Nothing is stuck, late or unavailable.</p>}
+      <ul class="scroll" tabIndex={0} aria-label="What needs somebody">
+        {items.map((i) => (
+          <li key={keyOf(i)} class={`item ${i.kind} ${selection.value?.id === i.object.id ? "chosen" : ""}`}>
+            <button class="what" onClick={() => choose(watch, i)}>
+              <span class="sign" aria-hidden="true">{signs[i.kind]}</span>
+              <b>{i.code ?? `${i.object.type} ${short(i.object.id)}`}</b>
+              <span class="since">{since(i.since, now)}</span>
+              <span class="cause">{kinds[i.kind]}: {causeWords(i.cause)}{i.task_id !== null && i.object.type === "robot" ? " · has a task" : ""}</span>
+            </button>
+            {i.remedy && <RemedyButton of={i.remedy} />}
+          </li>
+        ))}
+      </ul>
+      {all && all.total > all.items.length && <p class="hint">The worst {all.items.length} of {all.total}.</p>}
+    </section>
+  );
+}

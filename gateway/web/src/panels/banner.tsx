@@ -1,0 +1,60 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { useWatch } from "../page.js";
+import { span } from "../time.js";
+
+const QUIET_MS = 1_500;
+const BACK_SHOWN_MS = 10_000;
+
+const reasons: Record<string, string> = {
+  token_expired: "the sign-in has expired",
+  slow_consumer: "this browser did not keep up",
+  restart: "the server restarts",
+  unreachable: "the server cannot be reached",
+  connection_lost: "the connection was lost",
+  silent: "nothing was heard",
+  busy: "the server is busy",
+  refused: "the server refuses",
+  forbidden: "this role may not look",
+  token_unavailable: "there is no token",
+};
+
+/** Says when what is seen no longer moves, since when and why, and when it does again. */
+export function Banner() {
+  const { watch, clock } = useWatch();
+  const { phase, since, reason, retryAt, lastMessageAt } = watch.link.value;
+  const now = Date.now();
+  void watch.now.value; // the seconds count
+  const away = phase !== "open";
+  const lost = useRef(0);
+  const [back, setBack] = useState<{ forMs: number } | null>(null);
+  useEffect(() => {
+    if (away) {
+      if (lost.current === 0 && lastMessageAt > 0) lost.current = lastMessageAt;
+      return;
+    }
+    if (lost.current === 0) return;
+    setBack({ forMs: Date.now() - lost.current });
+    lost.current = 0;
+    const timer = setTimeout(() => setBack(null), BACK_SHOWN_MS);
+    return () => clearTimeout(timer);
+  }, [away]);
+  const first = lastMessageAt === 0;
+  if (away && (now - since > QUIET_MS || !first)) {
+    return (
+      <div class="banner bad" role="alert" data-testid="banner">
+        <b>{first ? "Not connected yet" : `Connection lost ${span(now - lastMessageAt)} ago`}</b>
+        {reason !== undefined && `: ${reasons[reason] ?? reason.replaceAll("_", " ")}. `}
+        {!first && `What you see is from ${clock.time(lastMessageAt)}. `}
+        {retryAt !== undefined && retryAt > now ? `Next attempt in ${span(retryAt - now)}.` : phase === "connecting" ? "Trying again …" : ""}
+      </div>
+    );
+  }
+  if (!away && back) {
+    return (
+      <div class="banner good" role="status" data-testid="banner">
+        Connected again after {span(back.forMs)}. What you see is up to date.
+      </div>
+    );
+  }
+  return <div class="banner none" role="status" />;
+}

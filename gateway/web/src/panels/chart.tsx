@@ -1,0 +1,77 @@
+import { effect, type Signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import { useWatch } from "../page.js";
+import type { Series } from "../memory.js";
+import { theme } from "../theme.js";
+
+interface Line {
+  name: string;
+  /** The token of its colour. */
+  colour: string;
+}
+
+const HEIGHT = 110;
+
+/** A chart over the last minutes. `columns`: which columns of the series are drawn, one a line. */
+export function Chart(o: { title: string; series: () => Series; changes: Signal<number>; lines: Line[]; columns: number[]; range?: [number, number]; height?: number }) {
+  const { clock } = useWatch();
+  const host = useRef<HTMLDivElement>(null);
+  const text = useRef<HTMLOutputElement>(null);
+  useEffect(() => {
+    const box = host.current!;
+    let chart: uPlot | null = null;
+    const pick = (): uPlot.AlignedData => {
+      const s = o.series();
+      return [s[0], ...o.columns.map((c) => s[c] ?? [])] as uPlot.AlignedData;
+    };
+    const make = (): uPlot => {
+      const style = getComputedStyle(box);
+      const ink = style.getPropertyValue("--ink-3"), line = style.getPropertyValue("--line");
+      const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1, size: 4 }, font: "11px system-ui, sans-serif" };
+      return new uPlot(
+        {
+          width: Math.max(120, box.clientWidth), height: o.height ?? HEIGHT, legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
+          tzDate: (t) => uPlot.tzDate(new Date(t * 1000), clock.zone),
+          scales: { y: o.range ? { range: o.range } : { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.1)] } },
+          axes: [{ ...axis, space: 60, size: 24, values: (_, ts) => ts.map((t) => clock.time(t * 1000).slice(0, (ts[1] ?? 0) - (ts[0] ?? 0) < 60 ? 8 : 5)) }, { ...axis, size: 42, space: 24 }],
+          series: [{}, ...o.lines.map((l) => ({ label: l.name, stroke: style.getPropertyValue(l.colour), width: 1.75, spanGaps: false, points: { show: false } }))],
+        },
+        pick(),
+        box,
+      );
+    };
+    const stop = effect(() => {
+      void theme.value;
+      chart?.destroy();
+      chart = make();
+    });
+    const follow = effect(() => {
+      void o.changes.value;
+      const data = pick();
+      chart?.setData(data);
+      if (text.current) text.current.textContent = o.lines.map((l, i) => `${l.name} ${lastOf(data[i + 1] as (number | null)[])}`).join(" · ");
+    });
+    const resized = new ResizeObserver(() => chart?.setSize({ width: Math.max(120, box.clientWidth), height: o.height ?? HEIGHT }));
+    resized.observe(box);
+    return () => {
+      stop();
+      follow();
+      resized.disconnect();
+      chart?.destroy();
+    };
+  }, []);
+  return (
+    <figure class="chart">
+      <figcaption>
+        {o.title} {o.lines.length > 1 && o.lines.map((l) => <span key={l.name} class="key"><i style={{ background: `var(${l.colour})` }} />{l.name}</span>)} <output ref={text} />
+      </figcaption>
+      <div ref={host} aria-hidden="true" />
+    </figure>
+  );
+}
+
+function lastOf(column: (number | null)[]): string {
+  const v = column.findLast((x) => x !== null);
+  return v === undefined || v === null ? "—" : Number.isInteger(v) ? String(v) : v.toFixed(1);
+}

@@ -1,0 +1,88 @@
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { expired, mayOperate } from "../session.js";
+import { useWatch } from "../page.js";
+import { selection, tab } from "../route.js";
+import { begin, draft } from "../draft.js";
+import { Attention, nextAttention } from "./attention.js";
+import { Banner } from "./banner.js";
+import { Drawer } from "./drawer.js";
+import { Expired } from "./login.js";
+import { Help, helpShown } from "./help.js";
+import { Inspector } from "./inspector.js";
+import { Stage, stage } from "./stage.js";
+import { TopBar } from "./topbar.js";
+import { focusSearch } from "./search.js";
+
+/** On narrow screens: which of the side columns lies over the map. */
+export const column = signal<"attention" | null>(null);
+
+function typing(e: KeyboardEvent): boolean {
+  const at = e.target as HTMLElement;
+  return at.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(at.tagName);
+}
+
+/** Keys that work anywhere but where somebody types. `panels/help.tsx` lists them. */
+function shortcut(e: KeyboardEvent): boolean {
+  if (e.ctrlKey || e.metaKey || e.altKey || expired.value) return false;
+  if (e.key === "Escape") {
+    if (helpShown.value || document.querySelector("dialog[open]")) return false;
+    if (draft.value) draft.value = null;
+    else selection.value = null;
+    return true;
+  }
+  if (typing(e)) return false;
+  switch (e.key) {
+    case "/":
+      focusSearch();
+      return true;
+    case "n":
+      if (mayOperate.value && !draft.value) begin();
+      return mayOperate.value;
+    case "a":
+      return nextAttention();
+    case "f":
+      stage.value?.fit();
+      return true;
+    case "?":
+      helpShown.value = true;
+      return true;
+    case "1":
+    case "2":
+    case "3":
+    case "4": {
+      const chosen = (["tasks", "robots", "zones", "charts"] as const)[Number(e.key) - 1]!;
+      tab.value = tab.value === chosen ? null : chosen;
+      return true;
+    }
+    default:
+      return false;
+  }
+}
+
+/** One warehouse: what is wrong, the floor, what is selected, the tables. */
+export function Desk() {
+  const { watch, clock } = useWatch();
+  useEffect(() => {
+    const onKey = (e: KeyboardEvent): void => {
+      if (shortcut(e)) e.preventDefault();
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, []);
+  const heard = watch.link.value.lastMessageAt;
+  const shown = selection.value !== null || draft.value !== null;
+  return (
+    <div class={`desk ${shown ? "with-side" : ""} ${column.value === "attention" ? "with-attention" : ""}`}>
+      <a class="skip" href="#side">Skip to the details</a>
+      <TopBar />
+      <Banner />
+      <Attention />
+      <Stage />
+      <Inspector />
+      <Drawer />
+      <Help />
+      <Expired lastSeen={heard === 0 ? "before" : clock.time(heard)} />
+    </div>
+  );
+}

@@ -1,0 +1,35 @@
+import { tab, type Tab } from "../route.js";
+import { useWatch } from "../page.js";
+import { count } from "../words.js";
+import { Charts } from "./charts.js";
+import { RobotTablePane } from "./robots.js";
+import { TaskTable } from "./tasktable.js";
+import { ZoneTable } from "./zones.js";
+
+const tabs: [Tab, string][] = [["tasks", "Tasks"], ["robots", "Robots"], ["zones", "Zones"], ["charts", "Charts"]];
+
+/** The tables under the map. */
+export function Drawer() {
+  const { watch } = useWatch();
+  void watch.tasks.changes.value;
+  const numbers: Partial<Record<Tab, number>> = { tasks: watch.tasks.openCount, robots: watch.total.value, zones: watch.zones.value.length };
+  const open = tab.value;
+  return (
+    <section class={`drawer ${open === null ? "closed" : ""}`} aria-label="Tables">
+      <div class="tabs" role="tablist" aria-label="Tables">
+        {tabs.map(([id, word]) => (
+          <button key={id} id={`tab-${id}`} role="tab" aria-selected={open === id} aria-controls="tables" onClick={() => (tab.value = open === id ? null : id)}>
+            {word} {numbers[id] !== undefined && <small>{count(numbers[id])}</small>}
+          </button>
+        ))}
+        <button class="quiet" aria-label={open === null ? "Open the tables" : "Close the tables"} onClick={() => (tab.value = open === null ? "tasks" : null)}>{open === null ? "▴" : "▾"}</button>
+      </div>
+      <div id="tables" class="pane" role="tabpanel" aria-labelledby={`tab-${open ?? "tasks"}`} hidden={open === null}>
+        {open === "tasks" && <TaskTable />}
+        {open === "robots" && <RobotTablePane />}
+        {open === "zones" && <ZoneTable />}
+        {open === "charts" && <Charts />}
+      </div>
+    </section>
+  );
+}

@@ -1,0 +1,38 @@
+import { signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { StatusWord } from "./sign.js";
+import { statusOf } from "../words.js";
+
+export const helpShown = signal(false);
+
+const keys: [string, string][] = [
+  ["/", "search"], ["a", "next thing that needs somebody"], ["n", "new task"], ["f", "whole floor"], ["1 2 3 4", "tasks, robots, zones, charts"],
+  ["arrows, + −", "move and zoom the map, when it has the focus"], ["↑ ↓ Enter", "walk through a table and select"], ["Esc", "close what is open"], ["?", "this"],
+];
+
+/** The keys and the signs. */
+export function Help() {
+  const box = useRef<HTMLDialogElement>(null);
+  const open = helpShown.value;
+  useEffect(() => {
+    if (open && !box.current?.open) box.current?.showModal();
+    if (!open) box.current?.close();
+  }, [open]);
+  return (
+    <dialog ref={box} class="card help" aria-labelledby="help-title" onClose={() => (helpShown.value = false)}>
+      <h2 id="help-title">Keys and signs</h2>
+      <div class="columns">
+        <dl class="keys">
+          {keys.map(([key, what]) => (
+            <div key={key}><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div>
+          ))}
+        </dl>
+        <ul class="signs">
+          {["IDLE", "MOVING", "WAITING", "CHARGING", "PAUSED", "ERROR", "MANUAL"].map((s) => <li key={s}><StatusWord status={statusOf("ONLINE", s)} /></li>)}
+          <li><StatusWord status={statusOf("OFFLINE", null)} /></li>
+        </ul>
+      </div>
+      <p class="row"><button class="primary" onClick={() => (helpShown.value = false)}>Close</button></p>
+    </dialog>
+  );
+}

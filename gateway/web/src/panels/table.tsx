@@ -1,0 +1,69 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+
+const ROW_PX = 30;
+const SPARE = 6;
+
+export interface Column<T> {
+  name: string;
+  /** CSS width of the column. */
+  width: string;
+  cell(item: T): preact.ComponentChildren;
+}
+
+/**
+ * A table of any length: only the rows in view are in the document. Arrow keys walk, Enter chooses.
+ */
+export function Table<T>(o: {
+  label: string;
+  columns: Column<T>[];
+  items: readonly T[];
+  keyOf(item: T): string;
+  chosen: string | null;
+  choose(item: T): void;
+  empty: string;
+}) {
+  const box = useRef<HTMLDivElement>(null);
+  const [top, setTop] = useState(0);
+  const [height, setHeight] = useState(300);
+  useEffect(() => {
+    const resized = new ResizeObserver(() => setHeight(box.current?.clientHeight ?? 300));
+    resized.observe(box.current!);
+    return () => resized.disconnect();
+  }, []);
+  const first = Math.max(0, Math.floor(top / ROW_PX) - SPARE);
+  const last = Math.min(o.items.length, Math.ceil((top + height) / ROW_PX) + SPARE);
+  const grid = { gridTemplateColumns: o.columns.map((c) => c.width).join(" ") };
+  const walk = (e: KeyboardEvent, at: number, item: T): void => {
+    if (e.target !== e.currentTarget) return;
+    const rows = box.current!;
+    if (e.key === "Enter" || e.key === " ") o.choose(item);
+    else if (e.key === "ArrowDown" || e.key === "ArrowUp") {
+      const next = at + (e.key === "ArrowDown" ? 1 : -1);
+      const y = next * ROW_PX;
+      if (y < rows.scrollTop) rows.scrollTop = y;
+      else if (y + 2 * ROW_PX > rows.scrollTop + height) rows.scrollTop = y + 2 * ROW_PX - height;
+      requestAnimationFrame(() => rows.querySelector<HTMLElement>(`[aria-rowindex="${next + 2}"]`)?.focus());
+    } else return;
+    e.preventDefault();
+  };
+  return (
+    <div class="table" role="table" aria-label={o.label} aria-rowcount={o.items.length + 1}>
+      <div role="rowgroup" class="head-row">
+        <div role="row" style={grid} aria-rowindex={1}>{o.columns.map((c) => <span key={c.name} role="columnheader">{c.name}</span>)}</div>
+      </div>
+      <div ref={box} class="rows" role="rowgroup" tabIndex={o.items.length === 0 ? -1 : 0} onScroll={(e) => setTop(e.currentTarget.scrollTop)}>
+        {o.items.length === 0 && <div role="row" class="none"><span role="cell" class="empty">{o.empty}</span></div>}
+        <div role="presentation" style={{ height: `${first * ROW_PX}px` }} />
+        {o.items.slice(first, last).map((item, i) => {
+          const key = o.keyOf(item);
+          return (
+            <div key={key} role="row" tabIndex={0} style={grid} aria-rowindex={first + i + 2} class={key === o.chosen ? "chosen" : ""} {...(key === o.chosen ? { "aria-current": "true" as const } : {})} onClick={() => o.choose(item)} onKeyDown={(e) => walk(e, first + i, item)}>
+              {o.columns.map((c) => <span key={c.name} role="cell">{c.cell(item)}</span>)}
+            </div>
+          );
+        })}
+        <div role="presentation" style={{ height: `${Math.max(0, o.items.length - last) * ROW_PX}px` }} />
+      </div>
+    </div>
+  );
+}

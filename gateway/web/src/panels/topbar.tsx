@@ -1,0 +1,102 @@
+import { expired, session, signOut } from "../session.js";
+import { useWatch, warehouses } from "../page.js";
+import { warehouseCode, look, selection, tab, taskFilter, robotFilter } from "../route.js";
+import { chooseTheme, theme } from "../theme.js";
+import { span } from "../time.js";
+import { count } from "../words.js";
+import { column } from "./desk.js";
+import { helpShown } from "./help.js";
+import { Search } from "./search.js";
+
+/** The warehouse's figures, each with what a press on it shows. */
+function Figures() {
+  const { watch } = useWatch();
+  const o = watch.overview.value;
+  if (!o) return <div class="figures" aria-busy="true" />;
+  const online = o.robots.connection["ONLINE"] ?? 0;
+  const away = (o.robots.connection["OFFLINE"] ?? 0) + (o.robots.connection["STALE"] ?? 0);
+  const late = (): void => {
+    tab.value = "tasks";
+    taskFilter.value = { ...taskFilter.value, late: true };
+  };
+  const unavailable = (): void => {
+    tab.value = "robots";
+    robotFilter.value = { ...robotFilter.value, show: "unavailable" };
+  };
+  return (
+    <div class="figures" role="group" aria-label="The warehouse now">
+      <Figure name="robots online" value={`${count(online)}/${count(o.robots.total)}`} />
+      <Figure name="away" value={count(away)} kind={away > 0 ? "warn" : ""} act={unavailable} />
+      <Figure name="open tasks" value={count(o.tasks.open)} />
+      <Figure name="done a minute" value={count(o.tasks.finished_last_minute)} />
+      <Figure name="late" value={count(o.tasks.late)} kind={o.tasks.late > 0 ? "bad" : ""} act={late} />
+      <Figure name="cancelling" value={count(o.tasks.cancelling)} kind={o.tasks.cancelling > 0 ? "warn" : ""} act={() => { tab.value = "tasks"; taskFilter.value = { status: "CANCELLING", text: "", late: false }; }} />
+      <Figure name="decision P99" value={o.decision_ms ? `${Math.round(o.decision_ms.p99)} ms` : "—"} />
+      <Figure name="command P99" value={o.command_ms ? `${Math.round(o.command_ms.p99)} ms` : "—"} />
+    </div>
+  );
+}
+
+function Figure({ name, value, kind = "", act }: { name: string; value: string; kind?: string; act?: () => void }) {
+  const inside = (
+    <>
+      <b>{value}</b> <span>{name}</span>
+    </>
+  );
+  return act ? <button class={`figure ${kind}`} onClick={act}>{inside}</button> : <span class={`figure ${kind}`}>{inside}</span>;
+}
+
+/** How old what is seen is. */
+function Age() {
+  const { watch, clock } = useWatch();
+  const now = watch.now.value;
+  const { phase } = watch.link.value;
+  const age = watch.ageMs();
+  const live = phase === "open" && age < 5_000;
+  return (
+    <span class={`age ${live ? "live" : "old"}`} data-testid="age" title={`Times are ${clock.zoneName(now)} (${clock.zone})`}>
+      <i aria-hidden="true">{live ? "●" : "○"}</i> {live ? "live" : Number.isFinite(age) ? `${span(age)} old` : "no data yet"} · <time>{clock.time(now)}</time> {clock.zoneName(now)}
+    </span>
+  );
+}
+
+export function TopBar() {
+  const { watch } = useWatch();
+  const total = watch.overview.value?.attention.total ?? 0;
+  const me = session.value!.me;
+  const other = theme.value === "dark" ? "light" : "dark";
+  return (
+    <header class="top">
+      <span class="brand"><img src="/starling.svg" alt="Starling" width="22" height="22" /></span>
+      <label class="warehouse">
+        <span class="hidden">Warehouse</span>
+        <select
+          value={watch.warehouse.warehouse_code}
+          onChange={(e) => {
+            look.value = null;
+            warehouseCode.value = e.currentTarget.value;
+          }}
+        >
+          {(warehouses.value ?? []).map((w) => <option key={w.warehouse_id} value={w.warehouse_code}>{w.name}</option>)}
+        </select>
+      </label>
+      <button class="only-narrow" aria-expanded={column.value === "attention"} onClick={() => (column.value = column.value === null ? "attention" : null)}>
+        ⚑ {total}
+      </button>
+      <Search />
+      <Figures />
+      <Age />
+      <button class="quiet" aria-label={`Use the ${other} theme`} title={`Use the ${other} theme`} onClick={() => chooseTheme(other)}>{other === "dark" ? "☾" : "☀"}</button>
+      <button class="quiet" aria-label="Keys and signs" title="Keys and signs (?)" onClick={() => (helpShown.value = true)}>?</button>
+      <details class="menu">
+        <summary aria-label={`Signed in as ${me.name ?? me.subject}`}>{(me.name ?? me.subject).slice(0, 14)}</summary>
+        <div class="card">
+          <p>{me.name ?? me.subject}<br /><small>{me.roles.join(", ")}</small></p>
+          <p><a href="/docs/" target="_blank" rel="noreferrer">API documents</a></p>
+          <p><button onClick={() => (expired.value = true)}>Give another token</button></p>
+          <p><button onClick={() => { selection.value = null; signOut(); }}>Sign out</button></p>
+        </div>
+      </details>
+    </header>
+  );
+}

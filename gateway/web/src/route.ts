@@ -1,0 +1,97 @@
+import { batch, computed, effect, signal } from "@preact/signals";
+
+/** What the page's one panel shows. */
+export type Selection = { type: "robot" | "task" | "zone"; id: string } | null;
+export type Tab = "tasks" | "robots" | "zones" | "charts";
+export interface Look {
+  x: number;
+  y: number;
+  scale: number;
+}
+
+// The address of the page says what is looked at, so that a colleague who opens the same link sees the same.
+
+/** The warehouse's code; "" = the first one. */
+export const warehouseCode = signal("");
+export const selection = signal<Selection>(null);
+/** The table under the map; null = closed. */
+export const tab = signal<Tab | null>("tasks");
+/** Filters of the task table. */
+export const taskFilter = signal({ status: "", text: "", late: false });
+/** Filters of the robot table, which also dim the map. */
+export const robotFilter = signal({ show: "", text: "" });
+/** The camera; null = the whole floor. */
+export const look = signal<Look | null>(null);
+
+/** Settings for who measures and tests: `diagnostics`, `renderer=canvas|webgl`. They stay in the address as they came. */
+export const settings = signal<readonly [string, string][]>([]);
+
+const SETTINGS: readonly string[] = ["diagnostics", "renderer"];
+const TABS: readonly string[] = ["tasks", "robots", "zones", "charts"];
+const KINDS: readonly string[] = ["robot", "task", "zone"];
+
+/** The query of the address that says all this. */
+export const query = computed(() => {
+  const q = new URLSearchParams();
+  const put = (name: string, value: string): void => {
+    if (value !== "") q.set(name, value);
+  };
+  put("warehouse", warehouseCode.value);
+  if (selection.value) put(selection.value.type, selection.value.id);
+  if (tab.value !== "tasks") put("tab", tab.value ?? "none");
+  put("status", taskFilter.value.status);
+  put("task_text", taskFilter.value.text);
+  if (taskFilter.value.late) put("late", "1");
+  put("show", robotFilter.value.show);
+  put("robot_text", robotFilter.value.text);
+  for (const [name, value] of settings.value) q.set(name, value);
+  const at = look.value;
+  if (at) put("at", [at.x.toFixed(1), at.y.toFixed(1), at.scale.toPrecision(4)].join(","));
+  return q.toString();
+});
+
+/** Takes all from a query. What it cannot read it leaves as it would be without. */
+export function readQuery(search: string): void {
+  const q = new URLSearchParams(search);
+  const text = (name: string): string => (q.get(name) ?? "").slice(0, 100);
+  batch(() => {
+    warehouseCode.value = text("warehouse");
+    const kind = KINDS.find((k) => text(k) !== "");
+    selection.value = kind === undefined ? null : { type: kind as "robot" | "task" | "zone", id: text(kind) };
+    const t = text("tab");
+    tab.value = TABS.includes(t) ? (t as Tab) : t === "none" ? null : "tasks";
+    taskFilter.value = { status: text("status"), text: text("task_text"), late: text("late") === "1" };
+    robotFilter.value = { show: text("show"), text: text("robot_text") };
+    look.value = readLook(text("at"));
+    settings.value = SETTINGS.filter((name) => q.has(name)).map((name) => [name, text(name)]);
+  });
+}
+
+function readLook(at: string): Look | null {
+  const [x, y, scale, more] = at.split(",").map(Number);
+  if (at === "" || more !== undefined || !Number.isFinite(x) || !Number.isFinite(y) || !(scale! > 0 && scale! < 1e4)) return null;
+  return { x: x!, y: y!, scale: scale! };
+}
+
+/** Keeps the address and the signals the same. A new selection is a step that Back takes back; the rest is not. */
+export function followAddress(): () => void {
+  readQuery(location.search);
+  let last = selection.value;
+  const stop = effect(() => {
+    const q = query.value;
+    const url = location.pathname + (q === "" ? "" : `?${q}`);
+    if (url === location.pathname + location.search) return;
+    const step = selection.value !== last && selection.value?.id !== last?.id;
+    last = selection.value;
+    history[step ? "pushState" : "replaceState"](null, "", url + location.hash);
+  });
+  const back = (): void => {
+    readQuery(location.search);
+    last = selection.value;
+  };
+  addEventListener("popstate", back);
+  return () => {
+    stop();
+    removeEventListener("popstate", back);
+  };
+}

@@ -1,0 +1,249 @@
+import { batch, signal, type Signal } from "@preact/signals";
+import { ApiError, Live, type LiveState, type RobotDetail, type RobotTable, type Schemas, type Subscription, type Task, type TaskEvent, type Why, type ZoneStatus } from "starling-client";
+import { floorOf, type Floor } from "./map/floor.js";
+import { Memory } from "./memory.js";
+import { Tasks } from "./tasks.js";
+import { api, expired, session } from "./session.js";
+import { selection } from "./route.js";
+
+export type Warehouse = Schemas["Warehouse"];
+export type Overview = Schemas["Overview"];
+export type Zone = Schemas["Zone"];
+
+/** A fleet of more robots is not followed as a whole: zones from afar, and from near the robots in view. */
+export const WHOLE_FLEET = 20_000;
+const OVERVIEW_MS = 2_000;
+const WHY_MS = 2_000;
+const MAP_MS = 15_000;
+const TICK_MS = 500;
+
+/**
+ * All that the page knows of one warehouse, kept up to date until `close`. Robots, zones and tasks come by the live channel, the
+ * overview and reasons are asked for while somebody looks.
+ */
+export class Watch {
+  readonly warehouse: Warehouse;
+  /** How the connection stands. */
+  readonly link: Signal<LiveState>;
+  readonly floor = signal<Floor | null>(null);
+  /** "none": the warehouse has no active map. */
+  readonly floorState = signal<"loading" | "ready" | "none" | "failed">("loading");
+  /** The robots that are followed; rises with each change. */
+  readonly robotTick = signal(0);
+  readonly zones = signal<Zone[]>([]);
+  readonly zoneStatus = signal<ReadonlyMap<string, ZoneStatus>>(new Map());
+  readonly overview = signal<Overview | null>(null);
+  readonly tasks = new Tasks();
+  readonly memory = new Memory();
+  /** The selected robot in full. */
+  readonly detail = signal<RobotDetail | null>(null);
+  /** Why the selected robot or task waits. */
+  readonly why = signal<Why | null>(null);
+  /** The server's clock, ms since 1970; moves twice a second. */
+  readonly now = signal(Date.now());
+  /** Robots that registered, as the overview says; from that follows how they are followed. */
+  readonly total = signal(0);
+  /** The one who draws the robots. */
+  onRobots: ((t: RobotTable, rows: Uint32Array | null) => void) | null = null;
+
+  table: RobotTable | null = null;
+  readonly #live: Live;
+  readonly #timers: ReturnType<typeof setInterval>[] = [];
+  readonly #aborted = new AbortController();
+  #robots: Subscription | null = null;
+  #details: Subscription | null = null;
+  #detailOf = "";
+  #rect: string | null = null;
+  #mapKey = "";
+
+  constructor(warehouse: Warehouse) {
+    this.warehouse = warehouse;
+    const tenant = session.value?.tenant ?? "";
+    this.#live = new Live({ url: location.origin, token: () => session.value?.token ?? "", encoding: "bin", ...(tenant === "" ? {} : { tenant }) });
+    this.link = signal(this.#live.state);
+    this.#live.onState((s) => {
+      this.link.value = s;
+      if (s.phase === "closed" && s.reason === "unauthenticated") expired.value = true;
+    });
+    const filter = { warehouse_id: warehouse.warehouse_id };
+    this.#live.zones({ filter, rateHz: 1 }, { change: (z) => (this.zoneStatus.value = new Map(z)) });
+    this.#live.tasks({ filter }, { snapshot: (all) => this.tasks.replace(all), events: (e) => this.#took(e) });
+    void this.#askOverview();
+    void this.#askMap();
+    this.#every(OVERVIEW_MS, () => this.#askOverview());
+    this.#every(MAP_MS, () => this.#askMap());
+    this.#every(WHY_MS, () => this.#askWhy());
+    this.#every(TICK_MS, () => this.#tick());
+  }
+
+  /** Ends all. */
+  close(): void {
+    this.#aborted.abort();
+    this.#timers.forEach((t) => clearInterval(t));
+    this.#live.close();
+  }
+
+  /** Tries the connection again with the token of now. */
+  reconnect(): void {
+    void this.#live.renewToken().catch(() => {});
+  }
+
+  /** How old what is seen is, ms: since anything was heard. Infinity before that. */
+  ageMs(): number {
+    const heard = this.#live.state.lastMessageAt;
+    return heard === 0 ? Infinity : Math.max(0, Date.now() - heard);
+  }
+
+  /** Deltas that did not follow on the one before, and snapshots that mended that, since the page was opened. */
+  get counters(): Live["counters"] {
+    return this.#live.counters;
+  }
+
+  /**
+   * Follows the robots of the whole floor, of what is in view (`rect`, map metres, for fleets that are too large to be followed
+   * whole), or none.
+   */
+  follow(rect: readonly [number, number, number, number] | null): void {
+    const whole = this.total.value <= WHOLE_FLEET;
+    const key = whole ? "all" : rect === null ? "none" : rect.join(",");
+    if (key === this.#rect || this.total.value === 0) return;
+    this.#rect = key;
+    const filter = { warehouse_id: this.warehouse.warehouse_id, ...(whole || rect === null ? {} : { rect }) };
+    if (key === "none") {
+      this.#robots?.close();
+      this.#robots = null;
+      this.table = null;
+      this.robotTick.value++;
+    } else if (this.#robots) this.#robots.update({ filter });
+    else this.#robots = this.#live.robots({ filter, rateHz: 1 }, { change: (t, rows) => this.#moved(t, rows) });
+  }
+
+  /** Follows the selected robot in full. */
+  detailOf(id: string | null): void {
+    if (id === this.#detailOf) return;
+    this.#detailOf = id ?? "";
+    this.#details?.close();
+    this.#details = null;
+    batch(() => {
+      this.detail.value = null;
+      this.why.value = null;
+    });
+    if (id !== null) {
+      this.#details = this.#live.robotDetails({ robotIds: [id], rateHz: 2 }, { change: (m) => (this.detail.value = m.get(id) ?? null) });
+    }
+  }
+
+  /** Asks anew why the selection waits, and how the warehouse does: something was just done about it. */
+  refresh(): void {
+    void this.#askWhy();
+    void this.#askOverview();
+  }
+
+  /** A robot by its row of the table. */
+  idOf(row: number): string | null {
+    return this.table?.ids[row] ?? null;
+  }
+
+  #every(ms: number, f: () => unknown): void {
+    // Nobody looks at a hidden tab: it asks for nothing. What comes by the live channel stays up to date.
+    this.#timers.push(setInterval(() => (document.hidden && ms !== TICK_MS ? undefined : void f()), ms));
+  }
+
+  #tick(): void {
+    batch(() => {
+      this.now.value = Date.now() + this.#live.state.clockOffsetMs;
+      this.tasks.tick();
+      this.memory.sample(this.now.value, this.table, this.zoneStatus.value);
+    });
+  }
+
+  #moved(t: RobotTable, rows: Uint32Array | null): void {
+    this.table = t;
+    this.robotTick.value++;
+    this.onRobots?.(t, rows);
+  }
+
+  #took(events: TaskEvent[]): void {
+    this.tasks.take(events);
+    const chosen = selection.value;
+    if (chosen?.type === "task" && events.some((e) => e.task_id === chosen.id)) void this.#askWhy();
+  }
+
+  async #askOverview(): Promise<void> {
+    const o = await this.#ask(() => api.get("/api/v1/overview", { query: { warehouse_id: this.warehouse.warehouse_id }, signal: this.#aborted.signal }));
+    if (!o) return;
+    batch(() => {
+      this.overview.value = o;
+      this.total.value = o.robots.total;
+      this.memory.tempo(Date.parse(o.at), o);
+    });
+  }
+
+  async #askWhy(): Promise<void> {
+    const chosen = selection.value;
+    if (chosen === null || chosen.type === "zone") return;
+    const signal = this.#aborted.signal;
+    const why = await this.#ask(() =>
+      chosen.type === "robot"
+        ? api.get("/api/v1/robots/{robot_id}/why", { path: { robot_id: chosen.id }, signal })
+        : api.get("/api/v1/tasks/{task_id}/why", { path: { task_id: chosen.id }, signal }),
+    );
+    if (selection.value?.id === chosen.id) this.why.value = why;
+  }
+
+  async #askMap(): Promise<void> {
+    const signal = this.#aborted.signal;
+    const warehouse_id = this.warehouse.warehouse_id;
+    try {
+      const maps = await api.get("/api/v1/maps", { query: { warehouse_id, limit: 500 }, signal });
+      const active = maps.items.find((m) => m.active_version !== null);
+      if (!active) {
+        batch(() => {
+          this.floor.value = null;
+          this.floorState.value = "none";
+        });
+        return;
+      }
+      const key = `${active.map_id}/${active.active_version}`;
+      if (key !== this.#mapKey) {
+        const plan = await api.get("/api/v1/maps/{map_id}/versions/{n}/floor-plan", { path: { map_id: active.map_id, n: active.active_version! }, signal });
+        this.#mapKey = key;
+        batch(() => {
+          this.floor.value = floorOf(plan);
+          this.floorState.value = "ready";
+        });
+      }
+      const zones: Zone[] = [];
+      for await (const z of api.items("/api/v1/zones", { query: { map_id: active.map_id, limit: 500 }, signal })) zones.push(z);
+      this.zones.value = zones;
+    } catch (e) {
+      if (signal.aborted) return;
+      if (!(e instanceof ApiError)) throw e;
+      if (this.floor.value === null) this.floorState.value = "failed";
+    }
+  }
+
+  // What is asked for again and again may fail once: the next answer mends it, and the banner says that the server is away.
+  async #ask<T>(call: () => Promise<T>): Promise<T | null> {
+    try {
+      return await call();
+    } catch (e) {
+      if (this.#aborted.signal.aborted || e instanceof ApiError) return null;
+      throw e;
+    }
+  }
+}
+
+/** A task by its id, from what is followed or from the server; null where there is none. */
+export async function findTask(w: Watch, id: string): Promise<Task | null> {
+  const known = w.tasks.get(id);
+  if (known) return known;
+  try {
+    const task = await api.get("/api/v1/tasks/{task_id}", { path: { task_id: id } });
+    w.tasks.remember(task);
+    return task;
+  } catch (e) {
+    if (e instanceof ApiError && (e.status === 404 || e.status === 422)) return null;
+    throw e;
+  }
+}
