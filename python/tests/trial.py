@@ -5,13 +5,13 @@ No feature is built yet, so no real route takes a body or can break. These do, f
 """
 
 import asyncio
-import time
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Query
 from pydantic import Field
 
 from starling.frame.answer import Body, Failure
+from starling.frame.app import Check
 from starling.frame.process import Service, main
 
 
@@ -60,18 +60,30 @@ def mount(app: FastAPI) -> None:
         raise Failure(503) from ConnectionError("innards")
 
     @app.get("/trial/impossible")
-    async def impossible() -> dict[str, Any]:
-        return {"innards": float("nan")}
+    async def impossible() -> dict[str, int]:
+        innards: Any = "innards"
+        return {"innards": innards}
 
     @app.get("/trial/slow")
     async def slow() -> None:
         await asyncio.sleep(3600)
 
-    @app.get("/trial/computing")
-    def computing(request: Request, seconds: float) -> None:
-        time.sleep(seconds)  # in a thread that nothing can stop
-        request.app.state.computed = True
+    @app.put("/trial/dependency")
+    async def dependency(away: bool) -> None:
+        _DEPENDENCY.away = away
 
+
+class _Dependency:
+    away = False
+
+    async def probe(self) -> None:
+        if self.away:
+            raise ConnectionError("innards")
+
+
+_DEPENDENCY = _Dependency()
+
+SERVICE = Service("predict", mount, [Check("trial", critical=True, probe=_DEPENDENCY.probe)])
 
 if __name__ == "__main__":
-    main(Service("predict", mount))
+    main(SERVICE)

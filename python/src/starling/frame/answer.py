@@ -37,7 +37,7 @@ _CODES: dict[int, Code] = {
 _MESSAGES = {
     400: "the body is not readable",
     404: "there is no such path",
-    405: "the path has no such method",
+    405: "the path does not know this method",
     413: "the body is too large",
     415: "the body is not of a type that is understood here",
     422: "the request is invalid",
@@ -136,7 +136,7 @@ def _of_validation(fault: RequestValidationError) -> Failure:
         kind, at = error["type"], error["loc"]
         if kind == "json_invalid" or kind == "missing" and at == ("body",) and fault.body is None:
             return _unreadable()
-        fields.setdefault(_name(at), _problem(kind, error.get("ctx", {})))
+        fields.setdefault(_name(at), _problem(kind, error.get("ctx", {}), written=at[0] != "body"))
     return invalid(sorted(fields.items()))
 
 
@@ -180,5 +180,11 @@ _PROBLEMS = {
 }
 
 
-def _problem(kind: str, bounds: dict[str, Any]) -> str:
+def _problem(kind: str, bounds: dict[str, Any], *, written: bool) -> str:
+    if written and kind in _WRITTEN:
+        return _WRITTEN[kind]
     return _PROBLEMS.get(kind, "not of the wanted type").format_map(bounds)
+
+
+# The same where everything is text: in a path, a query or a header.
+_WRITTEN = {"int_parsing": "invalid integer", "float_parsing": "invalid float", "bool_parsing": "invalid boolean"}

@@ -1,6 +1,7 @@
 """The application of a process: health, readiness, metrics and the OpenAPI document, with the door around them."""
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -96,7 +97,7 @@ def build(o: Options) -> FastAPI:
     for collect in (GCCollector, PlatformCollector, ProcessCollector):
         collect(registry=o.registry)
     if not o.metrics_apart:
-        app.add_api_route("/metrics", lambda: _exposed(o.registry), response_class=Response, include_in_schema=False)
+        app.add_api_route("/metrics", _metrics(o.registry), response_class=Response, include_in_schema=False)
     if o.mount:
         o.mount(app)
     return app
@@ -147,6 +148,13 @@ def exposition(registry: CollectorRegistry) -> Callable[[Scope, Receive, Send], 
     return app
 
 
+def _metrics(registry: CollectorRegistry) -> Callable[[], Coroutine[Any, Any, Response]]:
+    async def metrics() -> Response:
+        return _exposed(registry)
+
+    return metrics
+
+
 def _exposed(registry: CollectorRegistry) -> Response:
     return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -161,10 +169,18 @@ def _is_json(content_type: str) -> bool:
 
 
 async def _understood(request: Request) -> None:
-    """Refuses a body that says to be something else than JSON."""
+    """Refuses what would be passed over in silence: a body that says to be no JSON, a query that nobody knows."""
     kind = request.headers.get("content-type")
     if request.method in ("POST", "PUT", "PATCH") and kind and not _is_json(kind):
         raise answer.Failure(415, fields=[{"field": "header.Content-Type", "problem": "want application/json"}])
+    if request.url.path in door.PROBES:
+        return
+    path = request.app.openapi()["paths"].get(getattr(request.scope["route"], "path", ""), {})
+    operation = path.get(request.method.lower(), {})
+    known = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query"}
+    unknown = [(f"query.{name}", "unknown query parameter") for name in request.query_params if name not in known]
+    if unknown:
+        raise answer.invalid(unknown)
 
 
 class _Request(Request):
@@ -175,6 +191,13 @@ class _Request(Request):
 
 
 class _Route(APIRoute):
+    """A route whose work can be stopped: what computes for long does so in a pool of its own, with a bound."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **more: Any) -> None:
+        if not inspect.iscoroutinefunction(endpoint):  # a thread goes on after its request was answered 504
+            raise TypeError(f"{path}: want a coroutine function")
+        super().__init__(path, endpoint, **more)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 

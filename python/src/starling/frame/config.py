@@ -12,7 +12,6 @@ import yaml
 
 ENVS = ("dev", "staging", "prod")
 LOG_LEVELS = ("debug", "info", "warn", "error")
-_NO_MAPPING = "the file is not a YAML mapping of keys to values"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +173,18 @@ def _read_file(
             faults.invalid.append(("CONFIG_PATH", "the file cannot be read" if asked else f"{path} cannot be read"))
         return {}
     try:
-        values = yaml.load(body, _Loader)  # noqa: S506 // it is a SafeLoader, and knows texts alone
+        loader = _Loader(body)
+        node = loader.get_single_node()
+        if node is None or node.tag == "tag:yaml.org,2002:null":
+            return {}
+        if isinstance(node, yaml.MappingNode):
+            return _known(loader.construct_document(node), known, faults)
+        mark = node.start_mark
     except (yaml.YAMLError, ValueError, RecursionError) as fault:
         mark = getattr(fault, "problem_mark", None)
-        faults.invalid.append(("CONFIG_PATH", _NO_MAPPING + (f" (line {mark.line + 1})" if mark else "")))
-        return {}
-    if not isinstance(values, dict | None):
-        faults.invalid.append(("CONFIG_PATH", _NO_MAPPING))
-        return {}
-    return _known(values or {}, known, faults)
+    line = f" (line {mark.line + 1})" if mark else ""
+    faults.invalid.append(("CONFIG_PATH", "the file is not a YAML mapping of keys to values" + line))
+    return {}
 
 
 def _known(values: dict[object, object], known: set[str], faults: Faults) -> dict[str, object]:
@@ -210,7 +212,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, "a key comes twice", key.start_mark)
-            seen.add(key.value if isinstance(key.value, str) else "")
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, "a key comes twice", key.start_mark)
+                seen.add(key.value)
         return super().construct_mapping(node, deep)

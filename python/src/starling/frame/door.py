@@ -181,12 +181,17 @@ class Door:
         task = asyncio.create_task(self._serve(scope, _Meter(receive, self.bounds.body), gate))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+        fault: Exception = answer.Failure(504)
         try:
             await asyncio.wait({task}, timeout=self.bounds.timeout_s)
+        except asyncio.CancelledError:
+            if not self.closing():
+                raise
+            fault = answer.Failure(503, "the process is stopping")  # and waits no longer: whoever asked is told
         finally:
-            # A thread that computes cannot be stopped: it is not waited for, and still counts as under way.
-            task.cancel()
-        fault = RuntimeError("the request's work was cancelled") if task.done() else answer.Failure(504)
+            task.cancel()  # it counts as under way until it has heeded that
+        if task.done():
+            fault = RuntimeError("the request's work was cancelled")
         gate.shut = True
         if gate.status == 0:
             late = _Gate(gate.send, gate.entry, gate.closing)
