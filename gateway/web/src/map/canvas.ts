@@ -208,7 +208,7 @@ export class CanvasPainter implements Painter {
   }
 
   #drawRobots(s: Scene): void {
-    const px = Math.round(robotPx(s.camera.scale, s.cell) * 2) / 2;
+    const px = Math.round(robotPx(s.camera.scale, s.cell, s.fleet.drawn) * 2) / 2;
     if (px !== this.#seen.px || s.dpr !== this.#seen.dpr) {
       this.#sprites.clear();
       this.#seen.px = px;
@@ -285,7 +285,7 @@ function inksOf(s: Scene, look: number): Inks {
 }
 
 function spriteSide(px: number): number {
-  return px < 8 ? px + 4 : Math.ceil(1.5 * px + 4);
+  return px < 8 ? px + 4 : Math.ceil(1.7 * px + 4);
 }
 
 function wordOf(c: Rgba): number {
@@ -297,11 +297,11 @@ function hatchOf(g: CanvasRenderingContext2D, colour: string): CanvasPattern | n
   const t = tile.getContext("2d");
   if (!t) return null;
   t.strokeStyle = colour;
-  t.globalAlpha = 0.62;
-  t.lineWidth = 1.8;
+  t.globalAlpha = 0.42;
+  t.lineWidth = 1.4;
   for (const x of [-10, 0, 10]) {
-    t.moveTo(x - 1, 11);
-    t.lineTo(x + 11, -1);
+    t.moveTo(x - 1, -1);
+    t.lineTo(x + 11, 11);
   }
   t.stroke();
   return g.createPattern(tile, "repeat");

@@ -5,13 +5,18 @@ export type Detail = "robots" | "clusters";
 export const CROWD = 20_000;
 /** CSS pixels below which a robot is a speck. */
 export const SPECK_PX = 4;
-/** The drawn size of a robot, CSS pixels. */
+/** The drawn size of a robot, CSS pixels: the least in a crowd, the least where there are few, the most. */
 export const LEAST_PX = 5;
+export const LEAST_ALONE_PX = 9;
 export const MOST_PX = 34;
 
-/** How large a robot is drawn, CSS pixels: about a cell, never too small to be seen nor so large that it hides its neighbours. */
-export function robotPx(scale: number, cell: number): number {
-  return Math.min(Math.max(0.86 * cell * scale, LEAST_PX), MOST_PX);
+/**
+ * How large a robot is drawn, CSS pixels: about a cell, never so small that it cannot be seen nor so large that it hides its
+ * neighbours. A few hundred robots have room to be larger than their cells; ten thousand have not.
+ */
+export function robotPx(scale: number, cell: number, robots: number): number {
+  const crowded = Math.min(1, Math.max(0, Math.log10(Math.max(1, robots) / 300) / Math.log10(10_000 / 300)));
+  return Math.min(Math.max(0.86 * cell * scale, LEAST_ALONE_PX + (LEAST_PX - LEAST_ALONE_PX) * crowded), MOST_PX);
 }
 
 /**

@@ -246,8 +246,8 @@ export class GlPainter implements Painter {
   #drawRobots(s: Scene): void {
     if (s.fleet.size === 0) return;
     const gl = this.#gl, p = this.#robot;
-    const px = robotPx(s.camera.scale, s.cell);
-    this.#useRobot(s, px, px < 8 ? px + 3 : 1.5 * px + 3);
+    const px = robotPx(s.camera.scale, s.cell, s.fleet.drawn);
+    this.#useRobot(s, px, px < 8 ? px + 3 : 1.7 * px + 4);
     gl.uniform3f(p.at["u_clock"]!, Math.min(s.clock, 1e9), s.fleet.interval, s.heard);
     gl.uniform1f(p.at["u_plain"]!, 0);
     gl.enable(gl.DEPTH_TEST);
@@ -262,7 +262,7 @@ export class GlPainter implements Painter {
   #drawRing(s: Scene, row: number, px: number, c: Rgba, alpha: number): void {
     if (!s.fleet.has(row)) return;
     const gl = this.#gl, p = this.#robot;
-    gl.uniform2f(p.at["u_size"]!, px, 1.5 * px + 20);
+    gl.uniform2f(p.at["u_size"]!, px, 1.7 * px + 16);
     gl.uniform4f(p.at["u_ring"]!, c[0], c[1], c[2], alpha);
     gl.drawArrays(gl.POINTS, row, 1);
   }

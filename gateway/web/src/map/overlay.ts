@@ -4,8 +4,8 @@ import { ABSENT } from "./look.js";
 import { WORDS } from "./fleet.js";
 import { LabelGrid, TextWidths } from "./labels.js";
 import type { Mark, Scene } from "./scene.js";
-import { brightness, cssOf, type Token } from "./theme.js";
-import { heatOf, loadOf, type Zone } from "./zones.js";
+import { contrast, cssOf, mixed, type Token } from "./theme.js";
+import { CLUSTER_ALPHA, heatOf, loadOf, type Zone } from "./zones.js";
 
 /** From this drawn size on robots have their codes written beside them, CSS pixels. */
 export const CODES_FROM_PX = 14;
@@ -58,7 +58,7 @@ export class Overlay {
   #zoneNumbers(g: CanvasRenderingContext2D, s: Scene): void {
     const [x0, y0, x1, y1] = rectOf(s.camera, s.width, s.height);
     for (const z of s.zones) {
-      if (z.box[0] > x1 || z.box[2] < x0 || z.box[1] > y1 || z.box[3] < y0 || z.shape.kind === "keep_out") continue;
+      if (z.box[0] > x1 || z.box[2] < x0 || z.box[1] > y1 || z.box[3] < y0 || loadOf(z.shape) === null) continue;
       const w = (z.box[2] - z.box[0]) * s.camera.scale, h = (z.box[3] - z.box[1]) * s.camera.scale;
       if (w < 16 || h < 13) continue;
       const x = screenX(s.camera, s.width, z.x), y = screenY(s.camera, s.height, z.y);
@@ -70,9 +70,9 @@ export class Overlay {
   // A zone's number, on the colour of its load.
   #count(g: CanvasRenderingContext2D, s: Scene, z: Zone, x: number, y: number, w: number, h: number): void {
     const size = Math.round(Math.min(22, Math.max(11, Math.min(w / 3.2, h / 2.2))));
-    const heat = heatOf(loadOf(z.shape) ?? 0, s.theme);
-    const ink = s.theme.rgba["map-text"], halo = s.theme.rgba["map-text-halo"], ground = brightness(heat);
-    const best = Math.abs(brightness(ink) - ground) >= Math.abs(brightness(halo) - ground) ? ink : halo;
+    const heat = mixed(s.theme.rgba["floor-free"], heatOf(loadOf(z.shape) ?? 0, s.theme), CLUSTER_ALPHA);
+    const ink = s.theme.rgba["map-text"], halo = s.theme.rgba["map-text-halo"];
+    const best = contrast(ink, heat) >= contrast(halo, heat) ? ink : halo;
     const text = numbers(z, w);
     const font = this.#font(g, s, 600, size);
     const wide = this.#widths.of(g, font, text);
@@ -81,14 +81,14 @@ export class Overlay {
     g.textBaseline = "middle";
     g.fillStyle = cssOf(best);
     g.fillText(text, x, y);
-    if (z.shape.queue > 0 && h > 2.6 * size && w > 40) {
-      this.#font(g, s, 400, 11);
-      g.fillText(`+${z.shape.queue} waiting`, x, y + size * 0.95);
+    if (z.shape.queue > 0 && h > 2.4 * size && w > 40) {
+      this.#font(g, s, 500, 11);
+      g.fillText(w > 100 ? `+${z.shape.queue} waiting` : `+${z.shape.queue}`, x, y + size * 0.95);
     }
   }
 
   #codes(g: CanvasRenderingContext2D, s: Scene): void {
-    const px = robotPx(s.camera.scale, s.cell);
+    const px = robotPx(s.camera.scale, s.cell, s.fleet.drawn);
     const { fleet } = s;
     if (px < CODES_FROM_PX || fleet.drawn === 0) return;
     const [x0, y0, x1, y1] = rectOf(s.camera, s.width, s.height);
@@ -106,7 +106,7 @@ export class Overlay {
   #code(g: CanvasRenderingContext2D, s: Scene, row: number, selected: boolean): void {
     const { fleet } = s, code = fleet.table?.codes[row] || fleet.table?.ids[row];
     if (!code) return;
-    const px = Math.max(robotPx(s.camera.scale, s.cell), selected ? 10 : 0);
+    const px = Math.max(robotPx(s.camera.scale, s.cell, s.fleet.drawn), selected ? 10 : 0);
     const x = screenX(s.camera, s.width, fleet.xAt(row, s.clock)), y = screenY(s.camera, s.height, fleet.yAt(row, s.clock));
     if (x < -50 || y < -50 || x > s.width + 50 || y > s.height + 50) return;
     this.follows = true;
@@ -130,7 +130,7 @@ export class Overlay {
     for (const z of s.zones) {
       if (!z.shape.name || z.box[0] > x1 || z.box[2] < x0 || z.box[1] > y1 || z.box[3] < y0) continue;
       const w = (z.box[2] - z.box[0]) * s.camera.scale, h = (z.box[3] - z.box[1]) * s.camera.scale;
-      if (h < 40 || w < 60) continue;
+      if (h < 140 || w < 160) continue;
       const x = screenX(s.camera, s.width, Math.max(z.box[0], x0)), y = screenY(s.camera, s.height, Math.min(z.box[3], y1));
       this.#text(g, s, z.shape.name, x + 6, y + 11, "left", 500, 11, false);
     }

@@ -59,7 +59,7 @@ void main() {
   float a = v_colour.a;
   if (v_hatch > 0.5) {
     float s = abs(fract((gl_FragCoord.x + gl_FragCoord.y) / u_host.z / 10.0) - 0.5) * 10.0;
-    a = mix(0.10, 0.62, 1.0 - smoothstep(0.7, 1.5, s));
+    a = mix(0.06, 0.42, 1.0 - smoothstep(0.5, 1.3, s));
   }
   o_colour = vec4(v_colour.rgb * a, a);
 }`;
@@ -103,7 +103,6 @@ void main() {
   vec4 c = v_colour;
   if (v_style.z > 1.5) {
     float q = mod(s, 20.0) - 10.0 + abs(v_at.y) * 1.1;
-    a = max(a, 0.0);
     c = mix(c, u_arrow, 1.0 - smoothstep(0.6, 1.5, abs(q)));
   } else if (v_style.z > 0.5) {
     a *= smoothstep(-0.6, 0.6, 4.0 - abs(mod(s, 13.0) - 6.5));
@@ -189,12 +188,13 @@ void main() {
     return;
   }
   bool fine = r >= 4.0;
-  if (fine && shape != ARROW) d = min(d, beak(q, 0.75 * r, 1.5 * r, 0.42 * r));
   bool outside = (marks & ${MARK.external}u) != 0u;
-  float line = outside ? max(1.6, 0.26 * r) : max(0.7, 0.13 * r);
+  float line = outside ? max(1.0, 0.2 * r) : max(0.7, 0.13 * r);
+  float own = d;
+  if (fine && shape != ARROW) d = min(d, max(beak(q, 0.7 * r, 1.66 * r, 0.5 * r), line - d));
   vec3 rim = outside ? u_strong.rgb : u_outline.rgb;
   vec3 c = v_paint.rgb;
-  if ((marks & ${MARK.hollow}u) != 0u) c = mix(u_outline.rgb, c, smoothstep(-soft, soft, d + max(1.0, 0.34 * r)));
+  if ((marks & ${MARK.hollow}u) != 0u) c = mix(u_outline.rgb, c, smoothstep(-soft, soft, own + max(1.0, (shape == BARS ? 0.14 : 0.34) * r)));
   if (shape == ARROW && r >= 5.0) {
     float v = segment(vec2(q.x, abs(q.y)), vec2(0.5 * r, 0.0), vec2(-0.12 * r, 0.5 * r)) - 0.13 * r;
     c = mix(c, u_outline.rgb, 1.0 - smoothstep(-soft, soft, v));

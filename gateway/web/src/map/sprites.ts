@@ -32,25 +32,30 @@ export function trace(g: CanvasPath, shape: Shape, r: number, heading: number): 
 /** Draws a robot around the origin: what the shader of the robots does, for canvases (and legends). */
 export function drawRobot(g: CanvasRenderingContext2D, shape: Shape, marks: number, r: number, heading: number, ink: Inks): void {
   const outside = (marks & MARK.external) !== 0;
-  const line = outside ? Math.max(1.6, 0.26 * r) : Math.max(0.7, 0.13 * r);
+  const line = outside ? Math.max(1, 0.2 * r) : Math.max(0.7, 0.13 * r);
   const rim = outside ? ink.strong : ink.outline;
   const fine = r >= 4;
   const tip = shape === "arrow" || !fine ? null : beak(r, heading);
   g.lineJoin = "round";
-  g.beginPath();
-  const rule = trace(g, shape, r, heading);
-  if (tip) poly(g, tip);
   g.strokeStyle = rim;
   g.lineWidth = 2 * line;
-  if (shape !== "ring" && shape !== "gap") {
+  if (tip) {
+    g.beginPath();
+    poly(g, tip);
     g.stroke();
     g.fillStyle = ink.paint;
-    g.fill(tip ? "nonzero" : rule);
-    if (tip && rule === "evenodd") open(g, shape, r, ink);
+    g.fill();
+  }
+  if (shape !== "ring" && shape !== "gap") {
+    g.beginPath();
+    const rule = trace(g, shape, r, heading);
+    g.stroke();
+    g.fillStyle = ink.paint;
+    g.fill(rule);
     if (marks & MARK.hollow) hollow(g, shape, r, heading, ink);
-  } else ring(g, shape === "gap", r, line, rim, tip, ink);
+  } else ring(g, shape === "gap", r, line, rim, ink);
   if (shape === "arrow" && r >= 5 && !(marks & MARK.hollow)) chevron(g, r, heading, ink.outline);
-  if (marks & MARK.tasked && r >= 3) dot(g, 0, 0, 0.34 * r, ink.strong);
+  if (marks & MARK.tasked && r >= 3 && shape !== "ring") dot(g, 0, 0, 0.34 * r, ink.strong);
   if (marks & MARK.faulty && fine) {
     dot(g, 0.78 * r, -0.78 * r, 0.36 * r + 1, ink.outline);
     dot(g, 0.78 * r, -0.78 * r, 0.36 * r, ink.alarm);
@@ -92,7 +97,7 @@ function turned(heading: number, along: number, aside: number): [number, number]
 }
 
 function beak(r: number, heading: number): number[] {
-  return [...turned(heading, 1.5 * r, 0), ...turned(heading, 0.75 * r, -0.42 * r), ...turned(heading, 0.75 * r, 0.42 * r)];
+  return [...turned(heading, 1.66 * r, 0), ...turned(heading, 0.7 * r, -0.5 * r), ...turned(heading, 0.7 * r, 0.5 * r)];
 }
 
 function arrow(g: CanvasPath, r: number, heading: number): void {
@@ -110,24 +115,22 @@ function quarter(g: CanvasPath, r: number, turn: number): void {
   g.closePath();
 }
 
-function open(g: CanvasRenderingContext2D, shape: Shape, r: number, ink: Inks): void {
-  if (shape !== "cross") return;
-  g.beginPath();
-  for (const turn of [0, 1, 2, 3]) quarter(g, r, turn);
-  g.fillStyle = ink.outline;
-  g.fill();
-}
-
 function hollow(g: CanvasRenderingContext2D, shape: Shape, r: number, heading: number, ink: Inks): void {
   const inner = r - Math.max(1, 0.34 * r);
-  if (inner < 1) return;
+  if (inner < 1 || shape === "cross") return;
+  if (shape === "bars") {
+    const wall = Math.max(1, 0.14 * r);
+    g.fillStyle = ink.outline;
+    for (const x of [-0.8 * r, 0.2 * r]) g.fillRect(x + wall, -0.88 * r + wall, 0.6 * r - 2 * wall, 1.76 * r - 2 * wall);
+    return;
+  }
   g.beginPath();
   const rule = trace(g, shape, inner, heading);
   g.fillStyle = ink.outline;
   g.fill(rule);
 }
 
-function ring(g: CanvasRenderingContext2D, gap: boolean, r: number, line: number, rim: string, tip: number[] | null, ink: Inks): void {
+function ring(g: CanvasRenderingContext2D, gap: boolean, r: number, line: number, rim: string, ink: Inks): void {
   for (const [colour, width] of [[rim, 0.4 * r + 2 * line], [ink.paint, 0.4 * r]] as const) {
     g.beginPath();
     // The gap looks to the upper right.
@@ -136,11 +139,6 @@ function ring(g: CanvasRenderingContext2D, gap: boolean, r: number, line: number
     g.lineWidth = width;
     g.stroke();
   }
-  if (!tip) return;
-  g.beginPath();
-  poly(g, tip);
-  g.fillStyle = ink.paint;
-  g.fill();
 }
 
 function chevron(g: CanvasRenderingContext2D, r: number, heading: number, colour: string): void {

@@ -94,9 +94,16 @@ export function tokenOf(p: Paint): Token {
 /** The tokens of {@link PAINTS}, in their order. */
 export const PAINT_TOKENS: readonly Token[] = PAINTS.map(tokenOf);
 
-/** Perceived lightness, 0..1. */
+/** Relative luminance, 0..1, as WCAG counts it. */
 export function brightness(c: Rgba): number {
-  return 0.2126 * c[0] + 0.7152 * c[1] + 0.0722 * c[2];
+  const linear = (v: number) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * linear(c[0]) + 0.7152 * linear(c[1]) + 0.0722 * linear(c[2]);
+}
+
+/** The contrast of two colours, 1..21, as WCAG counts it. */
+export function contrast(a: Rgba, b: Rgba): number {
+  const x = brightness(a) + 0.05, y = brightness(b) + 0.05;
+  return Math.max(x, y) / Math.min(x, y);
 }
 
 /** The colour `t` of the way from `a` to `b`. */

@@ -254,7 +254,7 @@ export class MapView {
     const s = this.#scene;
     return hitAt({
       camera: s.camera, width: s.width, height: s.height, fleet: s.fleet, clock: s.clock === Infinity ? Infinity : s.fleet.clock(performance.now()),
-      robotPx: s.detail === "robots" ? robotPx(s.camera.scale, s.cell) : 0, zones: s.fill === "none" ? [] : s.zones,
+      robotPx: s.detail === "robots" ? robotPx(s.camera.scale, s.cell, s.fleet.drawn) : 0, zones: s.fill === "none" ? [] : s.zones,
     }, px, py);
   }
 
@@ -315,7 +315,7 @@ export class MapView {
 
   #codesShow(): boolean {
     const s = this.#scene;
-    return s.detail === "robots" && (s.selectedRow >= 0 || (s.layers.names && robotPx(s.camera.scale, s.cell) >= 14));
+    return s.detail === "robots" && (s.selectedRow >= 0 || (s.layers.names && robotPx(s.camera.scale, s.cell, s.fleet.drawn) >= 14));
   }
 
   #change(): void {

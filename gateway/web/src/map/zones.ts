@@ -13,6 +13,9 @@ export interface ZoneShape {
   queue: number;
 }
 
+/** How much of a cluster's colour covers the floor. */
+export const CLUSTER_ALPHA = 0.86;
+
 /** How full a zone is: 0 = empty, 1 = jammed; null where nothing is counted. Robots that queue to enter count as being there. */
 export function loadOf(z: ZoneShape): number | null {
   if (z.kind === "keep_out" || z.capacity <= 0) return null;
@@ -51,7 +54,7 @@ export function fillOf(z: ZoneShape, fill: Fill, theme: Theme): Rgba | null {
   const load = fill === "kind" ? null : loadOf(z);
   if (load !== null) {
     const c = heatOf(load, theme);
-    return [c[0], c[1], c[2], fill === "clusters" ? 0.82 : 0.25 + 0.35 * load];
+    return [c[0], c[1], c[2], fill === "clusters" ? CLUSTER_ALPHA : 0.25 + 0.35 * load];
   }
   return [tint[0], tint[1], tint[2], z.kind === "traffic" ? (fill === "kind" ? 0.05 : 0) : 0.14];
 }
