@@ -236,15 +236,17 @@ func (m *mirror) binarySnapshot(s *sub, picked []int32, more bool) []byte {
 func (m *mirror) binaryDelta(s *sub, c *class) {
 	inStep := s.inStep && s.rev == c.rev && c.base.grid == m.grid
 	s.inStep = true
-	k := frameKey{what: "binary", warehouse: s.warehouse, id: s.id, seq: s.seq + 1, from: s.rev}
+	k := frameKey{what: "binary", warehouse: s.warehouse, id: s.id, seq: s.seq + 1, from: s.rev, upto: m.upto, sum: s.sum}
 	if inStep {
 		k.what = "binary step"
 	}
 	shared := s.robots == nil && s.rect == nil
-	if b := m.hub.frames[k]; shared && b != nil {
-		s.seq++
-		s.rev = m.upto
-		m.hub.give(s, "delta", b, true)
+	if p, ok := m.hub.frames[k]; shared && ok {
+		s.rev, s.marks, s.sum = m.upto, nil, 0
+		if p.payload != nil {
+			s.seq++
+			m.hub.give(s, "delta", p.payload, true)
+		}
 		return
 	}
 	from := s.rev
@@ -277,14 +279,17 @@ func (m *mirror) binaryDelta(s *sub, c *class) {
 	}
 	s.rev = m.upto
 	if len(left)+len(changed) == 0 {
+		if shared {
+			m.hub.frames[k] = made{}
+		}
 		return
 	}
 	s.seq++
-	b := m.layOut(s, &f)
+	p := &payload{data: m.layOut(s, &f)}
 	if shared {
-		m.hub.frames[k] = b
+		m.hub.frames[k] = made{payload: p}
 	}
-	m.hub.give(s, "delta", b, true)
+	m.hub.give(s, "delta", p, true)
 }
 
 // small says how far a robot has moved since its class was told, where that is all that has changed and not far.

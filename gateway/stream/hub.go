@@ -55,17 +55,29 @@ type sub struct {
 	next   int    // state: the row that the snapshot goes on with
 	rows   int
 	known  []uint64 // bit set of rows that the client has, where it does not have all
+	marks  []mark   // the parts of the snapshot, until the first delta
+	sum    uint64   // of the marks: who has the same may share
 	inStep bool     // state: the client has what its class was told, no more and no less
 	place  view.Place
-	found  map[fleet.TaskID]task.View // tasks: what the store has of those that are not open; nil = not asked yet
-	open   [][]byte                   // tasks: the rest of the snapshot
-	began  time.Time                  // tasks: with the last snapshot
+	open   [][]byte               // tasks: the rest of the snapshot
+	stored map[fleet.TaskID]int64 // tasks: versions of those in the snapshot that are not open
+	began  time.Time              // tasks: with the last snapshot
+	allow  int                    // tasks: how many transitions it may be behind; 0 = as many as now, and more
+
+	answer atomic.Pointer[[]task.View] // tasks: what the store has of those that are not open
+}
+
+// mark is a part of a snapshot: the rows before end were sent as they were at rev.
+type mark struct {
+	end int
+	rev uint64
 }
 
 type phase uint8
 
 const (
 	fresh        phase = iota // nothing has been said
+	finding                   // the store is asked for tasks
 	snapshotting              // parts of the snapshot are under way
 	live
 )
@@ -86,6 +98,22 @@ func (s *sub) know(row int, yes bool) {
 	}
 }
 
+func (s *sub) mark(rev uint64) {
+	const prime = 1099511628211
+	s.marks = append(s.marks, mark{s.next, rev})
+	s.sum = ((s.sum^uint64(s.next))*prime ^ rev) * prime
+}
+
+// unsent says that what was removed from a row had gone before the snapshot came to it.
+func (s *sub) unsent(row int, removed uint64) bool {
+	for _, m := range s.marks {
+		if row < m.end {
+			return removed <= m.rev
+		}
+	}
+	return false
+}
+
 // hub tells one tenant's subscribers what is new. One goroutine makes all frames: what is encoded once serves all.
 type hub struct {
 	srv    *Server
@@ -102,21 +130,33 @@ type hub struct {
 	mirror  mirror
 	zones   zoneFrames
 	classes [len(rates)]class
-	frames  map[frameKey][]byte // made in this round
+	frames  map[frameKey]made // of this round
+	turn    int               // who comes first, each beat another
 }
 
 // class is the subscriptions of one rate: they are told at the same time.
 type class struct {
-	due  time.Time
-	rev  uint64 // of the round before
-	base bases
+	due   time.Time
+	rev   uint64 // of the round before
+	base  bases
+	zones zoneBase
 }
 
+// frameKey is all that a frame's bytes depend on within a round.
 type frameKey struct {
-	what      string
-	warehouse fleet.WarehouseID
-	id        uint32
-	seq, from uint64
+	what            string
+	warehouse       fleet.WarehouseID
+	id              uint32
+	seq, from, upto uint64
+	sum             uint64
+	row             int
+}
+
+// made is a frame that others may get too: no payload = there is nothing to tell.
+type made struct {
+	payload *payload
+	next    int // a part's: the row that the next one begins with
+	last    bool
 }
 
 // beat is how often the hub looks.
@@ -125,7 +165,7 @@ const beat = 50 * time.Millisecond
 func newHub(s *Server, tenant fleet.TenantID) *hub {
 	h := &hub{
 		srv: s, tenant: tenant, views: s.o.Views.Tenant(tenant), done: make(chan struct{}), wake: make(chan struct{}, 1),
-		subs: map[channel][]*sub{}, frames: map[frameKey][]byte{},
+		subs: map[channel][]*sub{}, frames: map[frameKey]made{},
 	}
 	h.mirror.hub = h
 	return h
@@ -197,26 +237,42 @@ func (h *hub) round(now time.Time, beaten bool) {
 	h.mu.Lock()
 	queue := h.queue
 	h.queue = nil
-	robots, zones, tasks := slices.Clone(h.subs[chanRobots]), slices.Clone(h.subs[chanZones]), slices.Clone(h.subs[chanTasks])
+	var robots, zones, tasks []*sub
+	if beaten {
+		h.turn++
+		robots, zones, tasks = h.inTurn(chanRobots), h.inTurn(chanZones), h.inTurn(chanTasks)
+	}
+	looked := len(h.subs[chanRobots]) > 0
 	h.mu.Unlock()
-	if len(robots)+len(zones)+len(tasks) == 0 {
+	if !looked {
 		h.mirror.forget()
-		return
 	}
 	began := time.Now()
-	clear(h.frames)
 	for _, s := range queue {
 		if !s.left.Load() && !s.busy.Load() {
 			h.goOn(now, s)
 		}
 	}
-	if beaten {
+	if beaten && len(robots)+len(zones)+len(tasks) > 0 {
 		h.tellTasks(now, tasks)
 		for i := range h.classes {
 			h.tellState(now, i, robots, zones)
 		}
 		h.srv.metrics.rounds.Observe(time.Since(began).Seconds())
+		h.srv.relieve(now)
 	}
+	clear(h.frames)
+}
+
+// inTurn lists a channel's subscriptions, with another one at the head each time: where there is no room for all, it is
+// not always the same who wait.
+func (h *hub) inTurn(c channel) []*sub {
+	l := h.subs[c]
+	if len(l) == 0 {
+		return nil
+	}
+	k := h.turn % len(l)
+	return append(append(make([]*sub, 0, len(l)), l[k:]...), l[:k]...)
 }
 
 // goOn sends what a subscription waits for besides the beat: its first words, its snapshot, the events it lags behind.
@@ -231,11 +287,11 @@ func (h *hub) goOn(now time.Time, s *sub) {
 		} else {
 			s.rev, s.rows = h.views.Zones.Now()
 		}
-		s.next, s.known, s.inStep = 0, nil, false
+		s.next, s.known, s.inStep, s.marks, s.sum = 0, nil, false, nil, 0
 		s.epoch = h.srv.boot + "-s"
 		h.begin(s, false)
 	case s.phase == snapshotting:
-		if !h.room() {
+		if !h.roomFor(s) {
 			h.later(s)
 			return
 		}
@@ -247,8 +303,10 @@ func (h *hub) goOn(now time.Time, s *sub) {
 	}
 }
 
-// room says that there may be more on its way to clients.
-func (h *hub) room() bool { return h.srv.queued.Load() < h.srv.o.MaxQueued }
+// roomFor says that a subscription's last frame has left, and that there may be more on its way to its client, and to all.
+func (h *hub) roomFor(s *sub) bool {
+	return !s.busy.Load() && s.session.queued.Load() < maxUnread && h.srv.queued.Load() < h.srv.o.MaxQueued
+}
 
 // begin says "subscribed".
 func (h *hub) begin(s *sub, recovered bool) {
@@ -262,16 +320,16 @@ func (h *hub) begin(s *sub, recovered bool) {
 	b := fmt.Appendf(nil, `{"op":"subscribed","id":%d,"epoch":%q,"seq":%d,"recovered":%t,"rate_hz":%s}`,
 		s.id, s.epoch, s.seq, recovered, strconv.FormatFloat(float64(s.rate)/10, 'g', -1, 64))
 	s.more.Store(true)
-	h.give(s, "subscribed", b, false)
+	h.give(s, "subscribed", &payload{data: b}, false)
 }
 
 // give sends a subscription's frame. One is under way at a time.
-func (h *hub) give(s *sub, op string, data []byte, binary bool) {
+func (h *hub) give(s *sub, op string, p *payload, binary bool) {
 	s.busy.Store(true)
-	f := &frame{op: op, data: data, binary: binary, epoch: s.epoch, seq: s.seq, sub: s}
+	f := &frame{op: op, payload: p, binary: binary, epoch: s.epoch, seq: s.seq, partial: s.phase == snapshotting, sub: s}
 	if !s.session.send(f) {
 		s.busy.Store(false)
-		if s.session.ended.Load() {
+		if s.left.Load() || s.session.ended.Load() {
 			return
 		}
 		h.srv.metrics.dropped.WithLabelValues("frames").Inc()
@@ -297,7 +355,7 @@ func (h *hub) tellState(now time.Time, i int, robots, zones []*sub) {
 	if c.due = c.due.Add(time.Second * 10 / time.Duration(rates[i])); c.due.Before(now) {
 		c.due = now.Add(time.Second * 10 / time.Duration(rates[i]))
 	}
-	told := false
+	told, toldZones := false, false
 	for _, s := range robots {
 		if s.rate == rates[i] && s.phase == live && !s.left.Load() {
 			if !told {
@@ -312,8 +370,12 @@ func (h *hub) tellState(now time.Time, i int, robots, zones []*sub) {
 	}
 	for _, s := range zones {
 		if s.rate == rates[i] && s.phase == live && !s.left.Load() {
-			h.zoneDelta(s)
+			h.zoneDelta(s, c)
+			toldZones = true
 		}
+	}
+	if toldZones {
+		c.zones.remember(h.views.Zones)
 	}
 }
 

@@ -3,6 +3,8 @@ package stream
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -30,14 +32,33 @@ const (
 	messageRate  = 40
 )
 
+// payload is bytes on their way to one client or to many: they are in memory once.
+type payload struct {
+	data  []byte
+	users atomic.Int32
+}
+
+func (p *payload) take(queued *atomic.Int64) {
+	if p.users.Add(1) == 1 {
+		queued.Add(int64(len(p.data)))
+	}
+}
+
+func (p *payload) drop(queued *atomic.Int64) {
+	if p.users.Add(-1) == 0 {
+		queued.Add(-int64(len(p.data)))
+	}
+}
+
 // frame is what is written at once.
 type frame struct {
-	op     string
-	data   []byte
-	binary bool
-	epoch  string // of SSE ids
-	seq    uint64
-	sub    *sub // whose next frame may be made when this one is written
+	op string
+	*payload
+	binary  bool
+	epoch   string // of SSE ids
+	seq     uint64
+	partial bool // the client cannot go on from here: it has not got its snapshot
+	sub     *sub // whose next frame may be made when this one is written
 }
 
 // wire is how frames come to the client. Calls never block; the session sees to it that there is room.
@@ -51,7 +72,8 @@ type session struct {
 	srv       *Server
 	hub       *hub
 	wire      wire
-	kind      string // ws, sse
+	conn      net.Conn // nil where the server was not told of it
+	kind      string   // ws, sse
 	binary    bool
 	tenant    fleet.TenantID
 	requestID string
@@ -59,18 +81,23 @@ type session struct {
 	mu      sync.Mutex
 	who     *auth.Identity
 	expiry  *time.Timer
+	cut     *time.Timer // ends a connection that does not read its last word
 	subs    map[uint32]*sub
-	fifo    []*frame // given to the wire and not yet written
+	fifo    []*frame  // given to the wire and not yet written
+	waits   time.Time // since when the first of them is the first
 	bad     int
 	tokens  float64
 	counted time.Time
 
-	ended atomic.Bool
+	finding sync.Mutex   // held by the subscription that reads the store
+	queued  atomic.Int64 // bytes in fifo
+	ended   atomic.Bool
 }
 
-func (s *Server) newSession(who *auth.Identity, kind string, w http.ResponseWriter) *session {
+func (s *Server) newSession(who *auth.Identity, kind string, w http.ResponseWriter, r *http.Request) *session {
+	c, _ := r.Context().Value(connKey{}).(net.Conn)
 	return &session{
-		srv: s, kind: kind, tenant: who.Tenant, who: who, requestID: w.Header().Get("X-Request-ID"), subs: map[uint32]*sub{},
+		srv: s, conn: c, kind: kind, tenant: who.Tenant, who: who, requestID: w.Header().Get("X-Request-ID"), subs: map[uint32]*sub{},
 		tokens: messageBurst, counted: time.Now(),
 	}
 }
@@ -98,11 +125,12 @@ func (x *session) watchExpiry() {
 	})
 }
 
-// send gives a frame to the wire; false where the client has too much unread already, or is gone.
+// send gives a frame to the wire; false where the client has too much unread already, or is gone, or has taken back the
+// subscription: nothing of it follows the answer to that.
 func (x *session) send(f *frame) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.ended.Load() || len(x.fifo) >= queuePlaces-4 {
+	if x.ended.Load() || len(x.fifo) >= queuePlaces-4 || f.sub != nil && f.sub.left.Load() {
 		return false
 	}
 	x.give(f)
@@ -110,8 +138,12 @@ func (x *session) send(f *frame) bool {
 }
 
 func (x *session) give(f *frame) {
+	if len(x.fifo) == 0 {
+		x.waits = time.Now()
+	}
 	x.fifo = append(x.fifo, f)
-	x.srv.queued.Add(int64(len(f.data)))
+	x.queued.Add(int64(len(f.data)))
+	f.take(&x.srv.queued)
 	x.wire.write(f)
 }
 
@@ -127,8 +159,10 @@ func (x *session) written() {
 	if x.fifo = x.fifo[1:]; len(x.fifo) == 0 {
 		x.fifo = nil // else the array would walk on for ever
 	}
+	x.waits = time.Now()
+	x.queued.Add(-int64(len(f.data)))
 	x.mu.Unlock()
-	x.srv.queued.Add(-int64(len(f.data)))
+	f.drop(&x.srv.queued)
 	x.srv.metrics.frames.WithLabelValues(f.op).Inc()
 	x.srv.metrics.bytes.WithLabelValues(f.op).Add(float64(len(f.data)))
 	if f.sub != nil {
@@ -145,11 +179,14 @@ func (x *session) answer(op string, v any) {
 	if err != nil {
 		return
 	}
-	if !x.send(&frame{op: op, data: b}) && !x.ended.Load() {
+	if !x.send(&frame{op: op, payload: &payload{data: b}}) && !x.ended.Load() {
 		x.srv.metrics.dropped.WithLabelValues("answers").Inc()
 		x.close(closeSlow, "slow_consumer", 1000)
 	}
 }
+
+// lastWord is how long a client may take to read why it is closed, with all that is before it.
+const lastWord = 5 * time.Second
 
 // close ends the connection, with a last word. It may be called by anybody, any number of times.
 func (x *session) close(code int, reason string, retryMS int) {
@@ -160,8 +197,18 @@ func (x *session) close(code int, reason string, retryMS int) {
 	}
 	x.srv.metrics.closed.WithLabelValues(reason).Inc()
 	b, _ := json.Marshal(map[string]any{"op": "closing", "reason": reason, "retry_after_ms": retryMS})
-	x.give(&frame{op: "closing", data: b})
+	x.give(&frame{op: "closing", payload: &payload{data: b}})
 	x.wire.finish(code, reason)
+	if x.conn != nil {
+		x.cut = time.AfterFunc(lastWord, func() { _ = x.conn.Close() })
+	}
+}
+
+// unread says how much waits for the client, and since when it has taken nothing.
+func (x *session) unread() (bytes int64, since time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.queued.Load(), x.waits
 }
 
 // gone forgets a connection that has ended.
@@ -171,8 +218,11 @@ func (x *session) gone() {
 	if x.expiry != nil {
 		x.expiry.Stop()
 	}
+	if x.cut != nil {
+		x.cut.Stop()
+	}
 	for _, f := range x.fifo {
-		x.srv.queued.Add(-int64(len(f.data)))
+		f.drop(&x.srv.queued)
 	}
 	x.fifo = nil
 	subs := x.subs
@@ -252,6 +302,11 @@ func (s *Server) openMelody() {
 	m.Upgrader.ReadBufferSize, m.Upgrader.WriteBufferSize = 1024, 1024
 	m.Upgrader.WriteBufferPool = &sync.Pool{}
 	m.Upgrader.CheckOrigin = s.sameOrigin
+	m.Upgrader.Error = func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+		s.metrics.refused.WithLabelValues("handshake").Inc()
+		(&refusal{status: status, code: "INVALID_ARGUMENT", message: reason.Error()}).write(w)
+	}
+	m.HandleError(func(m *melody.Session, err error) { sessionOf(m).failed(err) })
 	m.Upgrader.Subprotocols = []string{protocolBin, protocolJSON}
 	m.HandleConnect(func(m *melody.Session) {
 		x := sessionOf(m)
@@ -270,6 +325,18 @@ func (s *Server) openMelody() {
 	m.HandleMessageBinary(func(m *melody.Session, b []byte) { sessionOf(m).handle(b) })
 }
 
+// failed takes note of why a connection breaks off.
+func (x *session) failed(err error) {
+	var late net.Error
+	switch {
+	case x.ended.Load():
+	case errors.Is(err, websocket.ErrReadLimit):
+		x.srv.metrics.closed.WithLabelValues("too_big").Inc()
+	case errors.As(err, &late) && late.Timeout():
+		x.srv.metrics.closed.WithLabelValues("silent").Inc()
+	}
+}
+
 // serveWS opens a WebSocket and serves it to its end.
 func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) *refusal {
 	if !websocket.IsWebSocketUpgrade(r) {
@@ -285,7 +352,7 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) *refusal {
 	if bad != nil {
 		return bad
 	}
-	x := s.newSession(who, "ws", w)
+	x := s.newSession(who, "ws", w, r)
 	chosen := "" // the first of ours that the client names; the token is not said back
 	for _, p := range offered(r) {
 		if chosen == "" && (p == protocolBin || p == protocolJSON) {
@@ -296,7 +363,7 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) *refusal {
 	if bad := s.admit(x); bad != nil {
 		return bad
 	}
-	boundBuffer(r.Context())
+	bound(x.conn)
 	// What the request held is not needed while the connection lives.
 	bare := (&http.Request{Method: r.Method, URL: r.URL, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, Header: r.Header.Clone(), Host: r.Host, RemoteAddr: r.RemoteAddr}).WithContext(context.Background())
 	bare.Header.Del("Sec-Websocket-Protocol")
@@ -304,12 +371,9 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) *refusal {
 	if chosen != "" {
 		bare.Header.Set("Sec-Websocket-Protocol", chosen)
 	}
-	err := s.melody.HandleRequestWithKeys(w, bare, map[string]any{sessionKey: x})
+	_ = s.melody.HandleRequestWithKeys(w, bare, map[string]any{sessionKey: x})
 	if x.wire == nil { // the upgrade failed, and the answer is written
 		s.left(x)
-		if err != nil {
-			s.metrics.refused.WithLabelValues("handshake").Inc()
-		}
 	}
 	return nil
 }

@@ -31,10 +31,6 @@ const aliveEvery = 15 * time.Second
 
 // serveSSE answers with one subscription's messages until either side ends.
 func (s *Server) serveSSE(w http.ResponseWriter, r *http.Request) *refusal {
-	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", "GET")
-		return &refusal{status: http.StatusMethodNotAllowed, code: "NOT_FOUND", message: "the path does not take this method"}
-	}
 	who, bad := s.identify(r)
 	if bad != nil {
 		return bad
@@ -43,7 +39,7 @@ func (s *Server) serveSSE(w http.ResponseWriter, r *http.Request) *refusal {
 	if bad != nil {
 		return bad
 	}
-	x := s.newSession(who, "sse", w)
+	x := s.newSession(who, "sse", w, r)
 	sub, bad := x.newSub(wish)
 	if bad != nil {
 		for _, f := range bad.fields {
@@ -57,12 +53,12 @@ func (s *Server) serveSSE(w http.ResponseWriter, r *http.Request) *refusal {
 		slices.SortFunc(faulty, func(a, b field) int { return strings.Compare(a.Field, b.Field) })
 		return &refusal{status: http.StatusUnprocessableEntity, code: "INVALID_ARGUMENT", message: "the request is invalid", fields: faulty}
 	}
+	wire := &events{frames: make(chan *frame, queuePlaces), done: make(chan struct{})}
+	x.wire = wire
 	if bad := s.admit(x); bad != nil {
 		return bad
 	}
-	boundBuffer(r.Context())
-	wire := &events{frames: make(chan *frame, queuePlaces), done: make(chan struct{})}
-	x.wire = wire
+	bound(x.conn)
 	x.begin()
 	defer x.gone()
 	h := w.Header()
@@ -90,7 +86,11 @@ func (x *session) pump(w http.ResponseWriter, r *http.Request, wire *events) {
 	one := func(f *frame) bool {
 		var b bytes.Buffer
 		fmt.Fprintf(&b, "event: %s\n", f.op)
-		if f.epoch != "" {
+		switch {
+		case f.epoch == "":
+		case f.partial: // an id that names no place to go on from: who comes back with it starts anew
+			fmt.Fprintf(&b, "id: %s-part:%d\n", f.epoch, f.seq)
+		default:
 			fmt.Fprintf(&b, "id: %s:%d\n", f.epoch, f.seq)
 		}
 		b.WriteString("data: ")

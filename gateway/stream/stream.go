@@ -13,8 +13,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/olahol/melody"
@@ -47,7 +49,7 @@ type Options struct {
 	MaxConns     int           // of the process; 0 = 20,000
 	MaxPerTenant int           // connections of one tenant; 0 = 10,000
 	MaxQueued    int64         // bytes on their way to all clients, beyond which state waits; 0 = 256 MiB
-	WriteWait    time.Duration // how long a client may take no byte; 0 = 30 s
+	WriteWait    time.Duration // how long a client may take for one message; 0 = 30 s
 	PingEvery    time.Duration // 0 = 20 s; a connection that is silent for a little more than twice as long is closed
 }
 
@@ -64,7 +66,9 @@ type Server struct {
 	hubs     map[fleet.TenantID]*hub
 	sessions map[*session]struct{}
 	stopping bool
+	relieved time.Time
 	running  sync.WaitGroup
+	melodied sync.Once
 }
 
 type metrics struct {
@@ -115,6 +119,7 @@ const (
 	queuePlaces = 64 // frames given to a connection and not yet written
 	sendBuffer  = 128 << 10
 	maxFinding  = 4
+	maxUnread   = 256 << 10 // bytes given to a connection and not yet written, beyond which its state waits
 )
 
 // New returns a server. Stop ends it.
@@ -159,12 +164,24 @@ func WithConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// boundBuffer keeps the system from buffering megabytes for a client that does not read.
-func boundBuffer(ctx context.Context) {
-	if c, ok := ctx.Value(connKey{}).(interface{ SetWriteBuffer(int) error }); ok {
-		_ = c.SetWriteBuffer(sendBuffer)
+// bound keeps the system from buffering megabytes for a client that does not read, and from waiting a quarter of an hour
+// for one whose network is gone.
+func bound(c net.Conn) {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
+		c = t.NetConn()
+	}
+	if b, ok := c.(interface{ SetWriteBuffer(int) error }); ok {
+		_ = b.SetWriteBuffer(sendBuffer)
+	}
+	if raw, ok := c.(syscall.Conn); ok {
+		if control, err := raw.SyscallConn(); err == nil {
+			_ = control.Control(boundUnacknowledged)
+		}
 	}
 }
+
+// unacknowledged is how long a client's system may be silent about bytes that were sent.
+const unacknowledged = 45 * time.Second
 
 // admit counts a connection in, or says why not.
 func (s *Server) admit(x *session) *refusal {
@@ -223,15 +240,70 @@ func (s *Server) Stop(ctx context.Context) {
 	case <-done:
 	case <-ctx.Done():
 	}
-	_ = s.melody.Close()
+	s.mu.Lock()
+	for x := range s.sessions { // what has not read its last word by now
+		if x.conn != nil {
+			_ = x.conn.Close()
+		}
+	}
+	s.mu.Unlock()
+	s.melodied.Do(func() { _ = s.melody.Close() })
+}
+
+// Of the bytes that may wait for all clients a quarter is kept free for those who read: who has taken nothing for this
+// long is closed where they come near.
+const (
+	slowAfter    = time.Second
+	relieveEvery = 250 * time.Millisecond
+)
+
+// relieve closes the slowest connections where what waits for all comes near its bound, so that the others need not wait.
+func (s *Server) relieve(now time.Time) {
+	excess := s.queued.Load() - s.o.MaxQueued/4*3
+	if excess <= 0 {
+		return
+	}
+	s.mu.Lock()
+	if now.Sub(s.relieved) < relieveEvery {
+		s.mu.Unlock()
+		return
+	}
+	s.relieved = now
+	type laggard struct {
+		x     *session
+		bytes int64
+		since time.Time
+	}
+	var slow []laggard
+	for x := range s.sessions {
+		if bytes, since := x.unread(); bytes > 0 && now.Sub(since) > slowAfter {
+			slow = append(slow, laggard{x, bytes, since})
+		}
+	}
+	s.mu.Unlock()
+	slices.SortFunc(slow, func(a, b laggard) int { return a.since.Compare(b.since) })
+	for _, l := range slow {
+		if excess <= 0 {
+			return
+		}
+		excess -= l.bytes
+		l.x.close(closeSlow, "slow_consumer", 5000)
+		if l.x.conn != nil {
+			_ = l.x.conn.Close() // it does not read: there is no use in waiting for it
+		}
+	}
 }
 
 // ServeHTTP implements http.Handler for /api/v1/ws and /api/v1/stream.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var err *refusal
-	if r.URL.Path == "/api/v1/ws" {
+	switch {
+	case r.Method != http.MethodGet:
+		w.Header().Set("Allow", http.MethodGet)
+		err = &refusal{status: http.StatusMethodNotAllowed, code: "NOT_FOUND", message: "the path does not take this method"}
+	case r.URL.Path == "/api/v1/ws":
 		err = s.serveWS(w, r)
-	} else {
+	default:
 		err = s.serveSSE(w, r)
 	}
 	if err != nil {
@@ -273,6 +345,9 @@ func (e *refusal) write(w http.ResponseWriter) {
 	h.Set("Content-Type", "application/json")
 	if e.retry != "" {
 		h.Set("Retry-After", e.retry)
+	}
+	if e.status == http.StatusUpgradeRequired {
+		h.Set("Upgrade", "websocket")
 	}
 	if e.status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="starling"`)

@@ -39,36 +39,37 @@ func (h *hub) tellTasks(now time.Time, tasks []*sub) {
 			at = h.views.Tasks.Head(now, s.warehouse)
 			heads[s.warehouse] = at
 		}
-		if at == s.place {
-			continue
+		switch {
+		case at == s.place:
+		case !s.busy.Load():
+			h.pumpTasks(now, s)
+		default: // it takes nothing while more and more waits for it
+			s.more.Store(true)
+			h.after(now, s)
 		}
-		if s.busy.Load() {
-			h.watchLag(now, s)
-			continue
-		}
-		h.pumpTasks(now, s)
 	}
 }
 
 // pumpTasks sends the next that a tasks subscription wants.
 func (h *hub) pumpTasks(now time.Time, s *sub) {
-	switch {
-	case s.phase == fresh && s.tasks != nil && s.found == nil:
-		h.srv.running.Go(func() { h.find(s) }) // ends with the store's answers
-		return
-	case s.phase == fresh:
+	switch s.phase {
+	case fresh:
 		h.beginTasks(now, s)
 		return
-	case s.phase == snapshotting:
-		if !h.room() {
+	case finding:
+		h.found(s)
+		return
+	case snapshotting:
+		if !h.roomFor(s) {
 			h.later(s)
 			return
 		}
 		h.taskPart(s)
 		return
+	case live:
 	}
 	for {
-		next, behind, ok := h.views.Tasks.After(now, s.warehouse, s.place)
+		next, behind, ok := h.after(now, s)
 		switch {
 		case !ok && now.Sub(s.began) < resyncEvery: // tasks that come back after a restart do so one by one
 			s.more.Store(false)
@@ -76,36 +77,40 @@ func (h *hub) pumpTasks(now time.Time, s *sub) {
 		case !ok:
 			h.resync(s)
 			return
-		case behind > maxBehind:
-			s.session.close(closeSlow, "slow_consumer", 1000)
-			return
 		case next == nil:
 			s.more.Store(false)
 			return
 		}
 		s.place.Seq = next.Seq
-		if b := h.taskDelta(s, next); b != nil {
+		if p := h.taskDelta(s, next); p != nil {
 			s.more.Store(behind > len(next.Events))
-			h.give(s, "delta", b, false)
+			h.give(s, "delta", p, false)
 			return
 		}
 	}
 }
 
-// watchLag closes a client that takes nothing while more and more waits for it.
-func (h *hub) watchLag(now time.Time, s *sub) {
-	s.more.Store(true)
-	_, behind, ok := h.views.Tasks.After(now, s.warehouse, s.place)
-	if !ok && s.place.Life != h.views.Tasks.Head(now, s.warehouse).Life {
-		return // it starts anew as soon as it reads on
-	}
-	if !ok || behind > maxBehind {
+// after looks for what a subscription must be told next, and closes the connection of a client that is too far behind.
+// Who comes back far behind, or was long about its snapshot, may be as far behind as it was then.
+func (h *hub) after(now time.Time, s *sub) (next *view.Batch, behind int, ok bool) {
+	next, behind, ok = h.views.Tasks.After(now, s.warehouse, s.place)
+	switch {
+	case !ok:
+		return nil, 0, false // it starts anew as soon as it reads on
+	case s.allow == 0:
+		s.allow = behind + maxBehind
+	case behind <= maxBehind:
+		s.allow = maxBehind
+	case behind > s.allow:
 		s.session.close(closeSlow, "slow_consumer", 1000)
+		return nil, 0, true
 	}
+	return next, behind, true
 }
 
 // beginTasks goes on where the client was, if that can be, or begins with what is open.
 func (h *hub) beginTasks(now time.Time, s *sub) {
+	s.allow = 0
 	if s.since.Epoch != "" && s.tasks == nil {
 		s.place = view.Place{Life: h.views.Tasks.Head(now, s.warehouse).Life, Seq: s.since.Seq}
 		if _, _, ok := h.views.Tasks.After(now, s.warehouse, s.place); ok && h.logEpoch(s) == s.since.Epoch {
@@ -116,60 +121,74 @@ func (h *hub) beginTasks(now time.Time, s *sub) {
 	}
 	var open []*task.View
 	open, s.place = h.views.Tasks.Join(s.warehouse)
-	s.epoch = h.logEpoch(s)
-	if s.tasks == nil {
-		s.seq = s.place.Seq
-	}
-	s.open = s.open[:0]
-	found := map[fleet.TaskID]bool{}
+	s.epoch, s.began, s.open, s.stored = h.logEpoch(s), now, nil, nil
+	missing := maps.Clone(s.tasks)
 	for _, v := range open {
 		if s.tasks == nil || s.tasks[v.Spec.ID] {
 			s.open = append(s.open, h.taskItem(v))
-			found[v.Spec.ID] = true
+			delete(missing, v.Spec.ID)
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(s.found)) {
-		if v := s.found[id]; !found[id] {
-			s.open = append(s.open, h.taskItem(&v))
-		}
+	if s.tasks == nil {
+		s.seq = s.place.Seq
 	}
-	s.found = nil
-	s.phase, s.began = snapshotting, now
+	if len(missing) > 0 {
+		s.phase = finding
+		s.answer.Store(nil)
+		h.srv.running.Go(func() { h.find(s, slices.Sorted(maps.Keys(missing))) }) // ends with the store's answers
+		return
+	}
+	s.phase = snapshotting
 	h.begin(s, false)
 }
 
 // findFor is how long the store may take for all the tasks of a subscription.
 const findFor = 5 * time.Second
 
-// find reads the tasks of a subscription that are not open: what has ended does not change any more. The hub goes on
-// meanwhile, and with the subscription afterwards.
-func (h *hub) find(s *sub) {
+// find reads the tasks of a subscription that were not open when it joined the log. The hub goes on meanwhile, and with
+// the subscription afterwards.
+func (h *hub) find(s *sub, ids []fleet.TaskID) {
+	s.session.finding.Lock() // one at a time of a connection, and few of all
+	defer s.session.finding.Unlock()
 	h.srv.finding <- struct{}{}
 	defer func() { <-h.srv.finding }()
 	ctx, cancel := context.WithTimeout(context.Background(), findFor)
 	defer cancel()
-	open := map[fleet.TaskID]bool{}
-	for _, v := range h.views.Tasks.Open(s.warehouse) {
-		open[v.Spec.ID] = true
-	}
-	found := map[fleet.TaskID]task.View{}
-	for id := range s.tasks {
-		if open[id] || s.left.Load() {
-			continue
+	var found []task.View
+	for _, id := range ids {
+		if s.left.Load() {
+			return
 		}
 		v, err := h.srv.o.FindTask(ctx, h.tenant, id)
 		switch {
 		case err == nil && (s.warehouse == "" || v.Spec.Shard.Warehouse == s.warehouse):
-			found[id] = v
+			found = append(found, v)
 		case err != nil && !errors.Is(err, fact.ErrNotFound):
+			s.session.forget(s)
 			n := int64(s.id)
 			s.session.refuse(&n, &refusal{code: "UNAVAILABLE", message: "the tasks cannot be read now: subscribe again"})
-			s.session.forget(s)
 			return
 		}
 	}
-	s.found = found
+	s.answer.Store(&found)
 	h.ready(s)
+}
+
+// found takes the store's answer. It may be newer than the place where the log was joined: steps that it has already are
+// not told again.
+func (h *hub) found(s *sub) {
+	answer := s.answer.Swap(nil)
+	if answer == nil {
+		return
+	}
+	s.stored = map[fleet.TaskID]int64{}
+	for i := range *answer {
+		v := &(*answer)[i]
+		s.open = append(s.open, h.taskItem(v))
+		s.stored[v.Spec.ID] = v.Version
+	}
+	s.phase = snapshotting
+	h.begin(s, false)
 }
 
 func (h *hub) taskItem(v *task.View) []byte {
@@ -186,6 +205,7 @@ func (h *hub) taskPart(s *sub) {
 			b = append(b, ',')
 		}
 		b = append(b, s.open[n]...)
+		s.open[n] = nil
 		n++
 	}
 	s.open = s.open[n:]
@@ -195,24 +215,24 @@ func (h *hub) taskPart(s *sub) {
 		s.phase, s.open = live, nil
 	}
 	s.more.Store(true) // the rest, or what has happened since
-	h.give(s, "snapshot", b, false)
+	h.give(s, "snapshot", &payload{data: b}, false)
 }
 
 // taskDelta is a batch as a subscription is told of it; nil where nothing in it is for it.
-func (h *hub) taskDelta(s *sub, batch *view.Batch) []byte {
+func (h *hub) taskDelta(s *sub, batch *view.Batch) *payload {
 	if s.tasks == nil {
 		s.seq = batch.Seq
 		k := frameKey{what: "tasks", warehouse: s.warehouse, id: s.id, seq: s.seq}
-		b := h.frames[k]
-		if b == nil {
-			b = h.encodeBatch(s, batch.Events)
-			h.frames[k] = b
+		m, ok := h.frames[k]
+		if !ok {
+			m.payload = &payload{data: h.encodeBatch(s, batch.Events)}
+			h.frames[k] = m
 		}
-		return b
+		return m.payload
 	}
 	var mine []*view.Transition
 	for _, t := range batch.Events {
-		if s.tasks[t.Task.Spec.ID] {
+		if id := t.Task.Spec.ID; s.tasks[id] && t.Task.Version > s.stored[id] {
 			mine = append(mine, t)
 		}
 	}
@@ -220,7 +240,7 @@ func (h *hub) taskDelta(s *sub, batch *view.Batch) []byte {
 		return nil
 	}
 	s.seq++
-	return h.encodeBatch(s, mine)
+	return &payload{data: h.encodeBatch(s, mine)}
 }
 
 func (h *hub) encodeBatch(s *sub, events []*view.Transition) []byte {

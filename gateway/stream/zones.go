@@ -11,12 +11,39 @@ import (
 
 // zoneFrames are the bodies that were made in a round.
 type zoneFrames struct {
+	class *class
 	upto  uint64
 	from  uint64
 	w     fleet.WarehouseID
 	body  []byte
 	puts  uint64
 	empty bool
+}
+
+// zoneBase is how often each zone had changed when a class was told of it.
+type zoneBase struct {
+	upto uint64
+	puts []uint64 // by row
+}
+
+func (b *zoneBase) remember(t *view.Table[fleet.ZoneID, zone.View]) {
+	if now, _ := t.Now(); now == b.upto {
+		return
+	}
+	b.upto, _ = t.Changes(b.upto, func(*view.Gone[fleet.ZoneID]) {}, func(r *view.Row[zone.View]) {
+		for len(b.puts) <= r.Row {
+			b.puts = append(b.puts, 0)
+		}
+		b.puts[r.Row] = r.Puts
+	})
+}
+
+// replaced is how many changes of a zone the one told now replaces.
+func (b *zoneBase) replaced(r *view.Row[zone.View]) uint64 {
+	if r.Row < len(b.puts) && b.puts[r.Row] > 0 && r.Puts > b.puts[r.Row]+1 {
+		return r.Puts - b.puts[r.Row] - 1
+	}
+	return 0
 }
 
 type zoneStatus struct {
@@ -54,42 +81,39 @@ func (h *hub) zonePart(s *sub) {
 		s.phase = live
 	}
 	s.more.Store(s.phase != live)
-	h.give(s, "snapshot", b, false)
+	h.give(s, "snapshot", &payload{data: b}, false)
 }
 
 // zoneDelta sends the zones that have changed. Many subscriptions ask for the same: the last body is kept for them.
-func (h *hub) zoneDelta(s *sub) {
-	if s.busy.Load() || !h.room() {
-		h.srv.metrics.dropped.WithLabelValues("zones").Inc()
-		return
-	}
+func (h *hub) zoneDelta(s *sub, c *class) {
 	now, _ := h.views.Zones.Now()
 	if now == s.rev {
 		return
 	}
+	if !h.roomFor(s) {
+		h.srv.metrics.dropped.WithLabelValues("zones").Inc()
+		return
+	}
 	z := &h.zones
-	if z.body == nil || z.from != s.rev || z.w != s.warehouse || z.upto != now {
-		var events []byte
-		told := uint64(0)
+	if z.class != c || z.from != s.rev || z.w != s.warehouse || z.upto != now {
+		body, told, puts := []byte{}, 0, uint64(0)
 		upto, ok := h.views.Zones.Changes(s.rev, func(*view.Gone[fleet.ZoneID]) {}, func(r *view.Row[zone.View]) {
 			if s.warehouse != "" && r.Warehouse != s.warehouse {
 				return
 			}
 			if told > 0 {
-				events = append(events, ',')
+				body = append(body, ',')
 			}
-			events = append(events, `{"type":"zone_status","data":`...)
-			events = append(append(events, zoneItem(r)...), '}')
+			body = append(body, `{"type":"zone_status","data":`...)
+			body = append(append(body, zoneItem(r)...), '}')
 			told++
+			puts += c.zones.replaced(r)
 		})
 		if !ok {
 			h.resync(s)
 			return
 		}
-		*z = zoneFrames{upto: upto, from: s.rev, w: s.warehouse, body: append([]byte{}, events...), empty: told == 0}
-		if s.warehouse == "" {
-			z.puts = upto - s.rev - min(upto-s.rev, told)
-		}
+		*z = zoneFrames{class: c, upto: upto, from: s.rev, w: s.warehouse, body: body, puts: puts, empty: told == 0}
 	}
 	s.rev = z.upto
 	if z.empty {
@@ -100,5 +124,5 @@ func (h *hub) zoneDelta(s *sub) {
 	b = append(b, z.body...)
 	b = append(b, `],"coalesced":`...)
 	b = append(strconv.AppendUint(b, z.puts, 10), '}')
-	h.give(s, "delta", b, false)
+	h.give(s, "delta", &payload{data: b}, false)
 }

@@ -37,6 +37,7 @@ type Batch struct {
 	Seq    uint64
 	Events []*Transition
 	began  time.Time
+	upto   uint64 // how many transitions the log has had, with these
 }
 
 // Board is the open tasks of one tenant, and logs of what happened to tasks: one of each warehouse, and one of all.
@@ -52,6 +53,7 @@ type log struct {
 	seq     uint64 // of the last sealed batch
 	batches []Batch
 	kept    int
+	had     uint64 // transitions of sealed batches
 	filling Batch
 }
 
@@ -124,6 +126,16 @@ func (b *Board) get(w fleet.WarehouseID, id fleet.TaskID) (v task.View, ok bool)
 	return v, false
 }
 
+// look is the log of a warehouse, empty where nothing has happened: who reads makes none, for readers may ask for any.
+func (b *Board) look(now time.Time, w fleet.WarehouseID) *log {
+	l := b.logs[w]
+	if l == nil {
+		return &log{}
+	}
+	l.ripen(now)
+	return l
+}
+
 // Open lists the open tasks of a warehouse ("" = all), the oldest first. They are shared: not to be changed.
 func (b *Board) Open(w fleet.WarehouseID) []*task.View {
 	b.mu.Lock()
@@ -157,7 +169,7 @@ type Place struct{ Life, Seq uint64 }
 func (b *Board) Join(w fleet.WarehouseID) (open []*task.View, at Place) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.log(w)
+	l := b.look(time.Time{}, w)
 	l.seal()
 	return b.openOf(w), Place{l.life, l.seq}
 }
@@ -166,8 +178,7 @@ func (b *Board) Join(w fleet.WarehouseID) (open []*task.View, at Place) {
 func (b *Board) Head(now time.Time, w fleet.WarehouseID) Place {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.log(w)
-	l.ripen(now)
+	l := b.look(now, w)
 	return Place{l.life, l.seq}
 }
 
@@ -176,19 +187,17 @@ func (b *Board) Head(now time.Time, w fleet.WarehouseID) Place {
 func (b *Board) After(now time.Time, w fleet.WarehouseID, at Place) (next *Batch, behind int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.log(w)
-	l.ripen(now)
+	l := b.look(now, w)
 	first := l.seq - uint64(len(l.batches)) // the place before the oldest batch that is kept
 	if at.Life != l.life || at.Seq > l.seq || at.Seq < first {
 		return nil, 0, false
 	}
-	for i := int(at.Seq - first); i < len(l.batches); i++ {
-		behind += len(l.batches[i].Events)
-		if next == nil {
-			next = &Batch{Seq: l.batches[i].Seq, Events: l.batches[i].Events}
-		}
+	i := int(at.Seq - first)
+	if i == len(l.batches) {
+		return nil, 0, true
 	}
-	return next, behind, true
+	found := l.batches[i]
+	return &found, int(l.had-found.upto) + len(found.Events), true
 }
 
 func (l *log) add(now time.Time, t *Transition) {
@@ -214,7 +223,8 @@ func (l *log) seal() {
 		return
 	}
 	l.seq++
-	l.filling.Seq = l.seq
+	l.had += uint64(len(l.filling.Events))
+	l.filling.Seq, l.filling.upto = l.seq, l.had
 	l.batches = append(l.batches, l.filling)
 	l.kept += len(l.filling.Events)
 	l.filling = Batch{}

@@ -27,7 +27,7 @@ type Row[V any] struct {
 	Warehouse fleet.WarehouseID
 	Rev       uint64 // number of its last change
 	Puts      uint64 // how often it has been written
-	Fresh     bool   // it came since the last look
+	Born      uint64 // number of its first change
 	Value     V
 }
 
@@ -62,8 +62,12 @@ func newTable[K comparable, V any](keep func(dst, src *V)) *Table[K, V] {
 func (t *Table[K, V]) put(id K, w fleet.WarehouseID, v *V) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.rev++
 	i, ok := t.rows[id]
+	if ok && t.list[i].warehouse != w {
+		t.remove(id, i) // it has moved: who looks at the old warehouse alone sees it go
+		ok = false
+	}
+	t.rev++
 	if !ok {
 		if n := len(t.free); n > 0 {
 			i, t.free = t.free[n-1], t.free[:n-1]
@@ -81,13 +85,16 @@ func (t *Table[K, V]) put(id K, w fleet.WarehouseID, v *V) {
 	t.revs[i] = t.rev
 }
 
-func (t *Table[K, V]) drop(id K) {
+// drop removes an entry, unless another warehouse has it by now.
+func (t *Table[K, V]) drop(id K, w fleet.WarehouseID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i, ok := t.rows[id]
-	if !ok {
-		return
+	if i, ok := t.rows[id]; ok && t.list[i].warehouse == w {
+		t.remove(id, i)
 	}
+}
+
+func (t *Table[K, V]) remove(id K, i int) {
 	t.rev++
 	if len(t.gone) == maxGone {
 		t.cut = t.gone[maxGone/2-1].rev
@@ -168,7 +175,7 @@ func (t *Table[K, V]) scan(since, upto uint64, from, to int, f func(*Row[V])) {
 				continue
 			}
 			r, e := &rows[n], &t.list[i]
-			r.Row, r.Warehouse, r.Rev, r.Puts, r.Fresh = i, e.warehouse, t.revs[i], e.puts, t.born[i] > since
+			r.Row, r.Warehouse, r.Rev, r.Puts, r.Born = i, e.warehouse, t.revs[i], e.puts, t.born[i]
 			t.keep(&r.Value, &e.value)
 			n++
 		}

@@ -74,7 +74,7 @@ func (s *Store) ShowRobot(shard fleet.Shard, v *robot.View) {
 
 // RobotGone forgets a robot.
 func (s *Store) RobotGone(shard fleet.Shard, id fleet.RobotID) {
-	s.Tenant(shard.Tenant).Robots.drop(id)
+	s.Tenant(shard.Tenant).Robots.drop(id, shard.Warehouse)
 }
 
 // ShowTask takes a task's newest state; finished tasks are forgotten, the store of facts has them.

@@ -1,7 +1,9 @@
 package view_test
 
 import (
+	"strconv"
 	"testing"
+	"time"
 
 	"starling/engine/fleet"
 	"starling/engine/robot"
@@ -47,5 +49,57 @@ func TestAStatusOverwritesInPlace(t *testing.T) {
 	s.ShowRobot(a, v)
 	if n := testing.AllocsPerRun(100, func() { s.ShowRobot(a, v) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestARobotThatMovesLeavesTheOldWarehouse(t *testing.T) {
+	t.Parallel()
+	s, a, b := view.New(), fleet.Shard{Tenant: "a", Warehouse: "w"}, fleet.Shard{Tenant: "a", Warehouse: "x"}
+	s.ShowRobot(a, &robot.View{ID: "r"})
+	rev, _ := s.Tenant("a").Robots.Now()
+	s.ShowRobot(b, &robot.View{ID: "r"})
+	s.RobotGone(a, "r") // the old warehouse's word comes late
+	var left, there []fleet.WarehouseID
+	s.Tenant("a").Robots.Changes(rev, func(g *view.Gone[fleet.RobotID]) { left = append(left, g.Warehouse) },
+		func(r *view.Row[robot.View]) { there = append(there, r.Warehouse) })
+	if len(left) != 1 || left[0] != "w" || len(there) != 1 || there[0] != "x" {
+		t.Errorf("left %v, there %v", left, there)
+	}
+}
+
+func TestALogSaysHowFarBehindAPlaceIs(t *testing.T) {
+	t.Parallel()
+	s, a, now := view.New(), fleet.Shard{Tenant: "a", Warehouse: "w"}, time.Now()
+	board := s.Tenant("a").Tasks
+	at := board.Head(now, "w")
+	const steps = 20_000
+	for n := range int64(steps) {
+		s.TaskChanged(a, task.Started{}, &task.View{Spec: task.Spec{ID: fleet.TaskID("t" + strconv.FormatInt(n, 10)), Shard: a}, Version: 1})
+	}
+	later := time.Now().Add(time.Second)
+	if _, _, ok := board.After(later, "w", at); ok {
+		t.Error("a log that has been cut says it has not")
+	}
+	at = board.Head(later, "w")
+	at.Seq -= 3
+	told := 0
+	for want := -1; ; {
+		next, behind, ok := board.After(later, "w", at)
+		if !ok {
+			t.Fatal("not ok")
+		}
+		if next == nil {
+			break
+		}
+		if want >= 0 && behind != want {
+			t.Errorf("%d behind, want %d", behind, want)
+		}
+		want, told, at.Seq = behind-len(next.Events), told+len(next.Events), next.Seq
+	}
+	if told == 0 || told > 600 {
+		t.Errorf("%d in three batches", told)
+	}
+	if open, place := board.Join("nowhere"); len(open) != 0 || place != (view.Place{}) {
+		t.Errorf("%v %v", open, place)
 	}
 }
