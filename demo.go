@@ -214,7 +214,7 @@ func (d *dev) demoTasks(ctx context.Context, w warehouse) {
 			"task_type": "transport", "warehouse_id": w.ID, "priority": rng.IntN(3), "payload": map[string]any{"pickup": from.ID, "dropoff": to.ID},
 		}
 		if rng.IntN(4) == 0 { // some are in a hurry, and a few of them come late
-			body["deadline"] = time.Now().Add(time.Duration(60+rng.IntN(240)) * time.Second).UTC().Format(time.RFC3339)
+			body["deadline"] = time.Now().Add(time.Duration(120+rng.IntN(480)) * time.Second).UTC().Format(time.RFC3339)
 		}
 		if err := d.client.call(ctx, http.MethodPost, "/api/v1/tasks", "", body, nil); err != nil && ctx.Err() == nil {
 			d.Log.WarnContext(ctx, "the demo's task was not taken", slog.String(keyEvent, "demo.task"), slog.String("error", err.Error()))

@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { ApiError, newKey, type NewTask, type Task } from "starling-client";
+import { ApiError, newKey, type NewTask } from "starling-client";
 import { api } from "./session.js";
 import { faultText, notify } from "./doing.js";
 import { selection } from "./route.js";
@@ -70,7 +70,7 @@ export async function send(w: Watch, deadline: string | null): Promise<void> {
   if (!d || d.sending) return;
   draft.value = { ...d, sending: true, faults: {} };
   try {
-    const task = (await api.create("/api/v1/tasks", { body: wish(d, w.warehouse.warehouse_id, deadline), key: d.key })) as Task;
+    const task = await api.create("/api/v1/tasks", { body: wish(d, w.warehouse.warehouse_id, deadline), key: d.key });
     w.tasks.remember(task);
     draft.value = null;
     selection.value = { type: "task", id: task.task_id };

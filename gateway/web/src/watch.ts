@@ -35,7 +35,7 @@ export class Watch {
   readonly overview = signal<Overview | null>(null);
   readonly tasks = new Tasks();
   readonly memory = new Memory();
-  /** The selected robot in full. */
+  /** The robot that is looked at, in full. */
   readonly detail = signal<RobotDetail | null>(null);
   /** Why the selected robot or task waits. */
   readonly why = signal<Why | null>(null);
@@ -118,16 +118,13 @@ export class Watch {
     else this.#robots = this.#live.robots({ filter, rateHz: 1 }, { change: (t, rows) => this.#moved(t, rows) });
   }
 
-  /** Follows the selected robot in full. */
+  /** Follows a robot in full. */
   detailOf(id: string | null): void {
     if (id === this.#detailOf) return;
     this.#detailOf = id ?? "";
     this.#details?.close();
     this.#details = null;
-    batch(() => {
-      this.detail.value = null;
-      this.why.value = null;
-    });
+    this.detail.value = null;
     if (id !== null) {
       this.#details = this.#live.robotDetails({ robotIds: [id], rateHz: 2 }, { change: (m) => (this.detail.value = m.get(id) ?? null) });
     }

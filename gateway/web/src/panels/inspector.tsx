@@ -21,7 +21,7 @@ export function PanelHead({ kind, name, close }: { kind: string; name: string; c
   return (
     <header class="head">
       <div><small>{kind}</small><h2>{name}</h2></div>
-      {!close && <button class="quiet" title="Copy the link to this view" aria-label="Copy the link to this view" onClick={copy}>🔗</button>}
+      {!close && <button class="quiet" title="Copy the link to this view" aria-label="Copy the link to this view" onClick={copy}><svg viewBox="0 0 16 16" width="15" height="15" fill="none" stroke="currentColor" stroke-width="1.6" aria-hidden="true"><path d="M6.5 9.5l3-3M7 4.8l1.6-1.6a2.8 2.8 0 014 4L11 8.8M9 11.2l-1.6 1.6a2.8 2.8 0 01-4-4L5 7.2" /></svg></button>}
       <button class="quiet" aria-label="Close" title="Close (Esc)" onClick={close ?? (() => (selection.value = null))}>✕</button>
     </header>
   );

@@ -29,9 +29,9 @@ export function RobotTablePane() {
         { name: "Status", width: "minmax(120px, 1fr)", cell: (row) => <StatusWord status={statusOfRow(t, row)} /> },
         { name: "Waits because", width: "minmax(140px, 2fr)", cell: (row) => waitingWords(t, row) },
         { name: "Battery", width: "80px", cell: (row) => percent(t.battery[row]!) },
-        { name: "Speed", width: "90px", cell: (row) => `${t.speed[row]!.toFixed(2)} m/s` },
+        { name: "Speed", width: "90px", from: 700, cell: (row) => `${t.speed[row]!.toFixed(2)} m/s` },
         { name: "Heard", width: "110px", cell: (row) => (Number.isNaN(t.heardAt[row]!) ? "never" : `${span(now - t.heardAt[row]!)} ago`) },
-        { name: "Connection", width: "100px", cell: (row) => (CONNECTIONS[t.connection[row]!] ?? "").toLowerCase().replace("_", " ") },
+        { name: "Connection", width: "100px", from: 860, cell: (row) => (CONNECTIONS[t.connection[row]!] ?? "").toLowerCase().replace("_", " ") },
       ]
     : [];
   return (

@@ -64,6 +64,14 @@ function shapesOf(watch: Watch): ZoneShape[] {
   });
 }
 
+/** The robot that is looked at: the selected one, or the one that does the selected task. */
+function robotOf(watch: Watch): string | null {
+  const s = selection.value;
+  if (s?.type !== "task") return s?.type === "robot" ? s.id : null;
+  void watch.tasks.changes.value;
+  return watch.tasks.get(s.id)?.robot_id ?? null;
+}
+
 function marksOf(watch: Watch): Mark[] {
   const floor = watch.floor.value;
   if (!floor) return [];
@@ -81,7 +89,7 @@ function marksOf(watch: Watch): Mark[] {
   }
   const chosen = selection.value;
   void watch.tasks.changes.value;
-  const taskId = chosen?.type === "task" ? chosen.id : chosen?.type === "robot" ? watch.detail.value?.task_id : null;
+  const taskId = chosen?.type === "task" ? chosen.id : watch.detail.value?.task_id;
   const task = taskId ? watch.tasks.get(taskId) : undefined;
   if (task) for (const e of errands(task)) put(e.place, e.kind, e.kind === "pickup" ? "pick up" : e.kind === "dropoff" ? "drop off" : "");
   return marks;
@@ -158,7 +166,8 @@ function keep(watch: Watch, host: HTMLElement): () => void {
     effect(() => {
       void watch.robotTick.value;
       const s = selection.value;
-      const row = s?.type === "robot" ? (watch.table?.row(s.id) ?? -1) : -1;
+      const robot = robotOf(watch);
+      const row = robot === null ? -1 : (watch.table?.row(robot) ?? -1);
       map.setSelection({ robotRow: row < 0 ? null : row, zoneId: s?.type === "zone" ? s.id : null });
     }),
     effect(() => {
@@ -177,8 +186,9 @@ function keep(watch: Watch, host: HTMLElement): () => void {
     effect(() => {
       if (watch.total.value > 0) watch.follow(map.detail === "clusters" ? null : padded(map.visible()));
     }),
-    effect(() => watch.detailOf(selection.value?.type === "robot" ? selection.value.id : null)),
+    effect(() => watch.detailOf(robotOf(watch))),
     effect(() => {
+      watch.why.value = null;
       if (selection.value !== null) watch.refresh();
     }),
   ];

@@ -7,6 +7,8 @@ export interface Column<T> {
   name: string;
   /** CSS width of the column. */
   width: string;
+  /** The table's width, px, from which on it is shown; 0 = always. */
+  from?: number;
   cell(item: T): preact.ComponentChildren;
 }
 
@@ -25,14 +27,19 @@ export function Table<T>(o: {
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(300);
+  const [width, setWidth] = useState(1000);
   useEffect(() => {
-    const resized = new ResizeObserver(() => setHeight(box.current?.clientHeight ?? 300));
+    const resized = new ResizeObserver(() => {
+      setHeight(box.current?.clientHeight ?? 300);
+      setWidth(box.current?.clientWidth ?? 1000);
+    });
     resized.observe(box.current!);
     return () => resized.disconnect();
   }, []);
   const first = Math.max(0, Math.floor(top / ROW_PX) - SPARE);
   const last = Math.min(o.items.length, Math.ceil((top + height) / ROW_PX) + SPARE);
-  const grid = { gridTemplateColumns: o.columns.map((c) => c.width).join(" ") };
+  const columns = o.columns.filter((c) => width >= (c.from ?? 0));
+  const grid = { gridTemplateColumns: columns.map((c) => c.width).join(" ") };
   const walk = (e: KeyboardEvent, at: number, item: T): void => {
     if (e.target !== e.currentTarget) return;
     const rows = box.current!;
@@ -49,7 +56,7 @@ export function Table<T>(o: {
   return (
     <div class="table" role="table" aria-label={o.label} aria-rowcount={o.items.length + 1}>
       <div role="rowgroup" class="head-row">
-        <div role="row" style={grid} aria-rowindex={1}>{o.columns.map((c) => <span key={c.name} role="columnheader">{c.name}</span>)}</div>
+        <div role="row" style={grid} aria-rowindex={1}>{columns.map((c) => <span key={c.name} role="columnheader">{c.name}</span>)}</div>
       </div>
       <div ref={box} class="rows" role="rowgroup" tabIndex={o.items.length === 0 ? -1 : 0} onScroll={(e) => setTop(e.currentTarget.scrollTop)}>
         {o.items.length === 0 && <div role="row" class="none"><span role="cell" class="empty">{o.empty}</span></div>}
@@ -58,7 +65,7 @@ export function Table<T>(o: {
           const key = o.keyOf(item);
           return (
             <div key={key} role="row" tabIndex={0} style={grid} aria-rowindex={first + i + 2} class={key === o.chosen ? "chosen" : ""} {...(key === o.chosen ? { "aria-current": "true" as const } : {})} onClick={() => o.choose(item)} onKeyDown={(e) => walk(e, first + i, item)}>
-              {o.columns.map((c) => <span key={c.name} role="cell">{c.cell(item)}</span>)}
+              {columns.map((c) => <span key={c.name} role="cell">{c.cell(item)}</span>)}
             </div>
           );
         })}

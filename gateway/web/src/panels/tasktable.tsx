@@ -20,14 +20,14 @@ function columns(watch: Watch, now: number): Column<Task>[] {
     return row < 0 ? short(id) : watch.table!.codes[row]!;
   };
   return [
-    { name: "Status", width: "minmax(150px, 1.2fr)", cell: (t) => <TaskStatus task={t} now={now} /> },
+    { name: "Status", width: "minmax(140px, 1.2fr)", cell: (t) => <TaskStatus task={t} now={now} /> },
     { name: "Task", width: "90px", cell: (t) => <code>{short(t.task_id)}</code> },
-    { name: "Type", width: "80px", cell: (t) => typeWord(t.task_type) },
+    { name: "Type", width: "80px", from: 780, cell: (t) => typeWord(t.task_type) },
     { name: "Where", width: "minmax(120px, 1.5fr)", cell: (t) => errands(t).map((e) => e.place).join(" → ") },
     { name: "Robot", width: "110px", cell: (t) => code(t.robot_id) },
-    { name: "Priority", width: "64px", cell: (t) => t.priority },
+    { name: "Priority", width: "64px", from: 860, cell: (t) => t.priority },
     { name: "Age", width: "90px", cell: (t) => since(t.created_at, t.finished_at ? Date.parse(t.finished_at) : now) },
-    { name: "Reason", width: "minmax(80px, 1fr)", cell: (t) => t.reason ?? "" },
+    { name: "Reason", width: "minmax(80px, 1fr)", from: 980, cell: (t) => t.reason ?? "" },
     {
       name: "Do", width: "76px",
       cell: (t) => (!finished(t) && t.status !== "CANCELLING" && mayOperate.value ? <button class="small" aria-label={`Cancel task ${short(t.task_id)}`} onClick={(e) => { e.stopPropagation(); void cancel(watch, t); }}>Cancel</button> : null),
