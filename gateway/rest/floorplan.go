@@ -43,7 +43,7 @@ type floorPlanBody struct {
 	Bounds  [4]float64  `json:"bounds" doc:"x0, y0, x1, y1 in map metres"`
 	Grid    *gridBody   `json:"grid"`
 	Net     *netBody    `json:"net"`
-	Places  []placeBody `json:"places" doc:"vertices with a name, parking places and chargers; at most 10,000"`
+	Places  []placeBody `json:"places" doc:"vertices with a name, chargers, and parking places where not most vertices are; at most 10,000"`
 }
 
 const maxPlaces = 10_000
@@ -77,9 +77,16 @@ func floorPlanOf(g *roadmap.Graph) floorPlanBody {
 		b.Net = netOf(g)
 		b.Bounds = boundsOf(g)
 	}
+	parking := 0
+	for i := range g.Vertices {
+		if g.Vertices[i].Parking {
+			parking++
+		}
+	}
+	apart := 2*parking < len(g.Vertices) // where robots may rest anywhere, a parking place is nothing to point at
 	for i := range g.Vertices {
 		v := &g.Vertices[i]
-		if (v.Name != "" || v.Parking || v.Charging) && len(b.Places) < maxPlaces {
+		if (v.Name != "" || v.Parking && apart || v.Charging) && len(b.Places) < maxPlaces {
 			b.Places = append(b.Places, placeBody{v.ID, text(v.Name), v.X, v.Y, v.Parking, v.Charging})
 		}
 	}

@@ -30,6 +30,9 @@ func TestAFloorPlanShowsTheFreeCellsOfAGrid(t *testing.T) {
 	if want := [4]float64{0, 0, float64(len(rows[0])), float64(len(rows))}; b.Bounds != want {
 		t.Errorf("bounds are %v, want %v", b.Bounds, want)
 	}
+	if len(b.Places) != 0 { // robots may rest on every cell
+		t.Errorf("places are %+v", b.Places)
+	}
 }
 
 func TestAFloorPlanShowsVerticesLanesAndPlaces(t *testing.T) {

@@ -32,7 +32,9 @@ func (a *api) frame(r chi.Router) {
 	r.Get("/docs", http.RedirectHandler("/docs/", http.StatusMovedPermanently).ServeHTTP)
 	r.Mount("/docs/", docs)
 	stream := a.Stream
-	if stream == nil {
+	if stream != nil {
+		r.Method(http.MethodGet, "/asyncapi.yaml", stream)
+	} else {
 		stream = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			a.write(w, r, newError(http.StatusServiceUnavailable, codeUnavailable, "this process has no live channel"))
 		})

@@ -784,7 +784,7 @@ export interface components {
             /** Format: uuid */
             map_id: string;
             net: components["schemas"]["Net"];
-            /** @description vertices with a name, parking places and chargers; at most 10,000 */
+            /** @description vertices with a name, chargers, and parking places where not most vertices are; at most 10,000 */
             places: components["schemas"]["Place"][];
             /** Format: int64 */
             version: number;
