@@ -169,7 +169,15 @@ func TestEveryDependencyIsExplained(t *testing.T) {
 	}
 	require := regexp.MustCompile(`(?m)^\t([\w.-]+\.[a-z]+/\S+) v\S+$`)
 	direct := require.FindAllStringSubmatch(string(mod), -1)
-	for _, m := range direct {
+	page, err := os.ReadFile("gateway/web/package.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := regexp.MustCompile(`(?m)^    "([@\w/-]+)": "\d\S+"`).FindAllStringSubmatch(string(page), -1)
+	if len(direct) < 10 || len(packages) < 5 {
+		t.Fatalf("found %d modules and %d packages: this test looks at the wrong place", len(direct), len(packages))
+	}
+	for _, m := range append(direct, packages...) {
 		if !strings.Contains(string(adr), "`"+m[1]+"`") {
 			t.Errorf("docs/adr/0002-dependencies.md has no line for %s", m[1])
 		}
