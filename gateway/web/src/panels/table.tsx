@@ -27,6 +27,7 @@ export function Table<T>(o: {
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(300);
+  const led = useRef<string | null>(null);
   const [width, setWidth] = useState(1000);
   useEffect(() => {
     const resized = new ResizeObserver(() => {
@@ -36,6 +37,15 @@ export function Table<T>(o: {
     resized.observe(box.current!);
     return () => resized.disconnect();
   }, []);
+  useEffect(() => {
+    // What was chosen elsewhere, on the map say, is brought into view: once, then the hand on the table decides.
+    if (led.current === o.chosen) return;
+    const at = o.chosen === null ? -1 : o.items.findIndex((item) => o.keyOf(item) === o.chosen);
+    if (at < 0 && o.chosen !== null) return; // perhaps it is still to come
+    led.current = o.chosen;
+    const rows = box.current!, y = at * ROW_PX;
+    if (at >= 0 && (y < rows.scrollTop || y + ROW_PX > rows.scrollTop + rows.clientHeight)) rows.scrollTop = y - (rows.clientHeight - ROW_PX) / 2;
+  }, [o.chosen, o.items]);
   const first = Math.max(0, Math.floor(top / ROW_PX) - SPARE);
   const last = Math.min(o.items.length, Math.ceil((top + height) / ROW_PX) + SPARE);
   const columns = o.columns.filter((c) => width >= (c.from ?? 0));
