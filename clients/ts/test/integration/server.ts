@@ -58,7 +58,11 @@ export class Starling {
     const port = this.#ready === undefined ? "0" : new URL(this.#ready.url).port;
     const ports = ["--port", port, "--link-port", "0", "--postgres-port", "0"];
     const demo = ["--robots", `${ROBOTS}`, "--tasks-per-minute", "40"];
-    const child = spawn(this.program, ["dev", ...ports, ...demo, "--data", this.#data, "--ready-file", file], { cwd: this.#folder, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(this.program, ["dev", ...ports, ...demo, "--data", this.#data, "--ready-file", file], {
+      cwd: this.#folder,
+      env: { ...process.env, REQUEST_TIMEOUT_MS: "30000" }, // the upload of the demo's map, on a machine that is busy
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     this.#process = child;
     running.add(child.once("exit", () => running.delete(child)));
     let output = "";
