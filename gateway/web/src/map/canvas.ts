@@ -1,7 +1,7 @@
 import { rectOf, screenX, screenY } from "./camera.js";
 import { robotPx } from "./detail.js";
 import { WORDS } from "./fleet.js";
-import { ABSENT, MARK, SHAPES } from "./look.js";
+import { ABSENT, MARK, SHAPES, TROUBLE } from "./look.js";
 import { type Painter, type Scene, SIGN_FROM_PX } from "./scene.js";
 import { drawPlace, drawRobot, type Inks } from "./sprites.js";
 import { cssOf, PAINT_TOKENS, type Rgba } from "./theme.js";
@@ -113,14 +113,21 @@ export class CanvasPainter implements Painter {
 
   #drawZoneLines(s: Scene): void {
     const g = this.#g;
-    for (const z of s.zones) {
-      const chosen = z.shape.id === s.selectedZone;
-      if (s.fill === "none" && !chosen) continue;
+    for (const z of s.fill === "none" ? [] : s.zones) {
       g.beginPath();
       this.#ring(s, z);
       const traffic = z.shape.kind === "traffic";
-      g.strokeStyle = chosen ? s.theme.css["select"] : cssOf(tintOf(z.shape, s.theme), traffic && s.fill !== "clusters" ? 0.75 : 1);
-      g.lineWidth = chosen ? 3 : traffic ? 1 : 1.5;
+      g.strokeStyle = cssOf(tintOf(z.shape, s.theme), traffic && s.fill !== "clusters" ? 0.75 : 1);
+      g.lineWidth = traffic ? 1 : 1.5;
+      g.stroke();
+    }
+    const chosen = s.zones.find((z) => z.shape.id === s.selectedZone);
+    if (!chosen) return;
+    g.beginPath();
+    this.#ring(s, chosen);
+    for (const [colour, width] of [[cssOf(s.theme.rgba["map-text-halo"], 0.85), 6], [s.theme.css["select"], 3]] as const) {
+      g.strokeStyle = colour;
+      g.lineWidth = width;
       g.stroke();
     }
   }
@@ -215,8 +222,8 @@ export class CanvasPainter implements Painter {
       this.#seen.dpr = s.dpr;
     }
     // Twice, so that those who need somebody lie on top.
-    this.#stamp(s, px, 0, 4);
-    this.#stamp(s, px, 5, 9);
+    this.#stamp(s, px, 0, TROUBLE - 1);
+    this.#stamp(s, px, TROUBLE, 9);
     this.#g.globalAlpha = 1;
     if (s.hoverRow !== s.selectedRow) this.#drawRing(s, s.hoverRow, Math.max(px, 8), 0.55);
     this.#drawRing(s, s.selectedRow, Math.max(px, 10), 1);
@@ -226,6 +233,7 @@ export class CanvasPainter implements Painter {
     const g = this.#g, { fleet, width, height, camera } = s, { f32, u32 } = fleet;
     const side = spriteSide(px), off = side / 2, k = camera.scale;
     const left = width / 2 - camera.x * k, top = height / 2 + camera.y * k;
+    const quiet = most < TROUBLE ? 0.72 + 0.28 * Math.min(1, Math.max(0, (px - 5) / 4)) : 1;
     let alpha = -1;
     for (let row = 0, o = 0; row < fleet.size; row++, o += WORDS) {
       const look = u32[o + 8]!, rank = look >>> 24;
@@ -236,7 +244,7 @@ export class CanvasPainter implements Painter {
       if (x < -off || y < -off || x > width + off || y > height + off) continue;
       const age = s.heard - f32[o + 7]!;
       let a = age <= 5 ? 1 : age >= 30 ? 0.45 : 1 - (0.55 * (age - 5)) / 25;
-      if (look & (MARK.dim << 16)) a *= 0.22;
+      a *= look & (MARK.dim << 16) ? 0.22 * quiet : quiet;
       if (a !== alpha) g.globalAlpha = alpha = a;
       g.drawImage(this.#sprite(s, px, look, f32[o + 5]!), x - off, y - off, side, side);
     }

@@ -8,6 +8,8 @@ export interface Gestures {
   fit(): void;
   /** A drag began or ended. */
   dragging(on: boolean): void;
+  /** The map is steered by keys, or no longer. */
+  aiming(on: boolean): void;
 }
 
 /** A pointer that moved less is still a click, CSS pixels. */
@@ -50,6 +52,7 @@ class Listener {
     host.addEventListener("pointerleave", this.#leave, o);
     host.addEventListener("dblclick", this.#double, o);
     host.addEventListener("keydown", this.#key, o);
+    host.addEventListener("blur", this.#blur, o);
     host.addEventListener("wheel", this.#wheel, { ...o, passive: false });
     return () => {
       this.#off.abort();
@@ -65,6 +68,7 @@ class Listener {
   #down = (e: PointerEvent): void => {
     if (e.pointerType === "mouse" && e.button > 1) return;
     if (this.#elsewhere(e)) return;
+    this.#to.aiming(false);
     this.#fingers.set(e.pointerId, { x: e.clientX, y: e.clientY, downX: e.clientX, downY: e.clientY });
     if (this.#fingers.size === 1) this.#dragged = e.button === 1;
     else this.#dragged = true; // two fingers never click
@@ -145,7 +149,10 @@ class Listener {
       default: return;
     }
     e.preventDefault();
+    this.#to.aiming(true);
   };
+
+  #blur = (): void => this.#to.aiming(false);
 
   #hover(e: { clientX: number; clientY: number } | null): void {
     this.#over = e && { clientX: e.clientX, clientY: e.clientY };

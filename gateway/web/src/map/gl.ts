@@ -247,7 +247,7 @@ export class GlPainter implements Painter {
     if (s.fleet.size === 0) return;
     const gl = this.#gl, p = this.#robot;
     const px = robotPx(s.camera.scale, s.cell, s.fleet.drawn);
-    this.#useRobot(s, px, px < 8 ? px + 3 : 1.7 * px + 4);
+    this.#useRobot(s, px, px < 8 ? px + 4 : 1.7 * px + 4);
     gl.uniform3f(p.at["u_clock"]!, Math.min(s.clock, 1e9), s.fleet.interval, s.heard);
     gl.uniform1f(p.at["u_plain"]!, 0);
     gl.enable(gl.DEPTH_TEST);

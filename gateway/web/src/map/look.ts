@@ -18,13 +18,16 @@ export interface Look {
   rank: number;
 }
 
+/** From this rank on a robot may need somebody. */
+export const TROUBLE = 4;
+
 /** Colour and shape together: whoever cannot tell the colours apart has the shape. */
 export const LOOKS: Record<(typeof STATES)[number], Look> = {
-  UNKNOWN: { shape: "ring", paint: "offline", rank: 1 },
-  IDLE: { shape: "disc", paint: "idle", rank: 2 },
-  MOVING: { shape: "arrow", paint: "moving", rank: 3 },
+  UNKNOWN: { shape: "ring", paint: "offline", rank: 4 },
+  IDLE: { shape: "disc", paint: "idle", rank: 1 },
+  MOVING: { shape: "arrow", paint: "moving", rank: 2 },
   WAITING: { shape: "square", paint: "waiting", rank: 5 },
-  CHARGING: { shape: "diamond", paint: "charging", rank: 2 },
+  CHARGING: { shape: "diamond", paint: "charging", rank: 1 },
   PAUSED: { shape: "bars", paint: "paused", rank: 5 },
   ERROR: { shape: "triangle", paint: "error", rank: 7 },
   MANUAL: { shape: "cross", paint: "manual", rank: 6 },

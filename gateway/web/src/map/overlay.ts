@@ -32,6 +32,7 @@ export class Overlay {
     this.#pins(g, s);
     if (s.detail === "robots" && s.fleet.has(s.selectedRow)) this.#code(g, s, s.selectedRow, true);
     if (s.detail === "clusters" || s.fill === "heat") this.#zoneNumbers(g, s);
+    if (s.aim) cross(g, s.width / 2, s.height / 2, s.theme.css["select"], s.theme.css["map-text-halo"]);
     if (!s.layers.names) return;
     if (s.detail === "robots") this.#codes(g, s);
     this.#placeNames(g, s);
@@ -164,6 +165,20 @@ export class Overlay {
 function numbers(z: Zone, wide: number): string {
   const { occupancy, capacity } = z.shape;
   return wide > 64 && capacity > 0 ? `${occupancy} / ${capacity}` : String(occupancy);
+}
+
+function cross(g: CanvasRenderingContext2D, x: number, y: number, colour: string, halo: string): void {
+  g.beginPath();
+  for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]] as const) {
+    g.moveTo(x + 5 * dx, y + 5 * dy);
+    g.lineTo(x + 13 * dx, y + 13 * dy);
+  }
+  g.strokeStyle = halo;
+  g.lineWidth = 4;
+  g.stroke();
+  g.strokeStyle = colour;
+  g.lineWidth = 2;
+  g.stroke();
 }
 
 function flag(g: CanvasRenderingContext2D, x: number, y: number, colour: string, halo: string): void {

@@ -49,6 +49,8 @@ export interface Scene {
   selectedRow: number;
   selectedZone: string | null;
   hoverRow: number;
+  /** Whether the middle is marked: someone steers by keys, and Enter means what lies there. */
+  aim: boolean;
   detail: Detail;
   fill: Fill;
   /** Now as {@link Fleet.clock} counts it; Infinity = every robot stands where its motion ends. */

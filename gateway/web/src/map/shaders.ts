@@ -1,4 +1,4 @@
-import { MARK, SHAPES } from "./look.js";
+import { MARK, SHAPES, TROUBLE } from "./look.js";
 
 // Everything is placed in CSS pixels from the middle of the host: (point - centre) * scale, so that floats stay exact on large maps.
 const head = `#version 300 es
@@ -30,7 +30,9 @@ in vec2 v_uv;
 out vec4 o_colour;
 void main() {
   float free = u_count.x > 0.0 ? texture(u_cells, v_uv).r : 1.0;
-  vec4 c = mix(u_blocked, u_free, free);
+  // Cells as small as robots would outshout them: there the pattern steps back.
+  float soften = 0.4 * smoothstep(1.5, 4.0, u_cellPx) * (1.0 - smoothstep(10.0, 26.0, u_cellPx));
+  vec4 c = mix(u_blocked, u_free, mix(free, 1.0, soften));
   if (u_count.x > 0.0 && u_cellPx > 12.0) {
     vec2 f = fract(v_uv * u_count) * u_cellPx;
     float edge = min(min(f.x, u_cellPx - f.x), min(f.y, u_cellPx - f.y));
@@ -132,6 +134,8 @@ void main() {
   v_paint = u_paints[a_look.y];
   float age = u_clock.z - a_turn.w;
   v_fade = mix(1.0, 0.45, smoothstep(5.0, 30.0, age));
+  // Small, a crowd is a crowd: who goes about his business steps back behind who needs somebody.
+  if (a_look.w < ${TROUBLE}u) v_fade *= mix(0.72, 1.0, smoothstep(5.0, 9.0, u_size.x));
   if ((a_look.z & ${MARK.dim}u) != 0u) v_fade *= 0.22;
   gl_Position = clip(onHost(mix(a_way.xy, a_way.zw, t)), 0.9 - 0.1 * float(a_look.w));
   gl_PointSize = u_size.y * u_host.z;
@@ -189,10 +193,9 @@ void main() {
   }
   bool fine = r >= 4.0;
   bool outside = (marks & ${MARK.external}u) != 0u;
-  float line = outside ? max(1.0, 0.2 * r) : max(0.7, 0.13 * r);
+  float line = max(0.7, 0.13 * r);
   float own = d;
   if (fine && shape != ARROW) d = min(d, max(beak(q, 0.7 * r, 1.66 * r, 0.5 * r), line - d));
-  vec3 rim = outside ? u_strong.rgb : u_outline.rgb;
   vec3 c = v_paint.rgb;
   if ((marks & ${MARK.hollow}u) != 0u) c = mix(u_outline.rgb, c, smoothstep(-soft, soft, own + max(1.0, (shape == BARS ? 0.14 : 0.34) * r)));
   if (shape == ARROW && r >= 5.0) {
@@ -201,7 +204,14 @@ void main() {
   }
   if ((marks & ${MARK.tasked}u) != 0u && r >= 3.0) c = mix(c, u_strong.rgb, 1.0 - smoothstep(-soft, soft, length(p) - 0.34 * r));
   float a = 1.0 - smoothstep(-soft, soft, d - line);
-  c = mix(rim, c, 1.0 - smoothstep(-soft, soft, d));
+  c = mix(u_outline.rgb, c, 1.0 - smoothstep(-soft, soft, d));
+  if (outside) {
+    // A second contour around the first: the shape and its holes stay what they are.
+    float far = own - line;
+    float contour = smoothstep(-soft, soft, far) * (1.0 - smoothstep(-soft, soft, far - max(1.0, 0.13 * r))) * smoothstep(-soft, soft, d);
+    c = mix(c, u_strong.rgb, contour);
+    a = max(a, contour);
+  }
   if ((marks & ${MARK.faulty}u) != 0u && fine) {
     float f = length(p - vec2(0.78 * r, 0.78 * r)) - 0.36 * r;
     c = mix(c, mix(u_outline.rgb, u_alarm.rgb, 1.0 - smoothstep(-soft, soft, f)), 1.0 - smoothstep(-soft, soft, f - 1.0));

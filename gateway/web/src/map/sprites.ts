@@ -31,13 +31,18 @@ export function trace(g: CanvasPath, shape: Shape, r: number, heading: number): 
 
 /** Draws a robot around the origin: what the shader of the robots does, for canvases (and legends). */
 export function drawRobot(g: CanvasRenderingContext2D, shape: Shape, marks: number, r: number, heading: number, ink: Inks): void {
-  const outside = (marks & MARK.external) !== 0;
-  const line = outside ? Math.max(1, 0.2 * r) : Math.max(0.7, 0.13 * r);
-  const rim = outside ? ink.strong : ink.outline;
+  const line = Math.max(0.7, 0.13 * r);
   const fine = r >= 4;
   const tip = shape === "arrow" || !fine ? null : beak(r, heading);
   g.lineJoin = "round";
-  g.strokeStyle = rim;
+  if (marks & MARK.external) {
+    g.beginPath();
+    trace(g, shape, r, heading);
+    g.strokeStyle = ink.strong;
+    g.lineWidth = 2 * (line + Math.max(1, 0.13 * r));
+    g.stroke();
+  }
+  g.strokeStyle = ink.outline;
   g.lineWidth = 2 * line;
   if (tip) {
     g.beginPath();
@@ -53,7 +58,7 @@ export function drawRobot(g: CanvasRenderingContext2D, shape: Shape, marks: numb
     g.fillStyle = ink.paint;
     g.fill(rule);
     if (marks & MARK.hollow) hollow(g, shape, r, heading, ink);
-  } else ring(g, shape === "gap", r, line, rim, ink);
+  } else ring(g, shape === "gap", r, line, ink);
   if (shape === "arrow" && r >= 5 && !(marks & MARK.hollow)) chevron(g, r, heading, ink.outline);
   if (marks & MARK.tasked && r >= 3 && shape !== "ring") dot(g, 0, 0, 0.34 * r, ink.strong);
   if (marks & MARK.faulty && fine) {
@@ -130,8 +135,8 @@ function hollow(g: CanvasRenderingContext2D, shape: Shape, r: number, heading: n
   g.fill(rule);
 }
 
-function ring(g: CanvasRenderingContext2D, gap: boolean, r: number, line: number, rim: string, ink: Inks): void {
-  for (const [colour, width] of [[rim, 0.4 * r + 2 * line], [ink.paint, 0.4 * r]] as const) {
+function ring(g: CanvasRenderingContext2D, gap: boolean, r: number, line: number, ink: Inks): void {
+  for (const [colour, width] of [[ink.outline, 0.4 * r + 2 * line], [ink.paint, 0.4 * r]] as const) {
     g.beginPath();
     // The gap looks to the upper right.
     g.arc(0, 0, 0.8 * r, gap ? -Math.PI / 4 + 0.46 : 0, gap ? (7 * Math.PI) / 4 - 0.46 : 2 * Math.PI);

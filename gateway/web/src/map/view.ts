@@ -67,7 +67,7 @@ export class MapView {
     this.#scene = {
       camera: { x: 0.5, y: 0.5, scale: 1 }, width: 0, height: 0, dpr: 1, theme: new Theme(), floor: null, cell: 1, bounds: NOWHERE,
       fleet: new Fleet(now, Date.now()), zones: [], order: null, marks: [], layers: { zones: true, heat: false, names: true, lanes: true },
-      selectedRow: -1, selectedZone: null, hoverRow: -1, detail: "robots", fill: "kind", clock: Infinity, heard: 0,
+      selectedRow: -1, selectedZone: null, hoverRow: -1, aim: false, detail: "robots", fill: "kind", clock: Infinity, heard: 0,
       rev: { floor: 0, lines: 0, theme: 0 },
     };
     this.#dressHost();
@@ -121,10 +121,12 @@ export class MapView {
     if (gap > 0.1 && gap < 5) fleet.interval = Math.min(2, Math.max(0.2, fleet.interval + 0.3 * (gap - fleet.interval)));
     this.#tookAt = began;
     fleet.take(t, rows, began, this.#clockwork.smooth(began));
-    if (!document.hidden) this.#surface.painter?.take(this.#scene);
     this.#decide();
-    this.#written ||= this.#overlay.follows || this.#codesShow();
-    this.#clockwork.ask();
+    if (this.#scene.detail === "robots") {
+      if (!document.hidden) this.#surface.painter?.take(this.#scene);
+      this.#written ||= this.#overlay.follows || this.#codesShow();
+      this.#clockwork.ask();
+    }
     this.#updates.add(performance.now() - began);
   }
 
@@ -246,8 +248,15 @@ export class MapView {
       click: (px, py, e) => this.#options.click(this.#hit(px, py), e),
       hover: (at) => this.#hover(at),
       fit: () => this.fit(),
+      aiming: (on) => this.#aim(on),
       dragging: (on) => { this.#surface.over.style.cursor = on ? "grabbing" : ""; },
     });
+  }
+
+  #aim(on: boolean): void {
+    if (on === this.#scene.aim) return;
+    this.#scene.aim = on;
+    this.#change();
   }
 
   #hit(px: number, py: number): Hit {
@@ -348,7 +357,7 @@ export class MapView {
     const moving = now < s.fleet.movingUntil && s.detail === "robots" && this.#clockwork.smooth(now);
     s.clock = moving ? s.fleet.clock(now) : Infinity;
     s.heard = s.fleet.heardClock(Date.now() + this.clockOffsetMs);
-    painter.take(s);
+    if (s.detail === "robots") painter.take(s);
     painter.draw(s);
     if (this.#written || this.#overlay.follows) this.#overlay.draw(this.#surface.pen, s);
     this.#written = false;
