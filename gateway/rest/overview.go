@@ -22,7 +22,7 @@ const (
 	cancelAfter = 15 * time.Second
 )
 
-// maxAttention is how many items an overview lists, and overviewFor how long one is given to all who ask.
+// maxAttention is how many items of each kind an overview lists, and overviewFor how long one is given to all who ask.
 const (
 	maxAttention = 100
 	overviewFor  = time.Second
@@ -62,7 +62,8 @@ type attentionBody struct {
 
 type attentionList struct {
 	Total int             `json:"total"`
-	Items []attentionBody `json:"items" doc:"the worst first, at most 100"`
+	Kinds map[string]int  `json:"kinds" doc:"how many of each kind there are"`
+	Items []attentionBody `json:"items" doc:"the worst first, at most 100 of each kind"`
 }
 
 type overviewBody struct {
@@ -152,8 +153,7 @@ func (a *api) look(ctx context.Context, shard fleet.Shard, now time.Time) overvi
 	slices.SortFunc(items, func(x, y attentionBody) int {
 		return cmp.Or(cmp.Compare(x.rank, y.rank), x.at.Compare(y.at), cmp.Compare(x.Object.ID, y.Object.ID))
 	})
-	b.Attention.Total = len(items)
-	b.Attention.Items = items[:min(len(items), maxAttention)]
+	b.Attention = attentionOf(items)
 	evidence := a.evidence(ctx, shard)
 	for i := range b.Attention.Items {
 		explain(evidence, &b.Attention.Items[i])
@@ -161,6 +161,18 @@ func (a *api) look(ctx context.Context, shard fleet.Shard, now time.Time) overvi
 	t := a.Views.Tempo(shard)
 	b.Tasks.Finished, b.DecisionMS, b.CommandMS = t.Finished, milliseconds(t.Decisions), milliseconds(t.Commands)
 	return b
+}
+
+// attentionOf keeps the worst of each kind.
+func attentionOf(sorted []attentionBody) attentionList {
+	l := attentionList{Total: len(sorted), Kinds: map[string]int{"stuck": 0, "unavailable": 0, "late": 0}, Items: []attentionBody{}}
+	for i := range sorted {
+		kind := sorted[i].Kind
+		if l.Kinds[kind]++; l.Kinds[kind] <= maxAttention {
+			l.Items = append(l.Items, sorted[i])
+		}
+	}
+	return l
 }
 
 func milliseconds(q view.Quantiles) *quantilesBody {

@@ -619,8 +619,12 @@ export interface components {
             task_id: string | null;
         };
         AttentionList: {
-            /** @description the worst first, at most 100 */
+            /** @description the worst first, at most 100 of each kind */
             items: components["schemas"]["Attention"][];
+            /** @description how many of each kind there are */
+            kinds: {
+                [key: string]: number;
+            };
             /** Format: int64 */
             total: number;
         };

@@ -5,7 +5,7 @@ import { useWatch } from "../page.js";
 import { selection } from "../route.js";
 import { mayAdminister, mayOperate } from "../session.js";
 import { since } from "../time.js";
-import { causeWords, short } from "../words.js";
+import { causeWords, count, short } from "../words.js";
 import { showRobot } from "./stage.js";
 import type { Watch } from "../watch.js";
 
@@ -56,14 +56,15 @@ export function Attention() {
   current = watch;
   const all = watch.overview.value?.attention;
   const now = watch.now.value;
+  const shown = kind.value === "" ? (all?.total ?? 0) : (all?.kinds[kind.value] ?? 0);
   const items = (all?.items ?? []).filter((i) => kind.value === "" || i.kind === kind.value);
   return (
     <section class="attention" aria-labelledby="attention-title">
-      <h2 id="attention-title">Needs you <b class={`total ${(all?.total ?? 0) > 0 ? "some" : ""}`}>{all?.total ?? ""}</b></h2>
+      <h2 id="attention-title">Needs you <b class={`total ${(all?.total ?? 0) > 0 ? "some" : ""}`}>{all ? count(all.total) : ""}</b></h2>
       <div class="chips" role="group" aria-label="Kinds">
         {(Object.keys(kinds) as Item["kind"][]).map((k) => (
           <button key={k} class="chip" aria-pressed={kind.value === k} onClick={() => (kind.value = kind.value === k ? "" : k)}>
-            <span aria-hidden="true">{signs[k]}</span> {kinds[k]} {all ? all.items.filter((i) => i.kind === k).length : ""}
+            <span aria-hidden="true">{signs[k]}</span> {kinds[k]} {all ? count(all.kinds[k] ?? 0) : ""}
           </button>
         ))}
       </div>
@@ -82,7 +83,7 @@ export function Attention() {
           </li>
         ))}
       </ul>
-      {all && all.total > all.items.length && <p class="hint">The worst {all.items.length} of {all.total}.</p>}
+      {shown > items.length && <p class="hint">The worst {items.length} of {count(shown)}.</p>}
     </section>
   );
 }
