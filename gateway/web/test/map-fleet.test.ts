@@ -121,7 +121,9 @@ test("the filter dims who does not match, and still does after an update", () =>
   const dimmed = (): boolean[] => [0, 1, 2].map((row) => ((f.u32[row * WORDS + 8]! >>> 16) & MARK.dim) !== 0);
   f.take(t, null, 0, true);
   spans(f);
-  f.match(Uint8Array.of(1, 0));
+  expect(f.match(null)).toBe(false);
+  expect(f.match(Uint8Array.of(1, 0))).toBe(true);
+  expect(f.match(Uint8Array.of(1, 0))).toBe(false); // looks as before
   expect(dimmed()).toEqual([false, true, false]); // a row beyond the filter's end is new, not unwanted
   expect(spans(f)).toHaveLength(1);
   f.take(t, null, 1000, true);

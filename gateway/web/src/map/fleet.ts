@@ -76,17 +76,21 @@ export class Fleet {
     this.#moved = false;
   }
 
-  /** 1 = the row matches the filter, null = no filter. Rows beyond its end match. */
-  match(rows: Uint8Array | null): void {
+  /** 1 = the row matches the filter, null = no filter. Rows beyond its end match. Says whether anything looks different now. */
+  match(rows: Uint8Array | null): boolean {
+    if (rows === null && this.#matching === null) return false;
     this.#matching = rows;
+    let changed = false;
     for (let row = 0; row < this.size; row++) {
       const at = row * WORDS + 8, look = this.u32[at]!;
       const next = (look & ~(MARK.dim << 16)) | (this.#dim(row) << 16);
       if (next >>> 0 !== look) {
         this.u32[at] = next;
         this.dirty[(row / BLOCK) | 0] = 1;
+        changed = true;
       }
     }
+    return changed;
   }
 
   /** Whether the row's robot has a place on the map. */

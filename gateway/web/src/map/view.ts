@@ -141,23 +141,29 @@ export class MapView {
   }
 
   setSelection(x: { robotRow: number | null; zoneId: string | null }): void {
-    const s = this.#scene;
-    s.selectedRow = x.robotRow ?? -1;
+    const s = this.#scene, row = x.robotRow ?? -1;
+    if (row === s.selectedRow && x.zoneId === s.selectedZone) return;
+    s.selectedRow = row;
     s.selectedZone = x.zoneId;
     this.#changeLines();
   }
 
   setOrder(o: OrderLine | null): void {
+    if (sameOrder(o, this.#scene.order)) return;
     this.#scene.order = o;
     this.#changeLines();
   }
 
   setMarks(m: readonly Mark[]): void {
+    const was = this.#scene.marks;
+    if (m.length === was.length && m.every((a, i) => sameMark(a, was[i]!))) return;
     this.#scene.marks = m;
     this.#change();
   }
 
   setLayers(l: Layers): void {
+    const was = this.#scene.layers;
+    if (l.zones === was.zones && l.heat === was.heat && l.names === was.names && l.lanes === was.lanes) return;
     this.#scene.layers = l;
     this.#decide();
     this.#changeLines();
@@ -172,8 +178,7 @@ export class MapView {
 
   /** 1 = the row's robot matches the filter; the others are dimmed. null = no filter. */
   setMatching(rows: Uint8Array | null): void {
-    this.#scene.fleet.match(rows);
-    this.#clockwork.ask();
+    if (this.#scene.fleet.match(rows)) this.#clockwork.ask();
   }
 
   /** Where the camera looks; setting it jumps there. */
@@ -275,7 +280,9 @@ export class MapView {
       s.hoverRow = row;
       this.#clockwork.ask();
     }
-    this.#surface.over.style.cursor = hit && hit.type !== "floor" ? "pointer" : "";
+    // Zones cover the floor: only where nothing else can be meant do they claim the hand.
+    const hand = hit?.type === "robot" || (hit?.type === "zone" && s.detail === "clusters");
+    this.#surface.over.style.cursor = hand ? "pointer" : "";
     this.#options.hover(hit, { clientX: at?.clientX ?? 0, clientY: at?.clientY ?? 0 });
   }
 
@@ -377,7 +384,22 @@ export class MapView {
   }
 }
 
+// The page tells what it knows whenever something may have changed: a picture is drawn only when something did.
+
 function sameZone(a: ZoneShape, b: ZoneShape): boolean {
   return a === b || (a.id === b.id && a.kind === b.kind && a.name === b.name && a.capacity === b.capacity && a.occupancy === b.occupancy
-    && a.queue === b.queue && a.ring.length === b.ring.length && a.ring.every((p, i) => p[0] === b.ring[i]![0] && p[1] === b.ring[i]![1]));
+    && a.queue === b.queue && samePoints(a.ring, b.ring));
+}
+
+function sameOrder(a: OrderLine | null, b: OrderLine | null): boolean {
+  if (!a || !b) return a === b;
+  return samePoints([a.at], [b.at]) && samePoints(a.base, b.base) && samePoints(a.horizon, b.horizon) && samePoints(a.goal ? [a.goal] : [], b.goal ? [b.goal] : []);
+}
+
+function samePoints(a: readonly [number, number][], b: readonly [number, number][]): boolean {
+  return a.length === b.length && a.every((p, i) => p[0] === b[i]![0] && p[1] === b[i]![1]);
+}
+
+function sameMark(a: Mark, b: Mark): boolean {
+  return a.x === b.x && a.y === b.y && a.label === b.label && a.kind === b.kind;
 }
