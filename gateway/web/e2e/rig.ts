@@ -1,0 +1,114 @@
+// What the browser tests share: the server, a page that is signed in, and the demands on every page whatever it is tested for.
+import { expect, test as base, type BrowserContext, type Page } from "@playwright/test";
+import { Starling } from "./server.js";
+import { Floor } from "./floor.js";
+
+export { expect };
+
+/** Robots of the shared server. They do nothing that a test has not asked for. */
+export const ROBOTS = 40;
+
+/** What no page may do: ask another host for something, or complain. */
+export class Calm {
+  readonly #complaints: string[] = [];
+  readonly #origins = new Set<string>();
+  #expected: RegExp[] = [];
+
+  /** Complaints that belong to what the test is about. */
+  expect(...complaints: RegExp[]): void {
+    this.#expected.push(...complaints);
+  }
+
+  follow(context: BrowserContext, server: Starling): void {
+    const { host } = new URL(server.url);
+    this.#origins.add(`http://${host}`).add(`ws://${host}`);
+    context.on("request", (r) => this.#asked(r.url()));
+    context.on("console", (m) => {
+      if (m.type() === "error" || m.type() === "warning") this.#complaints.push(`${m.text()} (${m.location().url})`);
+    });
+    context.on("weberror", (e) => this.#complaints.push(e.error().stack ?? e.error().message));
+    const socket = (p: Page): void => void p.on("websocket", (ws) => this.#asked(ws.url()));
+    context.pages().forEach(socket);
+    context.on("page", socket);
+  }
+
+  check(): void {
+    expect(this.#complaints.filter((c) => !this.#expected.some((e) => e.test(c))), "what the browser complained about").toEqual([]);
+  }
+
+  #asked(url: string): void {
+    if (/^(data|blob):/.test(url)) return;
+    const { protocol, host } = new URL(url);
+    if (!this.#origins.has(`${protocol}//${host}`)) this.#complaints.push(`something was asked of another host: ${url}`);
+  }
+}
+
+/** The browser tells each answer that is no success, and software rendering tells when it is read back. */
+export const answered = (status: number): RegExp => new RegExp(`status of ${status}`);
+/** A server that is away. */
+export const away = [/ERR_CONNECTION_REFUSED/, /ERR_CONNECTION_RESET/, /ERR_EMPTY_RESPONSE/, /WebSocket connection to/, answered(503)];
+
+export interface Visit {
+  /** The query of the link. */
+  query?: string;
+  /** Else the administrator's. */
+  token?: string;
+}
+
+interface Fixtures {
+  calm: Calm;
+  /** Opens the page of the shared server, signed in, and waits until it is live. */
+  visit: (v?: Visit) => Promise<void>;
+  floor: Floor;
+}
+
+export const test = base.extend<Fixtures, { server: Starling }>({
+  server: [
+    async ({}, use) => {
+      const server = await Starling.start();
+      try {
+        await server.simulate(ROBOTS);
+        await use(server);
+      } finally {
+        await server.stop();
+      }
+    },
+    { scope: "worker", timeout: 180_000 },
+  ],
+  calm: [
+    async ({}, use) => {
+      const calm = new Calm();
+      calm.expect(/GPU stall due to ReadPixels/); // a picture was taken
+      await use(calm);
+      calm.check();
+    },
+    { auto: true },
+  ],
+  visit: async ({ page, context, server, calm }, use) => {
+    calm.follow(context, server);
+    await use((v = {}) => visit(page, server, v));
+  },
+  floor: async ({ page }, use) => use(new Floor(page)),
+});
+
+/** Opens a server's page, signed in, and waits until it is live. */
+export async function visit(page: Page, server: Starling, v: Visit = {}): Promise<void> {
+  await page.goto(`${server.url}/?${v.query ?? ""}#token=${v.token ?? server.ready.token}`);
+  await live(page);
+}
+
+/** Waits until what is seen is up to date. */
+export async function live(page: Page): Promise<void> {
+  await expect(page.getByTestId("age")).toContainText("live", { timeout: 30_000 });
+  await expect(page.getByRole("group", { name: "The warehouse now" })).toBeVisible();
+}
+
+/** The panel of what is selected. */
+export const side = (page: Page) => page.getByRole("complementary", { name: "Details" });
+
+/** A table under the map, and its rows. */
+export const table = (page: Page, name: string) => page.getByRole("table", { name });
+export const rows = (page: Page, name: string) => table(page, name).locator(".rows [role=row][aria-rowindex]");
+
+/** What needs somebody. */
+export const attention = (page: Page) => page.getByRole("region", { name: /Needs you/ });
