@@ -64,6 +64,14 @@ export async function signIn(token: string, tenant = "", developmentRole: string
   expired.value = false;
 }
 
+/** Looks at another of the token's tenants. */
+export function chooseTenant(tenant: string): void {
+  const s = session.value;
+  if (!s || !s.me.tenant_ids.includes(tenant)) return;
+  sessionStorage.setItem(KEPT, JSON.stringify({ token: s.token, tenant, developmentRole: s.developmentRole }));
+  session.value = { ...s, tenant };
+}
+
 export function signOut(): void {
   sessionStorage.removeItem(KEPT);
   session.value = null;

@@ -1,10 +1,10 @@
-import { useState } from "preact/hooks";
-import type { Schemas } from "starling-client";
+import { useEffect, useState } from "preact/hooks";
+import { ApiError, type Schemas } from "starling-client";
 import { command } from "../doing.js";
 import { begin } from "../draft.js";
 import { useWatch } from "../page.js";
 import { selection } from "../route.js";
-import { mayOperate } from "../session.js";
+import { api, mayOperate } from "../session.js";
 import { since, span } from "../time.js";
 import { causeWords, percent, short, statusOfRobot, taskWord } from "../words.js";
 import { Chart } from "./chart.js";
@@ -18,12 +18,18 @@ export function RobotPanel({ id }: { id: string }) {
   const { watch } = useWatch();
   const r = watch.detail.value;
   const now = watch.now.value;
+  const [gone, setGone] = useState(false);
+  useEffect(() => {
+    const stop = new AbortController();
+    api.get("/api/v1/robots/{robot_id}", { path: { robot_id: id }, signal: stop.signal }).then(() => setGone(false), (e: unknown) => setGone(e instanceof ApiError && (e.status === 404 || e.status === 422)));
+    return () => stop.abort();
+  }, [id, r === null]);
   if (!r || r.robot_id !== id) {
     const row = watch.table?.row(id) ?? -1;
     return (
       <>
         <PanelHead kind="Robot" name={row < 0 ? short(id) : watch.table!.codes[row]!} />
-        <p class="empty" role="status">{watch.link.value.phase === "open" ? "Reading … (a robot that was removed stays empty)" : "Not connected"}</p>
+        <p class="empty" role="status">{gone ? "There is no such robot (any more)." : watch.link.value.phase === "open" ? "Reading …" : "Not connected"}</p>
       </>
     );
   }

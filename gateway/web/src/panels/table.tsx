@@ -50,6 +50,9 @@ export function Table<T>(o: {
   const last = Math.min(o.items.length, Math.ceil((top + height) / ROW_PX) + SPARE);
   const columns = o.columns.filter((c) => width >= (c.from ?? 0));
   const grid = { gridTemplateColumns: columns.map((c) => c.width).join(" ") };
+  // One row is a stop of the Tab key; the arrows lead to the others.
+  const shown = o.items.slice(first, last);
+  const stop = Math.max(first === 0 ? 0 : SPARE, shown.findIndex((item) => o.keyOf(item) === o.chosen));
   const walk = (e: KeyboardEvent, at: number, item: T): void => {
     if (e.target !== e.currentTarget) return;
     const rows = box.current!;
@@ -68,13 +71,13 @@ export function Table<T>(o: {
       <div role="rowgroup" class="head-row">
         <div role="row" style={grid} aria-rowindex={1}>{columns.map((c) => <span key={c.name} role="columnheader">{c.name}</span>)}</div>
       </div>
-      <div ref={box} class="rows" role="rowgroup" tabIndex={o.items.length === 0 ? -1 : 0} onScroll={(e) => setTop(e.currentTarget.scrollTop)}>
+      <div ref={box} class="rows" role="rowgroup" tabIndex={-1} onScroll={(e) => setTop(e.currentTarget.scrollTop)}>
         {o.items.length === 0 && <div role="row" class="none"><span role="cell" class="empty">{o.empty}</span></div>}
         <div role="presentation" style={{ height: `${first * ROW_PX}px` }} />
-        {o.items.slice(first, last).map((item, i) => {
+        {shown.map((item, i) => {
           const key = o.keyOf(item);
           return (
-            <div key={key} role="row" tabIndex={0} style={grid} aria-rowindex={first + i + 2} class={key === o.chosen ? "chosen" : ""} {...(key === o.chosen ? { "aria-current": "true" as const } : {})} onClick={() => o.choose(item)} onKeyDown={(e) => walk(e, first + i, item)}>
+            <div key={key} role="row" tabIndex={i === stop ? 0 : -1} style={grid} aria-rowindex={first + i + 2} class={key === o.chosen ? "chosen" : ""} {...(key === o.chosen ? { "aria-current": "true" as const } : {})} onClick={() => o.choose(item)} onKeyDown={(e) => walk(e, first + i, item)}>
               {columns.map((c) => <span key={c.name} role="cell">{c.cell(item)}</span>)}
             </div>
           );

@@ -1,4 +1,4 @@
-import { expired, session, signOut } from "../session.js";
+import { chooseTenant, expired, session, signOut } from "../session.js";
 import { useWatch, warehouses } from "../page.js";
 import { warehouseCode, look, selection, tab, taskFilter, robotFilter } from "../route.js";
 import { chooseTheme, theme } from "../theme.js";
@@ -92,6 +92,9 @@ export function TopBar() {
         <summary aria-label={`Signed in as ${me.name ?? me.subject}`}>{(me.name ?? me.subject).slice(0, 14)}</summary>
         <div class="card">
           <p>{me.name ?? me.subject}<br /><small>{me.roles.join(", ")}</small></p>
+          {me.tenant_ids.length > 1 && (
+            <label>Tenant <select value={session.value!.tenant} onChange={(e) => { selection.value = null; chooseTenant(e.currentTarget.value); }}>{me.tenant_ids.map((t) => <option key={t} value={t}>{t.slice(0, 8)}</option>)}</select></label>
+          )}
           <p><a href="/docs/" target="_blank" rel="noreferrer">API documents</a></p>
           <p><button onClick={() => (expired.value = true)}>Give another token</button></p>
           <p><button onClick={() => { selection.value = null; signOut(); }}>Sign out</button></p>
