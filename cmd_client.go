@@ -119,6 +119,7 @@ func newSimCmd() *cobra.Command {
 	f.StringVar(&o.Warehouse, "warehouse", "", "warehouse id")
 	f.IntVar(&o.Robots, "robots", 50, "how many")
 	f.Uint64Var(&o.Seed, "seed", 1, "of start places, delays and batteries")
+	f.DurationVar(&o.StatusEvery, "status-every", time.Second, "how often each reports; after 5 s without a word a robot counts as stale")
 	f.StringVar(&o.Scenario, "scenario", "", "JSON file with motion, delayConfig and faults")
 	_ = cmd.MarkFlagRequired("warehouse")
 	return cmd

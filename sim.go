@@ -21,6 +21,7 @@ type simOptions struct {
 	URL, Link, Token, Warehouse, Scenario string
 	Robots                                int
 	Seed                                  uint64
+	StatusEvery                           time.Duration
 }
 
 // scenario is the file that --scenario names; delayConfig is as the League of Robot Runners has it.
@@ -82,6 +83,9 @@ func simulate(ctx context.Context, o simOptions, out io.Writer) error {
 	if o.Robots < 1 || o.Robots > 100_000 {
 		return usageError{errors.New("--robots: want 1..100000")}
 	}
+	if o.StatusEvery < 100*time.Millisecond || o.StatusEvery > time.Minute {
+		return usageError{errors.New("--status-every: want 100ms..1m")}
+	}
 	c := newClient(o.URL, o.Token)
 	id, version, err := c.activeMap(ctx, o.Warehouse)
 	if err != nil {
@@ -103,7 +107,7 @@ func simulate(ctx context.Context, o simOptions, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fo := robots.Options{LinkAddr: o.Link, Token: o.Token, WarehouseID: o.Warehouse, Robots: rs, Seed: o.Seed, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	fo := robots.Options{LinkAddr: o.Link, Token: o.Token, WarehouseID: o.Warehouse, Robots: rs, Seed: o.Seed, StatusEvery: o.StatusEvery, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	if err := fleetOptions(o.Scenario, &fo); err != nil {
 		return err
 	}
