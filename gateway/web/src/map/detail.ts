@@ -5,9 +5,11 @@ export type Detail = "robots" | "clusters";
 export const CROWD = 20_000;
 /** CSS pixels below which a robot is a speck. */
 export const SPECK_PX = 4;
-/** The drawn size of a robot, CSS pixels: the least in a crowd, the least where there are few, the most. */
+/** The least drawn size of a robot in a crowd, CSS pixels. */
 export const LEAST_PX = 5;
+/** The same where there are few. */
 export const LEAST_ALONE_PX = 9;
+/** The largest drawn size of a robot, CSS pixels. */
 export const MOST_PX = 34;
 
 /**

@@ -2,10 +2,12 @@ import { CONNECTIONS, FLAG, STATES, WAITING } from "starling-client";
 
 /** The shapes that a robot (or the sign of a place) can have; their numbers are what the shaders know. */
 export const SHAPES = ["disc", "arrow", "square", "diamond", "bars", "triangle", "cross", "gap", "ring", "parking", "charger"] as const;
+/** One of {@link SHAPES}. */
 export type Shape = (typeof SHAPES)[number];
 
 /** The colours by number; each is the custom property `--robot-…`, the last two those of zones. */
 export const PAINTS = ["idle", "moving", "waiting", "charging", "paused", "error", "manual", "offline", "parking", "charging-place"] as const;
+/** One of {@link PAINTS}. */
 export type Paint = (typeof PAINTS)[number];
 
 /** What is drawn on top of the shape; bits. */
@@ -44,7 +46,7 @@ export const HEARD: Record<(typeof CONNECTIONS)[number], "as-is" | "hollow" | "s
   OFFLINE: "silent",
 };
 
-/** Bytes of a packed look: shape, paint, marks, rank. Shape {@link ABSENT} = not drawn. */
+/** The shape byte of a row that is not drawn. */
 export const ABSENT = 255;
 
 // The tables above by number, since they are read once a robot and update.

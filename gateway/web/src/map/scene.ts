@@ -66,9 +66,11 @@ export interface Painter {
   readonly kind: "webgl" | "canvas";
   /** Uploads what changed in the fleet: its time belongs to the update, not to the frame. */
   take(s: Scene): void;
+  /** Paints the whole picture. */
   draw(s: Scene): void;
+  /** Gives back what the card holds. */
   destroy(): void;
 }
 
-/** Drawn size of the robots' places, and from which scale on they are drawn. */
+/** Signs of parking places and chargers smaller than this are not drawn, CSS pixels. */
 export const SIGN_FROM_PX = 9;

@@ -37,6 +37,7 @@ const defaults = {
 
 /** The custom properties that the map reads from its host, without the dashes in front. */
 export type Token = keyof typeof defaults;
+/** All of them. */
 export const TOKENS = Object.keys(defaults) as Token[];
 
 /** The colours of the map, resolved. */

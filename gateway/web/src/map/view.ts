@@ -22,7 +22,9 @@ export type { ZoneShape } from "./zones.js";
 
 /** What the map tells the page. */
 export interface MapOptions {
+  /** A click, a tap, or Enter (which means the middle); a drag is none. */
   click(hit: Hit, e: { shift: boolean }): void;
+  /** The mouse moved over the map, at most once a frame; null = it left. */
   hover(hit: Hit | null, at: { clientX: number; clientY: number }): void;
   /** After each move of the camera (at most 10 a second, and once at the end), and when {@link MapView.detail} changes. `rect` = what is visible, map metres. */
   moved(camera: Camera, rect: [number, number, number, number]): void;
@@ -140,6 +142,7 @@ export class MapView {
     this.#changeLines();
   }
 
+  /** The robot with the ring, the zone with the strong border; null = none. */
   setSelection(x: { robotRow: number | null; zoneId: string | null }): void {
     const s = this.#scene, row = x.robotRow ?? -1;
     if (row === s.selectedRow && x.zoneId === s.selectedZone) return;
@@ -148,12 +151,14 @@ export class MapView {
     this.#changeLines();
   }
 
+  /** The order of the selected robot; null = none. */
   setOrder(o: OrderLine | null): void {
     if (sameOrder(o, this.#scene.order)) return;
     this.#scene.order = o;
     this.#changeLines();
   }
 
+  /** Pins: at most some tens. */
   setMarks(m: readonly Mark[]): void {
     const was = this.#scene.marks;
     if (m.length === was.length && m.every((a, i) => sameMark(a, was[i]!))) return;
@@ -161,6 +166,7 @@ export class MapView {
     this.#change();
   }
 
+  /** What is shown beside floor and robots. */
   setLayers(l: Layers): void {
     const was = this.#scene.layers;
     if (l.zones === was.zones && l.heat === was.heat && l.names === was.names && l.lanes === was.lanes) return;
