@@ -111,7 +111,7 @@ export function Search() {
       <input
         id="search" type="search" {...combobox} autocomplete="off" spellcheck={false} placeholder="Robot, task, place …  ( / )" aria-label="Search a robot, a task, a place or a zone"
         aria-expanded={open} aria-controls="found" aria-autocomplete="list" {...(open && found[at] ? { "aria-activedescendant": `found-${at}` } : {})}
-        value={text} onInput={(e) => change(e.currentTarget.value)} onKeyDown={onKey} onBlur={() => setTimeout(() => setText(""), 150)}
+        value={text} onInput={(e) => change(e.currentTarget.value)} onKeyDown={onKey} onBlur={() => setText("")}
       />
       <ul id="found" role="listbox" aria-label="Found" hidden={!open}>
         {found.map((f, i) => (
