@@ -240,7 +240,7 @@ func (m *mannered) lines(t *testing.T) []map[string]any {
 // about waits for the two lines of a request.
 func (m *mannered) about(t *testing.T, id string) (start, end map[string]any) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		for _, line := range m.lines(t) {
 			switch {
 			case line["request_id"] != id:
