@@ -84,18 +84,19 @@ export class Starling {
     this.#ready = JSON.parse(await readFile(file, "utf8")) as Ready;
   }
 
-  /** Brings virtual robots to the demo's floor, and waits until all are there. They outlive a killed server, as real ones do. */
-  async simulate(robots: number): Promise<void> {
-    const { url, link_addr, token, warehouse_id } = this.ready;
+  /** Brings virtual robots to a floor, the demo's say, and waits until all are there. They outlive a killed server, as real ones do. */
+  async simulate(robots: number, o: { warehouse?: string; statusEvery?: string; minutes?: number } = {}): Promise<void> {
+    const { url, link_addr, token } = this.ready;
+    const warehouse_id = o.warehouse ?? this.ready.warehouse_id;
     const file = join(this.#folder, "scenario.json");
     await writeFile(file, JSON.stringify(scenario));
-    const child = this.#spawn(["sim", "--url", url, "--link", link_addr, "--token", token, "--warehouse", warehouse_id, "--robots", `${robots}`, "--scenario", file]);
+    const child = this.#spawn(["sim", "--url", url, "--link", link_addr, "--token", token, "--warehouse", warehouse_id, "--robots", `${robots}`, "--scenario", file, "--status-every", o.statusEvery ?? "1s"]);
     this.#simulator = child.process;
     await until(`${robots} robots online`, async () => {
       if (!alive(child.process)) throw new Error(`the simulator ended:\n${child.output()}`);
       const { robots: r } = await this.api.get("/api/v1/overview", { query: { warehouse_id } });
       return r.connection["ONLINE"] === robots;
-    });
+    }, o.minutes);
   }
 
   /** Ends it as a power cut would. Its database stays, as the next start finds it. */
@@ -148,9 +149,9 @@ export class Starling {
   }
 }
 
-/** Waits until `f` holds, at most three minutes. */
-async function until(what: string, f: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 180_000; !(await f()); await new Promise((resolve) => setTimeout(resolve, 100))) {
+/** Waits until `f` holds. */
+async function until(what: string, f: () => boolean | Promise<boolean>, minutes = 3): Promise<void> {
+  for (const end = Date.now() + minutes * 60_000; !(await f()); await new Promise((resolve) => setTimeout(resolve, 100))) {
     if (Date.now() > end) throw new Error(`in vain: ${what}`);
   }
 }

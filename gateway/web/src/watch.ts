@@ -1,5 +1,5 @@
 import { batch, signal, type Signal } from "@preact/signals";
-import { ApiError, Live, type LiveState, type RobotDetail, type RobotTable, type Schemas, type Subscription, type Task, type TaskEvent, type Why, type ZoneStatus } from "starling-client";
+import { ApiError, Live, RobotTable, type LiveState, type RobotDetail, type Schemas, type Subscription, type Task, type TaskEvent, type Why, type ZoneStatus } from "starling-client";
 import { floorOf, type Floor } from "./map/floor.js";
 import { Memory } from "./memory.js";
 import { Tasks } from "./tasks.js";
@@ -114,6 +114,7 @@ export class Watch {
       this.#robots = null;
       this.table = null;
       this.robotTick.value++;
+      this.onRobots?.(new RobotTable(), null);
     } else if (this.#robots) this.#robots.update({ filter });
     else this.#robots = this.#live.robots({ filter, rateHz: 1 }, { change: (t, rows) => this.#moved(t, rows) });
   }

@@ -162,6 +162,9 @@ function keep(watch: Watch, host: HTMLElement): () => void {
       map.setFloor(watch.floor.value);
       if (watch.floor.value && wanted) map.camera = wanted;
     }),
+    effect(() => {
+      map.clockOffsetMs = watch.link.value.clockOffsetMs;
+    }),
     effect(() => map.setZones(shapesOf(watch))),
     effect(() => {
       void watch.robotTick.value;
