@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { Api, FLAG, STATES, type Live, type RobotDetail, type RobotTable, type ZoneStatus } from "../../src/index.js";
+import { Api, FLAG, STATES, type Live, type Robot, type RobotDetail, type RobotTable, type ZoneStatus } from "../../src/index.js";
 import { Proxy } from "./proxy.js";
 import { aPlace, caller, connect, follow, lines, pause, recorded, until, type Log } from "./rig.js";
 import { ROBOTS, Starling } from "./server.js";
@@ -180,15 +180,20 @@ test("a robot is the same as JSON, in a binary frame and over REST", { timeout: 
   const still: string[] = [];
   try {
     for await (const r of api.items("/api/v1/robots")) if (still.push(r.robot_id) === ROBOTS / 2) break;
-    await halt(still, "pause");
-    const drives = (t: RobotTable, id: string): boolean => STATES[t.state[t.row(id)]!] !== "PAUSED" || t.speed[t.row(id)] !== 0;
-    const driving = (): string[] => [...tables].flatMap(([encoding, { table: t }]) => still.filter((id) => drives(t, id)).map((id) => `${id} ${encoding} ${STATES[t.state[t.row(id)]!]} ${t.speed[t.row(id)]}`));
-    await until("both have seen all of them stand", () => tables.size === 2 && driving().length === 0, 20_000)
-      .catch(async (e) => assert.fail(`${e}: ${driving().join("; ")} ${JSON.stringify(await Promise.all(still.map((robot_id) => api.get("/api/v1/robots/{robot_id}", { path: { robot_id } }))))}`));
+    // One look at all three; half of the robots stand. The demo lets one of them go on now and then: it is halted again.
+    const standing = (t: RobotTable, id: string): boolean => STATES[t.state[t.row(id)]!] === "PAUSED" && t.speed[t.row(id)] === 0;
+    let robots: Robot[] = [];
+    await until("all of them stand", async () => {
+      robots = [];
+      for await (const r of api.items("/api/v1/robots")) robots.push(r);
+      const away = robots.filter((r) => still.includes(r.robot_id) && r.state !== "PAUSED").map((r) => r.robot_id);
+      if (away.length === 0 && tables.size === 2 && [...tables.values()].every((t) => t.changes > 20 && still.every((id) => standing(t.table, id)))) return true;
+      await halt(away, "pause");
+      await pause(300);
+      return false;
+    });
     const [json, bin] = [tables.get("json")!.table, tables.get("bin")!.table];
-    let robots = 0;
-    for await (const r of api.items("/api/v1/robots")) {
-      robots++;
+    for (const r of robots) {
       const [j, b] = [json.row(r.robot_id), bin.row(r.robot_id)];
       assert.ok(j >= 0 && b >= 0, `${r.robot_code} is missing`);
       assert.deepEqual([json.codes[j], bin.codes[b], json.connection[j], bin.connection[b]], [r.robot_code, r.robot_code, 1, 1]);
@@ -206,7 +211,7 @@ test("a robot is the same as JSON, in a binary frame and over REST", { timeout: 
         assert.deepEqual([t.waiting[row], t.flags[row]], [json.waiting[j], json.flags[j]]);
       }
     }
-    assert.deepEqual([json.count, bin.count, robots], [ROBOTS, ROBOTS, ROBOTS]);
+    assert.deepEqual([json.count, bin.count, robots.length], [ROBOTS, ROBOTS, ROBOTS]);
     assert.ok(lives.every((l) => Object.values(l.counters).join() === "1,0,0,0"), JSON.stringify(lives.map((l) => l.counters)));
   } finally {
     lives.forEach((l) => l.close());

@@ -16,10 +16,11 @@ export interface Ready {
   tenant_id: string;
   token: string;
   warehouse_id: string;
+  link_addr: string;
   map_id: string;
 }
 
-/** Robots of the demo. */
+/** Robots of the demo. Every 3 s it pauses one of them, and lets it go on at once. */
 export const ROBOTS = 20;
 
 export class Starling {
@@ -27,6 +28,7 @@ export class Starling {
   readonly #folder: string;
   #ready: Ready | undefined;
   #process: ChildProcess | undefined;
+  #more: ChildProcess | undefined;
 
   private constructor(program: string, folder: string) {
     this.program = program;
@@ -63,8 +65,7 @@ export class Starling {
       env: { ...process.env, REQUEST_TIMEOUT_MS: "30000" }, // the upload of the demo's map, on a machine that is busy
       stdio: ["ignore", "pipe", "pipe"],
     });
-    this.#process = child;
-    running.add(child.once("exit", () => running.delete(child)));
+    this.#process = kept(child);
     let output = "";
     const keep = (chunk: Buffer): void => void (output = (output + chunk.toString()).slice(-20_000));
     child.stdout.on("data", keep);
@@ -75,6 +76,18 @@ export class Starling {
     this.#ready = JSON.parse(await readFile(file, "utf8")) as Ready;
   }
 
+  /** A robot that is not the demo's, `sim-00001`: nobody but the test tells it what to do. Until it is online. */
+  async addRobot(): Promise<void> {
+    const { url, link_addr, token, warehouse_id } = this.ready;
+    const args = ["sim", "--url", url, "--link", link_addr, "--token", token, "--warehouse", warehouse_id, "--robots", "1", "--seed", "7"];
+    this.#more = kept(spawn(this.program, args, { cwd: this.#folder, stdio: "ignore" }));
+    for (const end = Date.now() + 60_000; ; await new Promise((resolve) => setTimeout(resolve, 100))) {
+      const robots = await (await fetch(`${url}/api/v1/robots?limit=500`, { headers: { Authorization: `Bearer ${token}` } })).text();
+      if (/"sim-00001".*"connection":"ONLINE".*"vertex":"/.test(robots)) return;
+      if (!alive(this.#more) || Date.now() > end) throw new Error(`the robot did not come: ${robots}`);
+    }
+  }
+
   /** Ends it as a power cut would. Its database is left running, as the next start finds it. */
   async kill(): Promise<void> {
     await ended(this.#process!, "SIGKILL");
@@ -82,6 +95,7 @@ export class Starling {
 
   /** Ends it and its database and takes the folder away. */
   async stop(): Promise<void> {
+    if (this.#more !== undefined) await ended(this.#more, "SIGTERM");
     const child = this.#process;
     if (child !== undefined && alive(child)) {
       const late = setTimeout(() => child.kill("SIGKILL"), 30_000);
@@ -109,6 +123,10 @@ export class Starling {
 
 // A test that is interrupted does not get to its end: nothing of it may stay behind.
 const running = new Set<ChildProcess>();
+function kept(child: ChildProcess): ChildProcess {
+  running.add(child);
+  return child.once("exit", () => running.delete(child));
+}
 process.on("exit", () => running.forEach((child) => child.kill("SIGTERM")));
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(1));
 

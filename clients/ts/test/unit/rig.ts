@@ -39,7 +39,7 @@ export class Conn {
     for (;;) {
       const i = this.received.findIndex((m) => m.op === op);
       if (i >= 0) return this.received.splice(i, 1)[0]!;
-      await within(2000, `no ${op} came`, new Promise<void>((resolve) => this.#waiting.push(resolve)));
+      await within(15_000, `no ${op} came`, new Promise<void>((resolve) => this.#waiting.push(resolve)));
     }
   }
 
@@ -102,7 +102,7 @@ export class Rig {
   /** The next connection that nobody has taken yet. */
   async conn(): Promise<Conn> {
     while (this.conns.length <= this.#taken) {
-      await within(4000, "nobody connected", new Promise<void>((resolve) => this.#waiting.push(resolve)));
+      await within(15_000, "nobody connected", new Promise<void>((resolve) => this.#waiting.push(resolve)));
     }
     return this.conns[this.#taken++]!;
   }
@@ -131,7 +131,7 @@ export async function within<T>(ms: number, what: string, p: Promise<T>): Promis
 
 /** Waits until `f` holds. */
 export async function until(what: string, f: () => boolean): Promise<void> {
-  const end = performance.now() + 4000;
+  const end = performance.now() + 15_000;
   while (!f()) {
     if (performance.now() > end) throw new Error(`never: ${what}`);
     await pause(2);
