@@ -1,7 +1,7 @@
 # Starling. `make help` lists the targets. Tools are fetched once, at pinned versions, by scripts/tools.sh.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run dev-api dev-core migrate-up build test test-fast check fmt lint generate verify licences vuln bench soak clean
+.PHONY: help run dev-api dev-core dev-py migrate-up build test test-fast test-go test-clients test-python test-page check fmt lint generate verify licences vuln bench bench-page soak clean
 
 GO ?= go
 ARGS ?=
@@ -24,6 +24,9 @@ dev-api: build ## the gateway role alone, on HTTP_PORT (8080); settings: deploy/
 dev-core: build ## the engine role alone, on HTTP_PORT (8082), beside dev-api
 	@HTTP_PORT=$${HTTP_PORT:-8082} LINK_PORT=$${LINK_PORT:-8083} exec bin/starling serve --roles engine $(ARGS)
 
+dev-py: ## the Python process alone, on HTTP_PORT (8090)
+	@scripts/python.sh run
+
 migrate-up: build ## bring the database of DATABASE_URL to the newest schema
 	@exec bin/starling migrate up $(ARGS)
 
@@ -40,17 +43,32 @@ postgres-installed: # as root on Debian it installs what is missing, else it say
 
 # The engine has no goroutines: its tests run without the race detector, everything else runs with it.
 FUZZTIME ?= 5s
-test: postgres-installed ## all suites: unit, simulation, integration on a real PostGIS, short fuzzing (2 cores: about 2 min warm, up to 20 cold)
+test: test-go test-python test-clients test-page ## all suites, on real servers and in a real browser (2 cores: about 8 min warm, up to 25 cold)
+	@echo "test: all passed"
+
+test-go: postgres-installed page # unit, simulation, integration on a real PostGIS, short fuzzing
 	$(GO) vet -tags integration ./...
 	@$(GO) run ./scripts/gotest \
 	  --suite -tags integration -timeout 15m ./engine/... \
 	  --suite -race -tags integration -timeout 15m $$($(GO) list ./... | grep -v '^starling/engine\(/\|$$\)') \
 	  --fuzz $(FUZZTIME)
 
+test-python: # the Python side
+	@scripts/python.sh test
+
+test-clients: postgres-installed build # the clients and the examples of docs/api.md, against the real program
+	@scripts/clients.sh test
+
+test-page: postgres-installed build # the page in a real browser, against the real program
+	@scripts/page.sh test
+
 test-fast: ## the inner loop: no servers, no race detector
 	@$(GO) run ./scripts/gotest ./...
 
-check: lint verify licences vuln ## everything but the tests: formatting, linters, generated code, licences, known vulnerabilities
+check: lint verify licences vuln ## everything but the servers' tests: formatting, linters, generated code, licences, known vulnerabilities
+	@scripts/python.sh check
+	@scripts/clients.sh check
+	@scripts/page.sh check
 	@echo "check: done"
 
 fmt: ## format the Go code (gofumpt, gci)
@@ -79,6 +97,9 @@ COUNT ?= 10
 BENCH ?= .
 bench: ## Go benchmarks; BENCH=regexp COUNT=n; compare two outputs with `$$(scripts/tools.sh benchstat) old new`
 	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 ./...
+
+bench-page: postgres-installed build ## trace the page in a real browser with 10,000 and 100,000 robots (half an hour)
+	@cd gateway/web && npx --no-install playwright test --project bench
 
 SEEDS ?= 10000
 soak: ## many seeds of the simulation with every fault: SEEDS=n

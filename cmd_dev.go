@@ -68,7 +68,7 @@ func newDevCmd() *cobra.Command {
 	f.BoolVar(&o.Reset, "reset", false, "forget all data first")
 	f.StringVar(&o.ReadyFile, "ready-file", "", "write what a client needs to know here once robots move")
 	f.IntVar(&o.Robots, "robots", 200, "robots of the demo, 0 = no demo")
-	f.IntVar(&o.TasksMin, "tasks-per-minute", 120, "tasks that the demo creates")
+	f.IntVar(&o.TasksMin, "tasks-per-minute", 60, "tasks that the demo creates")
 	f.Uint64Var(&o.Seed, "seed", 1, "of the demo")
 	return cmd
 }
