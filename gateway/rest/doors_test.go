@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"regexp"
 	"strings"
@@ -253,4 +254,16 @@ func TestTheDocumentsNeedNoInternet(t *testing.T) {
 		t.Error("no document")
 	}
 	g.get("/openapi.yaml", "").want(200)
+}
+
+func TestTheLiveChannelsDocumentIsPublicWhereThereIsALiveChannel(t *testing.T) {
+	t.Parallel()
+	newRig(t, nil).get("/asyncapi.yaml", "").fails(404, codeNotFound)
+	g := newRig(t, func(o *Options) {
+		o.Stream = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.URL.Path) })
+	})
+	if b := string(g.get("/asyncapi.yaml", "").want(200).body); b != "/asyncapi.yaml" {
+		t.Errorf("%s", b)
+	}
+	g.do(http.MethodPost, "/asyncapi.yaml", "", "").fails(405, codeNotFound)
 }

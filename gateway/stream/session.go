@@ -185,9 +185,6 @@ func (x *session) answer(op string, v any) {
 	}
 }
 
-// lastWord is how long a client may take to read why it is closed, with all that is before it.
-const lastWord = 5 * time.Second
-
 // close ends the connection, with a last word. It may be called by anybody, any number of times.
 func (x *session) close(code int, reason string, retryMS int) {
 	x.mu.Lock()
@@ -200,7 +197,7 @@ func (x *session) close(code int, reason string, retryMS int) {
 	x.give(&frame{op: "closing", payload: &payload{data: b}})
 	x.wire.finish(code, reason)
 	if x.conn != nil {
-		x.cut = time.AfterFunc(lastWord, func() { _ = x.conn.Close() })
+		x.cut = time.AfterFunc(x.srv.o.LastWord, func() { _ = x.conn.Close() })
 	}
 }
 
@@ -321,8 +318,9 @@ func (s *Server) openMelody() {
 	m.HandleDisconnect(func(m *melody.Session) { sessionOf(m).gone() })
 	m.HandleSentMessage(func(m *melody.Session, _ []byte) { sessionOf(m).written() })
 	m.HandleSentMessageBinary(func(m *melody.Session, _ []byte) { sessionOf(m).written() })
-	m.HandleMessage(func(m *melody.Session, b []byte) { sessionOf(m).handle(b) })
-	m.HandleMessageBinary(func(m *melody.Session, b []byte) { sessionOf(m).handle(b) })
+	handle := func(m *melody.Session, b []byte) { aside(func() { sessionOf(m).handle(b) }) }
+	m.HandleMessage(handle)
+	m.HandleMessageBinary(handle)
 }
 
 // failed takes note of why a connection breaks off.
@@ -337,6 +335,19 @@ func (x *session) failed(err error) {
 	}
 }
 
+// aside runs f on a stack of its own, and waits: what it grows to is given back, where a connection's own would be kept as
+// long as it lives.
+func aside(f func()) {
+	done := make(chan any, 1)
+	go func() {
+		defer func() { done <- recover() }()
+		f()
+	}()
+	if p := <-done; p != nil {
+		panic(p)
+	}
+}
+
 // serveWS opens a WebSocket and serves it to its end.
 func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) *refusal {
 	if !websocket.IsWebSocketUpgrade(r) {
@@ -348,8 +359,9 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) *refusal {
 	if !s.sameOrigin(r) {
 		return notAllowed()
 	}
-	who, bad := s.identify(r)
-	if bad != nil {
+	var who *auth.Identity
+	var bad *refusal
+	if aside(func() { who, bad = s.identify(r) }); bad != nil {
 		return bad
 	}
 	x := s.newSession(who, "ws", w, r)
