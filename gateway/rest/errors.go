@@ -183,11 +183,15 @@ var hookHuma = sync.OnceFunc(func() { //nolint:gochecknoglobals // huma knows no
 	huma.ValidateStrictCasing = true // else a second spelling of a name passes by the checks
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError { return fromHuma("", status, msg, errs) }
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
-		id := ""
-		if ctx != nil {
-			id = requestID(ctx.Context())
+		if ctx == nil {
+			return fromHuma("", status, msg, errs)
 		}
-		return fromHuma(id, status, msg, errs)
+		q := requestOf(ctx.Context())
+		e := fromHuma(q.id, status, msg, errs)
+		if q.errorCode == "" { // the log tells it, as it tells every other refusal
+			q.errorCode, q.errorText = e.Body.Code, e.Body.Message
+		}
+		return e
 	}
 })
 

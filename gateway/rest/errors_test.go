@@ -51,6 +51,10 @@ func TestEveryLayerAnswersWithTheOneErrorBody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.r.t = t
 			c.r.fails(c.status, c.code)
+			lines := g.log.ended(t, c.r.header.Get("X-Request-Id"))
+			if last := lines[len(lines)-1]; last["error_code"] != c.code || last["error"] == "" {
+				t.Errorf("the log does not say it: %v", last)
+			}
 			if strings.Contains(string(c.r.body), "secret") || strings.Contains(string(c.r.body), "xxxx") {
 				t.Errorf("the input stands in the answer: %s", c.r.body)
 			}

@@ -39,8 +39,6 @@ func requestOf(ctx context.Context) *request {
 	return r
 }
 
-func requestID(ctx context.Context) string { return requestOf(ctx).id }
-
 // traceOf is the traceparent that goes on with what the request causes.
 func traceOf(ctx context.Context) fleet.Trace { return fleet.Trace(requestOf(ctx).trace) }
 
