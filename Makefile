@@ -24,8 +24,8 @@ dev-api: build ## the gateway role alone, on HTTP_PORT (8080); settings: deploy/
 dev-core: build ## the engine role alone, on HTTP_PORT (8082), beside dev-api
 	@HTTP_PORT=$${HTTP_PORT:-8082} LINK_PORT=$${LINK_PORT:-8083} exec bin/starling serve --roles engine $(ARGS)
 
-dev-py: ## the Python process alone, on HTTP_PORT (8090)
-	@scripts/python.sh run
+dev-py: ## the prediction process alone, on HTTP_PORT (8084)
+	@HTTP_PORT=$${HTTP_PORT:-8084} SERVICE_NAME=$${SERVICE_NAME:-starling-predict} exec scripts/python.sh run $(ARGS)
 
 migrate-up: build ## bring the database of DATABASE_URL to the newest schema
 	@exec bin/starling migrate up $(ARGS)
