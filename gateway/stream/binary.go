@@ -95,10 +95,10 @@ func (b *bases) putsOf(row int32, x *mirrored) uint64 {
 
 // remember notes what a class has been told by now.
 func (m *mirror) remember(c *class) {
-	rows := m.since(c.rev)
+	rows := m.since(c.rev).rows
 	if c.base.grid != m.grid || len(c.base.rows) == 0 {
 		c.base = bases{grid: m.grid}
-		rows = m.since(0)
+		rows = m.since(0).rows
 	}
 	for len(c.base.rows) < len(m.rows) {
 		c.base.rows = append(c.base.rows, based{})
@@ -249,22 +249,14 @@ func (m *mirror) binaryDelta(s *sub, c *class) {
 		}
 		return
 	}
-	from := s.rev
-	knew := func(row int32) bool { return m.rows[row].born <= from }
-	if s.partial() {
-		before := slices.Clone(s.known)
-		knew = func(row int32) bool {
-			return m.rows[row].born <= from && int(row>>6) < len(before) && before[row>>6]&(1<<(row&63)) != 0
-		}
-	}
 	f := binaryFrame{kind: 2}
 	left, changed := m.tell(s)
 	f.gone = left
 	f.coalesced = uint32(min(math.MaxUint32, m.coalesced(c, changed)))
 	prev := int32(-1)
-	for _, row := range changed {
-		x := &m.rows[row]
-		if !knew(row) {
+	for _, t := range changed {
+		row, x := t.row, &m.rows[t.row]
+		if t.fresh {
 			f.fresh = append(f.fresh, row)
 			continue
 		}

@@ -249,17 +249,21 @@ func TestStateConvergesOverDisconnects(t *testing.T) {
 	var all sync.WaitGroup
 	watchers := []struct {
 		protocol string // "" = SSE
-		rect     bool
-		hz       int // rates share rounds, and must not share their frames
+		side     int    // of a rectangle that begins at 100, 100; 0 = none
+		ids      int    // how many robots are asked for; 0 = all
+		hz       int    // rates share rounds, and must not share their frames
 	}{
-		{"starling.v1.json", false, 10},
-		{"starling.v1.json", false, 5},
-		{"starling.v1.json", true, 10},
-		{"starling.v1.bin", false, 10},
-		{"starling.v1.bin", false, 2},
-		{"starling.v1.bin", true, 10},
-		{"", false, 10},
-		{"", true, 5},
+		{"starling.v1.json", 0, 0, 10},
+		{"starling.v1.json", 0, 0, 5},
+		{"starling.v1.json", 100, 0, 10},
+		{"starling.v1.json", 20, 0, 2},
+		{"starling.v1.json", 0, 5, 5},
+		{"starling.v1.bin", 0, 0, 10},
+		{"starling.v1.bin", 0, 0, 2},
+		{"starling.v1.bin", 20, 0, 10},
+		{"starling.v1.bin", 0, 5, 1},
+		{"", 0, 0, 10},
+		{"", 100, 0, 5},
 	}
 	floors := make([]*floorOf, len(watchers))
 	for i, w := range watchers {
@@ -268,7 +272,7 @@ func TestStateConvergesOverDisconnects(t *testing.T) {
 			for !t.Failed() {
 				last := done.Load()
 				end := time.Now().Add(time.Duration(200+rng.IntN(1500)) * time.Millisecond)
-				floors[i] = g.watch(t, w.protocol, w.rect, w.hz, func() bool { return last || time.Now().Before(end) })
+				floors[i] = g.watch(t, w.protocol, w.side, w.ids, w.hz, func() bool { return last || time.Now().Before(end) })
 				if last {
 					return
 				}
@@ -299,8 +303,13 @@ func TestStateConvergesOverDisconnects(t *testing.T) {
 	all.Wait()
 	for i, f := range floors {
 		want := maps.Clone(truth)
-		if watchers[i].rect {
-			maps.DeleteFunc(want, func(_ string, b bot) bool { return b.x < 100 || b.x > 200 || b.y < 100 || b.y > 200 })
+		if side := float64(watchers[i].side); side > 0 {
+			maps.DeleteFunc(want, func(_ string, b bot) bool {
+				return b.x < 100 || b.x > 100+side || b.y < 100 || b.y > 100+side
+			})
+		}
+		if n := watchers[i].ids; n > 0 {
+			maps.DeleteFunc(want, func(id string, _ bot) bool { return id >= string(robotID(n)) })
 		}
 		if err := f.same(want, 0.02); err != nil {
 			t.Errorf("client %d: %v", i, err)
@@ -309,13 +318,17 @@ func TestStateConvergesOverDisconnects(t *testing.T) {
 }
 
 // watch follows the robots until more says no or nothing happens for three seconds.
-func (g *rig) watch(t *testing.T, protocol string, rect bool, hz int, more func() bool) *floorOf {
-	var c listener
+func (g *rig) watch(t *testing.T, protocol string, side, ids, hz int, more func() bool) *floorOf {
 	token := g.token(tenantA, auth.Viewer, time.Hour)
+	var robots []string
+	for n := range ids {
+		robots = append(robots, string(robotID(n)))
+	}
+	var c listener
 	if protocol == "" {
 		path := fmt.Sprintf("/api/v1/stream?channel=robots&warehouse_id=%s&rate_hz=%d", floor1, hz)
-		if rect {
-			path += "&rect=100,100,200,200"
+		if side > 0 {
+			path += fmt.Sprintf("&rect=100,100,%d,%d", 100+side, 100+side)
 		}
 		l := g.listen(path, "", token)
 		l.timeout = 3 * time.Second
@@ -324,8 +337,11 @@ func (g *rig) watch(t *testing.T, protocol string, rect bool, hz int, more func(
 		d := g.dial(protocol, token)
 		d.timeout = 3 * time.Second
 		filter := fmt.Sprintf(`"warehouse_id":%q`, floor1)
-		if rect {
-			filter += `,"rect":[100,100,200,200]`
+		if side > 0 {
+			filter += fmt.Sprintf(`,"rect":[100,100,%d,%d]`, 100+side, 100+side)
+		}
+		if ids > 0 {
+			filter += `,"robot_ids":["` + strings.Join(robots, `","`) + `"]`
 		}
 		d.send(`{"op":"subscribe","id":1,"channel":"robots","filter":{%s},"rate_hz":%d}`, filter, hz)
 		c = d

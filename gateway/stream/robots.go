@@ -25,7 +25,7 @@ type mirror struct {
 
 	graphs map[fleet.WarehouseID]*roadmap.Graph // as they were asked for last
 	asked  map[fleet.WarehouseID]bool           // in this refreshing
-	news   map[uint64][]int32                   // rows that changed since a number, of this round
+	news   map[uint64]*news                     // since a number, of this look
 	newsAt uint64
 }
 
@@ -133,23 +133,6 @@ func (m *mirror) graph(w fleet.WarehouseID, v *robot.View) *roadmap.Graph {
 		return g
 	}
 	return nil
-}
-
-// since lists the rows that changed after a number, made once a round for all who ask.
-func (m *mirror) since(from uint64) []int32 {
-	if m.newsAt != m.upto || m.news == nil {
-		m.news, m.newsAt = map[uint64][]int32{}, m.upto
-	}
-	rows, ok := m.news[from]
-	if !ok {
-		for i, rev := range m.revs {
-			if rev > from {
-				rows = append(rows, int32(i))
-			}
-		}
-		m.news[from] = rows
-	}
-	return rows
 }
 
 // wants says whether a robot matches a subscription.
@@ -269,7 +252,11 @@ func (m *mirror) delta(s *sub, c *class) {
 		return
 	}
 	s.seq++
-	b := append(head(nil, "delta", s), `,"events":[`...)
+	size := 200 + 100*len(left)
+	for _, t := range changed {
+		size += len(m.rows[t.row].body) + 60
+	}
+	b := append(head(make([]byte, 0, size), "delta", s), `,"events":[`...)
 	comma := func() {
 		if b[len(b)-1] != '[' {
 			b = append(b, ',')
@@ -282,10 +269,10 @@ func (m *mirror) delta(s *sub, c *class) {
 		b = append(b, `"}}`...)
 	}
 	now := time.Now()
-	for _, row := range changed {
+	for _, t := range changed {
 		comma()
 		b = append(b, `{"type":"robot_status","data":`...)
-		b = append(m.item(b, s, &m.rows[row], now), '}')
+		b = append(m.item(b, s, &m.rows[t.row], now), '}')
 	}
 	b = append(b, `],"coalesced":`...)
 	b = append(strconv.AppendUint(b, coalesced, 10), '}')
@@ -296,56 +283,12 @@ func (m *mirror) delta(s *sub, c *class) {
 	m.hub.give(s, "delta", p, false)
 }
 
-// leaver is a robot that a client is told has gone.
-type leaver struct {
-	row int
-	id  fleet.RobotID
-}
-
-// tell finds what left and what changed for a subscription since it was told last, and notes what it will know.
-func (m *mirror) tell(s *sub) (left []leaver, changed []int32) {
-	i, _ := slices.BinarySearch(m.rev, s.rev+1)
-	for ; i < len(m.gone); i++ {
-		g := &m.gone[i]
-		switch {
-		case g.born > s.rev, s.unsent(g.Row, g.Rev()): // it came and went between two looks, or before its turn
-			continue
-		case s.partial():
-			if !s.knows(g.Row) {
-				continue
-			}
-			s.know(g.Row, false)
-		case s.warehouse != "" && s.warehouse != g.Warehouse, s.robots != nil && !s.robots[g.ID]:
-			continue
-		}
-		left = append(left, leaver{g.Row, g.ID})
-	}
-	s.marks, s.sum = nil, 0
-	for _, row := range m.since(s.rev) {
-		x := &m.rows[row]
-		yes := s.wants(x)
-		if s.partial() {
-			knew := s.knows(int(row))
-			if knew && !yes {
-				s.know(int(row), false)
-				left = append(left, leaver{int(row), x.id})
-			} else if yes && !knew {
-				s.know(int(row), true)
-			}
-		}
-		if yes {
-			changed = append(changed, row)
-		}
-	}
-	return left, changed
-}
-
 // coalesced counts the changes that the ones sent now replace.
-func (m *mirror) coalesced(c *class, changed []int32) uint64 {
+func (m *mirror) coalesced(c *class, changed []sighting) uint64 {
 	n := uint64(0)
-	for _, row := range changed {
-		x := &m.rows[row]
-		if before := c.base.putsOf(row, x); x.puts > before+1 {
+	for _, t := range changed {
+		x := &m.rows[t.row]
+		if before := c.base.putsOf(t.row, x); x.puts > before+1 {
 			n += x.puts - before - 1
 		}
 	}
