@@ -16,12 +16,14 @@ export function Drawer() {
   const open = tab.value;
   return (
     <section class={`drawer ${open === null ? "closed" : ""}`} aria-label="Tables">
-      <div class="tabs" role="tablist" aria-label="Tables">
-        {tabs.map(([id, word]) => (
-          <button key={id} id={`tab-${id}`} role="tab" aria-selected={open === id} aria-controls="tables" onClick={() => (tab.value = open === id ? null : id)}>
-            {word} {numbers[id] !== undefined && <small>{count(numbers[id])}</small>}
-          </button>
-        ))}
+      <div class="tabs">
+        <div role="tablist" aria-label="Tables">
+          {tabs.map(([id, word]) => (
+            <button key={id} id={`tab-${id}`} role="tab" aria-selected={open === id} aria-controls="tables" onClick={() => (tab.value = open === id ? null : id)}>
+              {word} {numbers[id] !== undefined && <small>{count(numbers[id])}</small>}
+            </button>
+          ))}
+        </div>
         <button class="quiet" aria-label={open === null ? "Open the tables" : "Close the tables"} onClick={() => (tab.value = open === null ? "tasks" : null)}>{open === null ? "▴" : "▾"}</button>
       </div>
       <div id="tables" class="pane" role="tabpanel" aria-labelledby={`tab-${open ?? "tasks"}`} hidden={open === null}>
