@@ -100,7 +100,7 @@ export async function visit(page: Page, server: Starling, v: Visit = {}): Promis
 /** Waits until what is seen is up to date. */
 export async function live(page: Page): Promise<void> {
   await expect(page.getByTestId("age")).toContainText("live", { timeout: 30_000 });
-  await expect(page.getByRole("group", { name: "The warehouse now" })).toBeVisible();
+  await expect(page.getByRole("region", { name: "Tables" })).toBeVisible();
 }
 
 /** The panel of what is selected. */
