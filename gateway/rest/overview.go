@@ -16,10 +16,12 @@ import (
 	"starling/gateway/view"
 )
 
-// After how long a wait counts as being stuck, and a cancellation as hanging.
+// After how long a wait counts as being stuck, a cancellation as hanging, and a task that merely waits for its turn as
+// forgotten.
 const (
 	stuckAfter  = 15 * time.Second
 	cancelAfter = 15 * time.Second
+	idleAfter   = 5 * time.Minute
 )
 
 // maxAttention is how many items of each kind an overview lists, and overviewFor how long one is given to all who ask.
@@ -55,6 +57,7 @@ type attentionBody struct {
 	Since   *string     `json:"since"`
 	RobotID *string     `json:"robot_id"`
 	TaskID  *string     `json:"task_id"`
+	Because *string     `json:"because" doc:"what is behind it, where that is something else: the last cause of its why"`
 	Remedy  *remedyBody `json:"remedy"`
 	rank    int
 	at      time.Time
@@ -136,17 +139,22 @@ func (a *api) look(ctx context.Context, shard fleet.Shard, now time.Time) overvi
 		}
 		return true
 	})
+	tasks := map[fleet.TaskID]*task.View{}
+	evidence := a.evidence(ctx, shard)
+	waits := taskWaits(evidence.Warehouse)
 	a.Views.Tasks(shard, func(v *task.View) bool {
 		b.Tasks.Open++
 		if v.Status == fleet.TaskCancelling {
 			b.Tasks.Cancelling++
 		}
-		x, ok := taskAttention(v, now)
+		x, ok := taskAttention(v, waits[v.Spec.ID], now)
 		if ok && x.Cause == "deadline_passed" {
 			b.Tasks.Late++
 		}
 		if ok {
 			items = append(items, x)
+			copied := *v
+			tasks[v.Spec.ID] = &copied
 		}
 		return true
 	})
@@ -154,9 +162,8 @@ func (a *api) look(ctx context.Context, shard fleet.Shard, now time.Time) overvi
 		return cmp.Or(cmp.Compare(x.rank, y.rank), x.at.Compare(y.at), cmp.Compare(x.Object.ID, y.Object.ID))
 	})
 	b.Attention = attentionOf(items)
-	evidence := a.evidence(ctx, shard)
 	for i := range b.Attention.Items {
-		explain(evidence, &b.Attention.Items[i])
+		explain(evidence, tasks, &b.Attention.Items[i])
 	}
 	t := a.Views.Tempo(shard)
 	b.Tasks.Finished, b.DecisionMS, b.CommandMS = t.Finished, milliseconds(t.Decisions), milliseconds(t.Commands)
@@ -215,14 +222,36 @@ func robotAttention(v *robot.View, now time.Time) (attentionBody, bool) {
 	return x, true
 }
 
-// taskAttention says whether somebody should look at a task.
-func taskAttention(v *task.View, now time.Time) (attentionBody, bool) {
+// taskWaits are the tasks that could not be awarded, by id.
+func taskWaits(w *dispatch.View) map[fleet.TaskID]dispatch.TaskWait {
+	m := map[fleet.TaskID]dispatch.TaskWait{}
+	if w != nil {
+		for _, t := range w.TaskWaits {
+			m[t.Task] = t
+		}
+	}
+	return m
+}
+
+// forgotten says whether a task without a robot waits for something that its turn will not bring.
+func forgotten(w dispatch.TaskWait, now time.Time) bool {
+	bound := stuckAfter
+	if w.Cause == fleet.CauseNoRobot { // busy robots become free
+		bound = idleAfter
+	}
+	return w.Cause != fleet.CauseNone && w.Cause != fleet.CauseNotYet && now.Sub(w.Since) >= bound
+}
+
+// taskAttention says whether somebody should look at a task. wait = why it has no robot, zero where it has one.
+func taskAttention(v *task.View, wait dispatch.TaskWait, now time.Time) (attentionBody, bool) {
 	x := attentionBody{Kind: "late", Object: objectBody{"task", string(v.Spec.ID)}, RobotID: text(v.Robot), TaskID: text(v.Spec.ID), rank: 2}
 	switch {
 	case !v.Spec.Deadline.IsZero() && now.After(v.Spec.Deadline):
 		x.Cause, x.at = "deadline_passed", v.Spec.Deadline
 	case v.Status == fleet.TaskCancelling && now.Sub(v.UpdatedAt) >= cancelAfter:
 		x.Kind, x.Cause, x.at, x.rank = "stuck", "cancelling", v.UpdatedAt, 1
+	case v.Status == fleet.TaskCreated && forgotten(wait, now):
+		x.Kind, x.Cause, x.at, x.rank = "stuck", wait.Cause.String(), wait.Since, 1
 	default:
 		return x, false
 	}
@@ -230,12 +259,17 @@ func taskAttention(v *task.View, now time.Time) (attentionBody, bool) {
 	return x, true
 }
 
-// explain adds the cheapest thing to do, from the chain of causes.
-func explain(f *dispatch.Facts, x *attentionBody) {
-	if x.Object.Type != "robot" {
-		return
+// explain adds what is behind it and the cheapest thing to do, from the chain of causes.
+func explain(f *dispatch.Facts, tasks map[fleet.TaskID]*task.View, x *attentionBody) {
+	var chain []dispatch.Link
+	if t := tasks[fleet.TaskID(x.Object.ID)]; x.Object.Type == "task" && t != nil {
+		chain = f.WhyTask(t)
+	} else if x.Object.Type == "robot" {
+		chain = f.WhyRobot(fleet.RobotID(x.Object.ID))
 	}
-	chain := f.WhyRobot(fleet.RobotID(x.Object.ID))
+	if len(chain) > 0 && chain[len(chain)-1].Cause != x.Cause {
+		x.Because = &chain[len(chain)-1].Cause
+	}
 	for i := len(chain) - 1; i >= 0; i-- {
 		if r := chain[i].Remedy; r != nil {
 			x.Remedy = &remedyBody{Label: r.Label, Method: r.Method, Path: r.Path, Body: r.Body}

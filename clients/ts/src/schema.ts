@@ -607,6 +607,8 @@ export interface components {
             total: number;
         };
         Attention: {
+            /** @description what is behind it, where that is something else: the last cause of its why */
+            because: string | null;
             cause: string;
             /** @description what people call the object */
             code: string | null;
