@@ -66,6 +66,11 @@ export class Feed {
     this.#refusal = refusal;
   }
 
+  /** Whether the caller has the state of now and is told of what changes. */
+  get flowing(): boolean {
+    return this.#phase === "flowing";
+  }
+
   /** Asks for the subscription, from where the caller is if that can be. */
   ask(): void {
     clearTimeout(this.#again);

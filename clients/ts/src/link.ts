@@ -34,9 +34,11 @@ export interface Timing {
   backoffMostMs: number;
   /** A connection that was open for so long lets the waits begin anew. */
   steadyMs: number;
+  /** How long a connection that was torn down may take to report its end; after that the next one is made all the same. */
+  closeMs: number;
 }
 
-const defaults: Timing = { pingMs: 5_000, backoffFirstMs: 500, backoffMostMs: 15_000, steadyMs: 5_000 };
+const defaults: Timing = { pingMs: 5_000, backoffFirstMs: 500, backoffMostMs: 15_000, steadyMs: 5_000, closeMs: 2_000 };
 const QUIET_PINGS = 3;
 const RTT_SAMPLES = 8;
 const PROBE_MS = 10_000;
@@ -98,6 +100,7 @@ export class Link {
   #retry: ReturnType<typeof setTimeout> | undefined;
   #ticker: ReturnType<typeof setInterval> | undefined;
   #renewer: ReturnType<typeof setTimeout> | undefined;
+  #openedAt = 0; // of this socket, ms since 1970; 0 = it was not
   #quiet = 0; // pings since something was heard
   #ended = ""; // why this connection ends, as far as we know before it does
   #retryAfterMs = 0;
@@ -213,16 +216,16 @@ export class Link {
       return;
     }
     this.#socket = socket;
-    let opened = 0;
+    this.#openedAt = 0;
     socket.binaryType = "arraybuffer";
     socket.onerror = () => {}; // its close follows and says as much
     socket.onopen = () => {
       if (this.#ended !== "") return;
-      opened = Date.now();
+      this.#openedAt = Date.now();
       this.#opened();
     };
     socket.onmessage = (e: { data: unknown }) => this.#heard(e.data);
-    socket.onclose = (e: { code: number }) => this.#closed(opened, e.code);
+    socket.onclose = (e: { code: number }) => this.#closed(e.code);
     this.#ticker = setInterval(() => this.#tick(), this.#timing.pingMs);
   }
 
@@ -282,11 +285,17 @@ export class Link {
     this.#enter("waiting", reason);
     this.#ended = "dropped";
     if (opened) this.#on.closed();
-    if (typeof socket.terminate === "function") socket.terminate();
-    else socket.close();
+    if (typeof socket.terminate === "function") return socket.terminate();
+    socket.close();
+    // A browser waits a minute for a farewell that does not come from where nobody is.
+    this.#retry = setTimeout(() => {
+      socket.onopen = socket.onmessage = socket.onclose = null;
+      this.#closed(1006);
+    }, this.#timing.closeMs);
   }
 
-  #closed(opened: number, code: number): void {
+  #closed(code: number): void {
+    const opened = this.#openedAt;
     this.#socket = null;
     this.#rest();
     const { phase, reason } = this.#state;
@@ -330,10 +339,11 @@ export class Link {
 
   // The network is back: no reason to wait out a long back-off.
   #hasten(): void {
-    if (this.#state.phase !== "waiting" || this.#state.retryAt === undefined || this.#state.reason !== "unreachable") return;
+    const { phase, reason = "", retryAt } = this.#state;
+    if (phase !== "waiting" || retryAt === undefined || !["unreachable", "silent", "connection_lost"].includes(reason)) return;
     clearTimeout(this.#retry);
     this.#attempt = 0;
-    this.#wait("unreachable", 0);
+    this.#wait(reason, 0);
   }
 
   #renewAt(expiresAt: number): void {

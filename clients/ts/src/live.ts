@@ -11,6 +11,8 @@ export type LiveState = LinkState;
 
 /** A subscription that lasts, over all reconnections, until it is closed. */
 export interface Subscription {
+  /** Whether the caller has the state of now and is told of what changes: false until the first snapshot, and while it is refused. */
+  readonly flowing: boolean;
   /** Asks for something else, or more or less often: what follows begins with a snapshot. */
   update(o: { filter?: Filter; rateHz?: number }): void;
   close(): void;
@@ -122,6 +124,9 @@ export class Live {
     this.#feeds.set(id, feed);
     if (this.#link.open) feed.ask();
     return {
+      get flowing() {
+        return feed.flowing;
+      },
       update: (u) => {
         if (this.#feeds.has(id)) feed.change(u.filter, u.rateHz);
       },

@@ -57,6 +57,37 @@ test("a close that takes its time holds back the next connection", async (t) => 
   assert.equal(most, 1);
 });
 
+test("a close that is never reported holds nothing back for long", async (t) => {
+  const rig = await Rig.start(t);
+  // As in a browser whose network is gone: no terminate, and the close event waits for a farewell that does not come.
+  class Mute {
+    binaryType = "arraybuffer";
+    onopen: unknown = null;
+    onmessage: unknown = null;
+    onclose: unknown = null;
+    onerror: unknown = null;
+    readonly #inner: WebSocket;
+    constructor(url: string, protocols: string[]) {
+      this.#inner = new WebSocket(url, protocols);
+      this.#inner.binaryType = "arraybuffer";
+      this.#inner.on("open", () => (this.onopen as (() => void) | null)?.());
+      this.#inner.onmessage = (e) => (this.onmessage as ((e: unknown) => void) | null)?.(e);
+      t.after(() => this.#inner.terminate());
+    }
+    send(data: string): void {
+      this.#inner.send(data);
+    }
+    close(): void {}
+  }
+  const live = rig.live(t, { WebSocket: Mute, timing: { pingMs: 15, backoffFirstMs: 1, backoffMostMs: 2, closeMs: 60 } });
+  (await rig.conn()).answersPings = false;
+  await state(live, (x) => x.phase === "waiting");
+  await pause(20);
+  assert.equal(rig.conns.length, 1, "a while is waited for the close");
+  await rig.conn();
+  await state(live, (x) => x.phase === "open");
+});
+
 test("a handshake that is never answered is given up", async (t) => {
   const sockets: Socket[] = [];
   const deaf = createServer((s) => sockets.push(s.on("error", () => {})));
