@@ -3,6 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { useWatch } from "../page.js";
 import type { Series } from "../memory.js";
+import { count } from "../words.js";
 import { theme } from "../theme.js";
 
 interface Line {
@@ -34,7 +35,7 @@ export function Chart(o: { title: string; series: () => Series; changes: Signal<
           width: Math.max(120, box.clientWidth), height: o.height ?? HEIGHT, legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
           tzDate: (t) => uPlot.tzDate(new Date(t * 1000), clock.zone),
           scales: { y: o.range ? { range: o.range } : { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.1)] } },
-          axes: [{ ...axis, space: 60, size: 24, values: (_, ts) => ts.map((t) => clock.time(t * 1000).slice(0, (ts[1] ?? 0) - (ts[0] ?? 0) < 60 ? 8 : 5)) }, { ...axis, size: 42, space: 24 }],
+          axes: [{ ...axis, space: 60, size: 24, values: (_, ts) => ts.map((t) => clock.time(t * 1000).slice(0, (ts[1] ?? 0) - (ts[0] ?? 0) < 60 ? 8 : 5)) }, { ...axis, size: 52, space: 24 }],
           series: [{}, ...o.lines.map((l) => ({ label: l.name, stroke: style.getPropertyValue(l.colour), width: 1.75, spanGaps: false, points: { show: false } }))],
         },
         pick(),
@@ -50,6 +51,8 @@ export function Chart(o: { title: string; series: () => Series; changes: Signal<
       void o.changes.value;
       const data = pick();
       chart?.setData(data);
+      // A single point is no line, and its axis says 00:00.
+      box.style.visibility = (data.slice(1) as (number | null)[][]).some((line) => line.filter((v) => v !== null).length > 1) ? "visible" : "hidden";
       if (text.current) text.current.textContent = o.lines.map((l, i) => `${l.name} ${lastOf(data[i + 1] as (number | null)[])}`).join(" · ");
     });
     const resized = new ResizeObserver(() => chart?.setSize({ width: Math.max(120, box.clientWidth), height: o.height ?? HEIGHT }));
@@ -73,5 +76,6 @@ export function Chart(o: { title: string; series: () => Series; changes: Signal<
 
 function lastOf(column: (number | null)[]): string {
   const v = column.findLast((x) => x !== null);
-  return v === undefined || v === null ? "—" : Number.isInteger(v) ? String(v) : v.toFixed(1);
+  if (v === undefined || v === null) return "—";
+  return Number.isInteger(v) || Math.abs(v) >= 100 ? count(Math.round(v)) : v.toFixed(1);
 }

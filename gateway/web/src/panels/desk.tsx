@@ -1,13 +1,11 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { expired, mayOperate } from "../session.js";
-import { useWatch } from "../page.js";
 import { selection, tab } from "../route.js";
 import { begin, draft } from "../draft.js";
 import { Attention, nextAttention } from "./attention.js";
 import { Banner } from "./banner.js";
 import { Drawer } from "./drawer.js";
-import { Expired } from "./login.js";
 import { Help, helpShown } from "./help.js";
 import { Inspector } from "./inspector.js";
 import { Stage, stage } from "./stage.js";
@@ -24,9 +22,8 @@ function typing(e: KeyboardEvent): boolean {
 
 /** Keys that work anywhere but where somebody types. `panels/help.tsx` lists them. */
 function shortcut(e: KeyboardEvent): boolean {
-  if (e.ctrlKey || e.metaKey || e.altKey || expired.value) return false;
+  if (e.ctrlKey || e.metaKey || e.altKey || expired.value || document.querySelector("dialog[open]")) return false;
   if (e.key === "Escape") {
-    if (helpShown.value || document.querySelector("dialog[open]")) return false;
     if (draft.value) draft.value = null;
     else selection.value = null;
     return true;
@@ -62,7 +59,6 @@ function shortcut(e: KeyboardEvent): boolean {
 
 /** One warehouse: what is wrong, the floor, what is selected, the tables. */
 export function Desk() {
-  const { watch, clock } = useWatch();
   useEffect(() => {
     const onKey = (e: KeyboardEvent): void => {
       if (shortcut(e)) e.preventDefault();
@@ -70,7 +66,6 @@ export function Desk() {
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
   }, []);
-  const heard = watch.link.value.lastMessageAt;
   const shown = selection.value !== null || draft.value !== null;
   return (
     <div class={`desk ${shown ? "with-side" : ""} ${column.value === "attention" ? "with-attention" : ""}`}>
@@ -82,7 +77,6 @@ export function Desk() {
       <Inspector />
       <Drawer />
       <Help />
-      <Expired lastSeen={heard === 0 ? "before" : clock.time(heard)} />
     </div>
   );
 }

@@ -1,3 +1,4 @@
+import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError } from "starling-client";
 import { developmentSignIn, expired, hasDevelopmentIssuer, session, signIn, signOut } from "../session.js";
@@ -64,21 +65,26 @@ export function Login({ trouble }: { trouble: string }) {
   );
 }
 
+/** Somebody wants to go on as another, or for longer. */
+export const renewing = signal(false);
+
 /** Asks for a new token without taking the page away. */
 export function Expired({ lastSeen }: { lastSeen: string }) {
   const box = useRef<HTMLDialogElement>(null);
-  const open = expired.value;
+  const over = expired.value, open = over || renewing.value;
+  useEffect(() => void (renewing.value = false), [session.value]);
   useEffect(() => {
     if (open && !box.current?.open) box.current?.showModal();
     if (!open) box.current?.close();
   }, [open]);
   return (
-    <dialog ref={box} class="card" aria-labelledby="expired-title" onCancel={(e) => e.preventDefault()}>
+    <dialog ref={box} class="card" aria-labelledby="expired-title" onCancel={(e) => over && e.preventDefault()} onClose={() => (renewing.value = false)}>
       {open && (
         <>
-          <h2 id="expired-title">Your sign-in has expired</h2>
-          <p>What you see is from {lastSeen} and no longer moves. Sign in again to go on where you are.</p>
+          <h2 id="expired-title">{over ? "Your sign-in has expired" : "Give another token"}</h2>
+          {over ? <p>What you see is from {lastSeen} and no longer moves. Sign in again to go on where you are.</p> : <p>You go on where you are, as whoever it names.</p>}
           <Doors renew />
+          {!over && <p class="row"><button onClick={() => (renewing.value = false)}>Stay as it is</button></p>}
         </>
       )}
     </dialog>

@@ -5,9 +5,10 @@ import { draft, fill } from "../draft.js";
 import { placeAt, placeOf, type Place } from "../map/floor.js";
 import { MapView, type Hit, type Layers, type Mark, type ZoneShape } from "../map/view.js";
 import { useWatch } from "../page.js";
-import { look, robotFilter, selection, settings, tab } from "../route.js";
+import { look, robotFilter, selection, settings, tab, wanted } from "../route.js";
 import { theme } from "../theme.js";
 import { errands, percent, shows, statusOfRow, waitingWords } from "../words.js";
+import { Menu } from "./menu.js";
 import type { Watch } from "../watch.js";
 
 /** The map; null while there is none. */
@@ -157,10 +158,11 @@ function keep(watch: Watch, host: HTMLElement): () => void {
   watch.onRobots = (t, rows) => map.setRobots(t, rows);
   const reused = { rows: new Uint8Array(0) };
   const stops = [
+    effect(() => map.setFloor(watch.floor.value)),
     effect(() => {
-      const wanted = look.peek();
-      map.setFloor(watch.floor.value);
-      if (watch.floor.value && wanted) map.camera = wanted;
+      if (!watch.floor.value || !wanted.value) return;
+      map.camera = wanted.value;
+      wanted.value = null; // another map is shown whole
     }),
     effect(() => {
       map.clockOffsetMs = watch.link.value.clockOffsetMs;
@@ -241,10 +243,9 @@ function Controls() {
       <button aria-label="Zoom in" title="Zoom in" onClick={() => stage.value?.zoomBy(1.6)}>+</button>
       <button aria-label="Zoom out" title="Zoom out" onClick={() => stage.value?.zoomBy(1 / 1.6)}>−</button>
       <button aria-label="Show the whole floor" title="Whole floor (f)" onClick={() => stage.value?.fit()}>⤢</button>
-      <details>
-        <summary aria-label="Layers" title="Layers">▤</summary>
+      <Menu name="layers" label="Layers" title="Layers" sign="▤">
         <fieldset class="card"><legend class="hidden">Layers</legend>{toggle("zones", "Zones")}{toggle("heat", "Occupancy")}{toggle("names", "Names")}{toggle("lanes", "Lanes")}</fieldset>
-      </details>
+      </Menu>
     </div>
   );
 }

@@ -1,4 +1,4 @@
-import { chooseTenant, expired, session, signOut } from "../session.js";
+import { chooseTenant, session, signOut } from "../session.js";
 import { useWatch, warehouses } from "../page.js";
 import { warehouseCode, look, selection, tab, taskFilter, robotFilter } from "../route.js";
 import { chooseTheme, theme } from "../theme.js";
@@ -6,6 +6,8 @@ import { span } from "../time.js";
 import { count } from "../words.js";
 import { column } from "./desk.js";
 import { helpShown } from "./help.js";
+import { renewing } from "./login.js";
+import { Menu } from "./menu.js";
 import { Search } from "./search.js";
 
 /** The warehouse's figures, each with what a press on it shows. */
@@ -31,10 +33,16 @@ function Figures() {
       <Figure name="done a minute" value={count(o.tasks.finished_last_minute)} />
       <Figure name="late" value={count(o.tasks.late)} kind={o.tasks.late > 0 ? "bad" : ""} act={late} />
       <Figure name="cancelling" value={count(o.tasks.cancelling)} kind={o.tasks.cancelling > 0 ? "warn" : ""} act={() => { tab.value = "tasks"; taskFilter.value = { status: "CANCELLING", text: "", late: false }; }} />
-      <Figure name="decision P99" value={o.decision_ms ? `${Math.round(o.decision_ms.p99)} ms` : "—"} />
-      <Figure name="command P99" value={o.command_ms ? `${Math.round(o.command_ms.p99)} ms` : "—"} />
+      <Figure name="decision P99" value={took(o.decision_ms)} />
+      <Figure name="command P99" value={took(o.command_ms)} />
     </div>
   );
+}
+
+/** 338 ms, 11.5 s. */
+function took(of: { p99: number } | null | undefined): string {
+  if (!of) return "—";
+  return of.p99 < 1000 ? `${Math.round(of.p99)} ms` : `${(of.p99 / 1000).toFixed(1)} s`;
 }
 
 function Figure({ name, value, kind = "", act }: { name: string; value: string; kind?: string; act?: () => void }) {
@@ -74,6 +82,7 @@ export function TopBar() {
           value={watch.warehouse.warehouse_code}
           onChange={(e) => {
             look.value = null;
+            selection.value = null;
             warehouseCode.value = e.currentTarget.value;
           }}
         >
@@ -88,18 +97,17 @@ export function TopBar() {
       <Age />
       <button class="quiet" aria-label={`Use the ${other} theme`} title={`Use the ${other} theme`} onClick={() => chooseTheme(other)}>{other === "dark" ? "☾" : "☀"}</button>
       <button class="quiet" aria-label="Keys and signs" title="Keys and signs (?)" onClick={() => (helpShown.value = true)}>?</button>
-      <details class="menu">
-        <summary aria-label={`Signed in as ${me.name ?? me.subject}`}>{(me.name ?? me.subject).slice(0, 14)}</summary>
+      <Menu name="menu" label={`Signed in as ${me.name ?? me.subject}`} sign={(me.name ?? me.subject).slice(0, 14)} closing>
         <div class="card">
           <p>{me.name ?? me.subject}<br /><small>{me.roles.join(", ")}</small></p>
           {me.tenant_ids.length > 1 && (
-            <label>Tenant <select value={session.value!.tenant} onChange={(e) => { selection.value = null; chooseTenant(e.currentTarget.value); }}>{me.tenant_ids.map((t) => <option key={t} value={t}>{t.slice(0, 8)}</option>)}</select></label>
+            <label>Tenant <select value={session.value!.tenant} onChange={(e) => chooseTenant(e.currentTarget.value)}>{me.tenant_ids.map((t) => <option key={t} value={t}>{t.slice(0, 8)}</option>)}</select></label>
           )}
           <p><a href="/docs/" target="_blank" rel="noreferrer">API documents</a></p>
-          <p><button onClick={() => (expired.value = true)}>Give another token</button></p>
-          <p><button onClick={() => { selection.value = null; signOut(); }}>Sign out</button></p>
+          <p><button onClick={() => (renewing.value = true)}>Give another token</button></p>
+          <p><button onClick={signOut}>Sign out</button></p>
         </div>
-      </details>
+      </Menu>
     </header>
   );
 }
