@@ -17,8 +17,8 @@ export interface Draft {
   priority: number;
   /** Wall clock of the warehouse, 2026-03-29T14:30; "" = none. */
   deadline: string;
-  /** Which robot; "" = whichever the dispatcher finds. */
-  robotId: string;
+  /** Which robot, by its code; "" = whichever the dispatcher finds. */
+  robot: string;
   /** What a click on the map fills in. */
   active: Errand | "waypoints";
   /** However often it is sent, one task is made. */
@@ -30,16 +30,17 @@ export interface Draft {
 /** The draft; null = none is being made. */
 export const draft = signal<Draft | null>(null);
 
-export function begin(robotId = ""): void {
+export function begin(robot = ""): void {
   draft.value = {
-    type: "transport", pickup: "", dropoff: "", waypoints: [], priority: 0, deadline: "", robotId, active: "pickup", key: newKey(), faults: {}, sending: false,
+    type: "transport", pickup: "", dropoff: "", waypoints: [], priority: 0, deadline: "", robot, active: "pickup", key: newKey(), faults: {}, sending: false,
   };
 }
 
-/** Changes the draft; what is sent from now on is another task. */
+/** Changes the draft. What is sent from now on is another task, unless only what is asked for has changed. */
 export function change(part: Partial<Draft>): void {
   if (!draft.value) return;
-  const d = { ...draft.value, ...part, key: newKey(), faults: {} };
+  const same = Object.keys(part).every((name) => name === "active");
+  const d = { ...draft.value, ...part, ...(same ? {} : { key: newKey(), faults: {} }) };
   if (d.type === "patrol") d.active = "waypoints";
   else if (d.active === "waypoints" || (d.type !== "transport" && d.active === "pickup")) d.active = d.type === "transport" ? "pickup" : "dropoff";
   draft.value = d;
@@ -55,13 +56,22 @@ export function fill(place: string): void {
 }
 
 /** What is sent. `deadline` in RFC 3339. */
-export function wish(d: Draft, warehouseId: string, deadline: string | null): NewTask {
+export function wish(d: Draft, warehouseId: string, deadline: string | null, robotId: string | null): NewTask {
   const payload =
     d.type === "patrol" ? { waypoints: d.waypoints } : d.type === "transport" ? { pickup: d.pickup, dropoff: d.dropoff } : d.dropoff === "" ? {} : { dropoff: d.dropoff };
   return {
     task_type: d.type, warehouse_id: warehouseId, priority: d.priority, payload,
-    ...(deadline === null ? {} : { deadline }), ...(d.robotId === "" ? {} : { robot_id: d.robotId }),
+    ...(deadline === null ? {} : { deadline }), ...(robotId === null ? {} : { robot_id: robotId }),
   };
+}
+
+/** The robot of a code: one that is followed, else as the server knows it; null where there is none in the warehouse. */
+async function robotOf(w: Watch, code: string): Promise<string | null> {
+  const t = w.table;
+  const row = t?.codes.findIndex((c, i) => c === code && t.live[i] === 1) ?? -1;
+  if (row >= 0) return t!.ids[row]!;
+  const page = await api.get("/api/v1/robots", { query: { robot_code: code, warehouse_id: w.warehouse.warehouse_id, limit: 1 } });
+  return page.items[0]?.robot_id ?? null;
 }
 
 /** Creates the task. Faults of the fields go to the fields; the draft stays until it is taken. */
@@ -70,7 +80,13 @@ export async function send(w: Watch, deadline: string | null): Promise<void> {
   if (!d || d.sending) return;
   draft.value = { ...d, sending: true, faults: {} };
   try {
-    const task = await api.create("/api/v1/tasks", { body: wish(d, w.warehouse.warehouse_id, deadline), key: d.key });
+    const code = d.robot.trim();
+    const robotId = code === "" ? null : await robotOf(w, code);
+    if (code !== "" && robotId === null) {
+      if (draft.value) draft.value = { ...draft.value, sending: false, faults: { robot_id: "this warehouse has no robot of that code" } };
+      return;
+    }
+    const task = await api.create("/api/v1/tasks", { body: wish(d, w.warehouse.warehouse_id, deadline, robotId), key: d.key });
     w.tasks.remember(task);
     draft.value = null;
     selection.value = { type: "task", id: task.task_id };

@@ -4,11 +4,11 @@ import { useContext, useEffect } from "preact/hooks";
 import { ApiError } from "starling-client";
 import { api, developmentSignIn, expired, resume, session, signOut } from "./session.js";
 import { faultText } from "./doing.js";
-import { followAddress, selection, warehouseCode } from "./route.js";
+import { followAddress, forget, warehouseCode } from "./route.js";
 import { Clock } from "./time.js";
 import { Watch, type Warehouse } from "./watch.js";
 import { Desk } from "./panels/desk.js";
-import { Login } from "./panels/login.js";
+import { Expired, Login } from "./panels/login.js";
 import { Notices } from "./panels/notices.js";
 import { draft } from "./draft.js";
 
@@ -25,13 +25,15 @@ const watched = signal<{ watch: Watch; clock: Clock } | null>(null);
 const starting = signal(true);
 const trouble = signal("");
 const RENEW_BEFORE_MS = 120_000;
+const RENEW_AGAIN_MS = 10_000;
 
 async function loadWarehouses(): Promise<void> {
   trouble.value = "";
+  const tenant = session.peek()?.tenant;
   try {
     const all: Warehouse[] = [];
     for await (const w of api.items("/api/v1/warehouses", { query: { limit: 500 } })) all.push(w);
-    warehouses.value = all;
+    if (session.peek()?.tenant === tenant) warehouses.value = all;
   } catch (e) {
     if (!(e instanceof ApiError)) throw e;
     if (e.status !== 401) trouble.value = faultText(e);
@@ -43,24 +45,30 @@ function followWarehouse(): () => void {
   let who = "", tenant = "";
   return effect(() => {
     const s = session.value;
-    if (s === null || s.tenant !== tenant) {
+    if ((s?.tenant ?? "") !== tenant) {
+      // Another tenant, or nobody: nothing of the one before stays.
+      if (tenant !== "") forget();
       warehouses.value = null;
       tenant = s?.tenant ?? "";
-      if (s) void loadWarehouses();
     }
+    if (s && warehouses.value === null && !expired.value) void loadWarehouses();
     const all = warehouses.value ?? [];
     const chosen = all.find((w) => w.warehouse_code === warehouseCode.value || w.warehouse_id === warehouseCode.value) ?? all[0];
     const key = s && chosen ? `${s.tenant}/${chosen.warehouse_id}` : "";
     if (key === who) return;
-    const before = who;
     who = key;
     watched.peek()?.watch.close();
-    if (before !== "" && key !== "") {
-      selection.value = null;
-      draft.value = null;
-    }
+    draft.value = null;
     watched.value = chosen && s ? { watch: new Watch(chosen), clock: new Clock(chosen.timezone) } : null;
   });
+}
+
+/** The connection is made anew: the server does not take the new token for the open one, since it is somebody else's. */
+function watchAnew(): void {
+  const w = watched.peek();
+  if (!w) return;
+  w.watch.close();
+  watched.value = { watch: new Watch(w.watch.warehouse), clock: w.clock };
 }
 
 /** A new token for the open connection; one of the development issuer is renewed by itself before it ends. */
@@ -70,17 +78,15 @@ function followToken(): () => void {
     const s = session.value;
     clearTimeout(timer);
     if (!s) return;
-    watched.peek()?.watch.reconnect();
-    const left = s.expiresAt - Date.now();
-    if (!Number.isFinite(left)) return;
+    const w = watched.peek()?.watch;
+    void w?.renew().catch(watchAnew);
     const role = s.developmentRole;
-    timer = setTimeout(
-      () => {
-        if (role === null) expired.value = Date.now() >= s.expiresAt;
-        else void developmentSignIn(role).catch(() => (expired.value = true));
-      },
-      Math.min(2 ** 31 - 1, Math.max(0, role === null ? left : left - Math.min(RENEW_BEFORE_MS, left / 2))),
-    );
+    if (role === null || !Number.isFinite(s.expiresAt)) return; // the server says when it has ended
+    const renew = (): void => {
+      developmentSignIn(role).catch(() => (timer = setTimeout(renew, RENEW_AGAIN_MS)));
+    };
+    const left = s.expiresAt - Date.now() - (w?.link.peek().clockOffsetMs ?? 0);
+    timer = setTimeout(renew, Math.min(2 ** 31 - 1, Math.max(RENEW_AGAIN_MS, left - Math.min(RENEW_BEFORE_MS, left / 2))));
   });
   return () => {
     stop();
@@ -103,9 +109,17 @@ export function Page() {
   return (
     <>
       <Body />
+      <Expired lastSeen={lastSeen()} />
       <Notices />
     </>
   );
+}
+
+/** When what is seen was so, as the warehouse's clocks show it. */
+function lastSeen(): string {
+  const w = watched.value;
+  const { lastMessageAt, clockOffsetMs } = w?.watch.link.value ?? { lastMessageAt: 0, clockOffsetMs: 0 };
+  return w && lastMessageAt > 0 ? w.clock.time(lastMessageAt + clockOffsetMs) : "before";
 }
 
 function Body() {
@@ -132,7 +146,7 @@ function Body() {
     );
   }
   return (
-    <Watched.Provider value={watched.value} key={watched.value.watch.warehouse.warehouse_id}>
+    <Watched.Provider value={watched.value} key={watched.value.watch.serial}>
       <Desk />
     </Watched.Provider>
   );

@@ -11,6 +11,8 @@ export interface Look {
 
 // The address of the page says what is looked at, so that a colleague who opens the same link sees the same.
 
+/** The tenant, where the one who looks has several; "" = the only one. */
+export const tenantId = signal("");
 /** The warehouse's code; "" = the first one. */
 export const warehouseCode = signal("");
 export const selection = signal<Selection>(null);
@@ -26,6 +28,21 @@ export const look = signal<Look | null>(null);
 /** Settings for who measures and tests: `diagnostics`, `renderer=canvas|webgl`. They stay in the address as they came. */
 export const settings = signal<readonly [string, string][]>([]);
 
+/** The camera that an address asks for, told once for each address that was read: the map goes there. */
+export const wanted = signal<Look | null>(null);
+
+/** Forgets what was looked at; settings stay. */
+export function forget(): void {
+  batch(() => {
+    warehouseCode.value = "";
+    selection.value = null;
+    taskFilter.value = { status: "", text: "", late: false };
+    robotFilter.value = { show: "", text: "" };
+    look.value = null;
+  });
+}
+
+const WRITE_MS = 300;
 const SETTINGS: readonly string[] = ["diagnostics", "renderer"];
 const TABS: readonly string[] = ["tasks", "robots", "zones", "charts"];
 const KINDS: readonly string[] = ["robot", "task", "zone"];
@@ -36,6 +53,7 @@ export const query = computed(() => {
   const put = (name: string, value: string): void => {
     if (value !== "") q.set(name, value);
   };
+  put("tenant", tenantId.value);
   put("warehouse", warehouseCode.value);
   if (selection.value) put(selection.value.type, selection.value.id);
   if (tab.value !== "tasks") put("tab", tab.value ?? "none");
@@ -63,6 +81,8 @@ export function readQuery(search: string): void {
     taskFilter.value = { status: text("status"), text: text("task_text"), late: text("late") === "1" };
     robotFilter.value = { show: text("show"), text: text("robot_text") };
     look.value = readLook(text("at"));
+    wanted.value = look.value;
+    tenantId.value = text("tenant");
     settings.value = SETTINGS.filter((name) => q.has(name)).map((name) => [name, text(name)]);
   });
 }
@@ -77,21 +97,29 @@ function readLook(at: string): Look | null {
 export function followAddress(): () => void {
   readQuery(location.search);
   let last = selection.value;
+  let timer: ReturnType<typeof setTimeout> | undefined;
   const stop = effect(() => {
     const q = query.value;
-    const url = location.pathname + (q === "" ? "" : `?${q}`);
-    if (url === location.pathname + location.search) return;
     const step = selection.value !== last && selection.value?.id !== last?.id;
     last = selection.value;
-    history[step ? "pushState" : "replaceState"](null, "", url + location.hash);
+    clearTimeout(timer);
+    const write = (): void => {
+      const url = location.pathname + (q === "" ? "" : `?${q}`);
+      if (url !== location.pathname + location.search) history[step ? "pushState" : "replaceState"](null, "", url + location.hash);
+    };
+    // A camera that moves would write ten times a second; browsers refuse that.
+    if (step) write();
+    else timer = setTimeout(write, WRITE_MS);
   });
   const back = (): void => {
+    clearTimeout(timer);
     readQuery(location.search);
     last = selection.value;
   };
   addEventListener("popstate", back);
   return () => {
     stop();
+    clearTimeout(timer);
     removeEventListener("popstate", back);
   };
 }

@@ -3,7 +3,7 @@ import { ApiError, Live, RobotTable, type LiveState, type RobotDetail, type Sche
 import { floorOf, type Floor } from "./map/floor.js";
 import { Memory } from "./memory.js";
 import { Tasks } from "./tasks.js";
-import { api, expired, session } from "./session.js";
+import { api, expired, polling, session } from "./session.js";
 import { selection } from "./route.js";
 
 export type Warehouse = Schemas["Warehouse"];
@@ -12,6 +12,7 @@ export type Zone = Schemas["Zone"];
 
 /** A fleet of more robots is not followed as a whole: zones from afar, and from near the robots in view. */
 export const WHOLE_FLEET = 20_000;
+let serials = 0;
 const OVERVIEW_MS = 2_000;
 const WHY_MS = 2_000;
 const MAP_MS = 15_000;
@@ -22,6 +23,8 @@ const TICK_MS = 500;
  * overview and reasons are asked for while somebody looks.
  */
 export class Watch {
+  /** Tells this watch from those before. */
+  readonly serial = ++serials;
   readonly warehouse: Warehouse;
   /** How the connection stands. */
   readonly link: Signal<LiveState>;
@@ -35,8 +38,15 @@ export class Watch {
   readonly overview = signal<Overview | null>(null);
   readonly tasks = new Tasks();
   readonly memory = new Memory();
-  /** The robot that is looked at, in full. */
+  /** When that was made, ms since 1970, this machine's clock. */
+  readonly overviewAt = signal(Date.now());
+  /** The robot that is looked at, in full, and when that came, ms since 1970, the server's clock. */
   readonly detail = signal<RobotDetail | null>(null);
+  readonly detailAt = signal(0);
+  /** What of the live channel does not flow, for somebody to read; "" = all does. */
+  readonly halted = signal("");
+  /** Whether the zones of the active map are known. */
+  readonly zonesKnown = signal(false);
   /** Why the selected robot or task waits. */
   readonly why = signal<Why | null>(null);
   /** The server's clock, ms since 1970; moves twice a second. */
@@ -50,6 +60,9 @@ export class Watch {
   readonly #live: Live;
   readonly #timers: ReturnType<typeof setInterval>[] = [];
   readonly #aborted = new AbortController();
+  readonly #flows: Record<string, Subscription>;
+  readonly #asking = new Set<string>();
+  #refusal = "";
   #robots: Subscription | null = null;
   #details: Subscription | null = null;
   #detailOf = "";
@@ -66,8 +79,11 @@ export class Watch {
       if (s.phase === "closed" && s.reason === "unauthenticated") expired.value = true;
     });
     const filter = { warehouse_id: warehouse.warehouse_id };
-    this.#live.zones({ filter, rateHz: 1 }, { change: (z) => (this.zoneStatus.value = new Map(z)) });
-    this.#live.tasks({ filter }, { snapshot: (all) => this.tasks.replace(all), events: (e) => this.#took(e) });
+    this.#live.onError((e) => (this.#refusal = e.message));
+    this.#flows = {
+      zones: this.#live.zones({ filter, rateHz: 1 }, { change: (z) => (this.zoneStatus.value = new Map(z)) }),
+      tasks: this.#live.tasks({ filter }, { snapshot: (all) => this.tasks.replace(all), events: (e) => this.#took(e) }),
+    };
     void this.#askOverview();
     void this.#askMap();
     this.#every(OVERVIEW_MS, () => this.#askOverview());
@@ -83,9 +99,9 @@ export class Watch {
     this.#live.close();
   }
 
-  /** Tries the connection again with the token of now. */
-  reconnect(): void {
-    void this.#live.renewToken().catch(() => {});
+  /** Gives the connection the token of now, or makes it again with it. Rejects where the server does not take it for this connection. */
+  async renew(): Promise<void> {
+    await this.#live.renewToken();
   }
 
   /** How old what is seen is, ms: since anything was heard. Infinity before that. */
@@ -127,7 +143,7 @@ export class Watch {
     this.#details = null;
     this.detail.value = null;
     if (id !== null) {
-      this.#details = this.#live.robotDetails({ robotIds: [id], rateHz: 2 }, { change: (m) => (this.detail.value = m.get(id) ?? null) });
+      this.#details = this.#live.robotDetails({ robotIds: [id], rateHz: 2 }, { change: (m) => this.#looked(m.get(id) ?? null) });
     }
   }
 
@@ -144,13 +160,25 @@ export class Watch {
 
   #every(ms: number, f: () => unknown): void {
     // Nobody looks at a hidden tab: it asks for nothing. What comes by the live channel stays up to date.
-    this.#timers.push(setInterval(() => (document.hidden && ms !== TICK_MS ? undefined : void f()), ms));
+    const idle = (): boolean => document.hidden || expired.value || (this.#live.state.phase !== "open" && this.#live.state.lastMessageAt > 0);
+    this.#timers.push(setInterval(() => (ms !== TICK_MS && idle() ? undefined : void f()), ms));
+  }
+
+  #looked(r: RobotDetail | null): void {
+    batch(() => {
+      this.detail.value = r;
+      this.detailAt.value = Date.now() + this.#live.state.clockOffsetMs;
+    });
   }
 
   #tick(): void {
     batch(() => {
       this.now.value = Date.now() + this.#live.state.clockOffsetMs;
       this.tasks.tick();
+      const flows = Object.entries({ ...this.#flows, ...(this.#robots ? { robots: this.#robots } : {}) });
+      const halted = flows.filter(([, s]) => !s.flowing).map(([name]) => name).join(", ");
+      this.halted.value = halted === "" ? "" : this.#refusal === "" ? halted : `${halted} (${this.#refusal})`;
+      if (halted === "") this.#refusal = "";
       this.memory.sample(this.now.value, this.table, this.zoneStatus.value);
     });
   }
@@ -168,12 +196,14 @@ export class Watch {
   }
 
   async #askOverview(): Promise<void> {
-    const o = await this.#ask(() => api.get("/api/v1/overview", { query: { warehouse_id: this.warehouse.warehouse_id }, signal: this.#aborted.signal }));
-    if (!o) return;
-    batch(() => {
-      this.overview.value = o;
-      this.total.value = o.robots.total;
-      this.memory.tempo(Date.parse(o.at), o);
+    await this.#ask("overview", async () => {
+      const o = await polling.get("/api/v1/overview", { query: { warehouse_id: this.warehouse.warehouse_id }, signal: this.#aborted.signal });
+      batch(() => {
+        this.overview.value = o;
+        this.overviewAt.value = Date.now();
+        this.total.value = o.robots.total;
+        this.memory.tempo(Date.parse(o.at), o);
+      });
     });
   }
 
@@ -181,53 +211,62 @@ export class Watch {
     const chosen = selection.value;
     if (chosen === null || chosen.type === "zone") return;
     const signal = this.#aborted.signal;
-    const why = await this.#ask(() =>
-      chosen.type === "robot"
-        ? api.get("/api/v1/robots/{robot_id}/why", { path: { robot_id: chosen.id }, signal })
-        : api.get("/api/v1/tasks/{task_id}/why", { path: { task_id: chosen.id }, signal }),
-    );
-    if (selection.value?.id === chosen.id) this.why.value = why;
+    await this.#ask(`why ${chosen.id}`, async () => {
+      const why =
+        chosen.type === "robot"
+          ? await polling.get("/api/v1/robots/{robot_id}/why", { path: { robot_id: chosen.id }, signal })
+          : await polling.get("/api/v1/tasks/{task_id}/why", { path: { task_id: chosen.id }, signal });
+      if (selection.value?.id === chosen.id) this.why.value = why;
+    });
   }
 
   async #askMap(): Promise<void> {
-    const signal = this.#aborted.signal;
-    const warehouse_id = this.warehouse.warehouse_id;
-    try {
-      const maps = await api.get("/api/v1/maps", { query: { warehouse_id, limit: 500 }, signal });
-      const active = maps.items.find((m) => m.active_version !== null);
-      if (!active) {
-        batch(() => {
-          this.floor.value = null;
-          this.floorState.value = "none";
-        });
-        return;
+    await this.#ask("map", async () => {
+      try {
+        await this.#readMap();
+      } catch (e) {
+        if (this.floor.value === null && !this.#aborted.signal.aborted) this.floorState.value = "failed";
+        throw e;
       }
-      const key = `${active.map_id}/${active.active_version}`;
-      if (key !== this.#mapKey) {
-        const plan = await api.get("/api/v1/maps/{map_id}/versions/{n}/floor-plan", { path: { map_id: active.map_id, n: active.active_version! }, signal });
-        this.#mapKey = key;
-        batch(() => {
-          this.floor.value = floorOf(plan);
-          this.floorState.value = "ready";
-        });
-      }
-      const zones: Zone[] = [];
-      for await (const z of api.items("/api/v1/zones", { query: { map_id: active.map_id, limit: 500 }, signal })) zones.push(z);
-      this.zones.value = zones;
-    } catch (e) {
-      if (signal.aborted) return;
-      if (!(e instanceof ApiError)) throw e;
-      if (this.floor.value === null) this.floorState.value = "failed";
-    }
+    });
   }
 
-  // What is asked for again and again may fail once: the next answer mends it, and the banner says that the server is away.
-  async #ask<T>(call: () => Promise<T>): Promise<T | null> {
+  async #readMap(): Promise<void> {
+    const signal = this.#aborted.signal;
+    const warehouse_id = this.warehouse.warehouse_id;
+    const maps = await polling.get("/api/v1/maps", { query: { warehouse_id, limit: 500 }, signal });
+    const active = maps.items.find((m) => m.active_version !== null);
+    if (!active) {
+      batch(() => {
+        this.floor.value = null;
+        this.floorState.value = "none";
+      });
+      return;
+    }
+    const key = `${active.map_id}/${active.active_version}`;
+    const plan = key === this.#mapKey ? null : await api.get("/api/v1/maps/{map_id}/versions/{n}/floor-plan", { path: { map_id: active.map_id, n: active.active_version! }, signal });
+    const zones: Zone[] = [];
+    for await (const z of polling.items("/api/v1/zones", { query: { map_id: active.map_id, limit: 500 }, signal })) zones.push(z);
+    this.#mapKey = key;
+    batch(() => {
+      this.zones.value = zones;
+      this.zonesKnown.value = true;
+      if (plan) this.floor.value = floorOf(plan);
+      this.floorState.value = "ready";
+    });
+  }
+
+  // One at a time of each. What is asked for again and again may fail once: the next answer mends it, and the page says that the
+  // server is away, or how old what is shown has become.
+  async #ask(what: string, call: () => Promise<void>): Promise<void> {
+    if (this.#asking.has(what)) return;
+    this.#asking.add(what);
     try {
-      return await call();
+      await call();
     } catch (e) {
-      if (this.#aborted.signal.aborted || e instanceof ApiError) return null;
-      throw e;
+      if (!(this.#aborted.signal.aborted || e instanceof ApiError)) throw e;
+    } finally {
+      this.#asking.delete(what);
     }
   }
 }
@@ -238,7 +277,7 @@ export async function findTask(w: Watch, id: string): Promise<Task | null> {
   if (known) return known;
   try {
     const task = await api.get("/api/v1/tasks/{task_id}", { path: { task_id: id } });
-    w.tasks.remember(task);
+    w.tasks.remember(task, task.warehouse_id === w.warehouse.warehouse_id);
     return task;
   } catch (e) {
     if (e instanceof ApiError && (e.status === 404 || e.status === 422)) return null;

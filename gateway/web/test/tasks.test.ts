@@ -50,3 +50,11 @@ test("finished tasks are kept up to a bound", () => {
   expect(all.get("t000000")).toBeUndefined();
   expect(all.get("t002499")).toBeDefined();
 });
+
+test("a task of another warehouse is found and in no list", () => {
+  const all = new Tasks();
+  all.remember(task(7), false);
+  expect(all.get("t000007")).toBeDefined();
+  expect(all.list()).toEqual([]);
+  expect(all.openCount).toBe(0);
+});

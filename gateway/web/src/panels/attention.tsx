@@ -6,6 +6,7 @@ import { selection } from "../route.js";
 import { mayAdminister, mayOperate } from "../session.js";
 import { since } from "../time.js";
 import { causeWords, count, short } from "../words.js";
+import { SureButton } from "./sure.js";
 import { showRobot } from "./stage.js";
 import type { Watch } from "../watch.js";
 
@@ -43,11 +44,9 @@ export function mayPress(r: NonNullable<Schemas["Remedy"]>): boolean {
 export function RemedyButton({ of: r }: { of: NonNullable<Schemas["Remedy"]> }) {
   const { watch } = useWatch();
   if (!mayPress(r)) return <span class="hint">{r.label} (needs another role)</span>;
-  const press = async (): Promise<void> => {
-    if (r.method === "DELETE" && !confirm(`${r.label}?`)) return;
-    if (await remedy(r)) watch.refresh();
-  };
-  return <button onClick={() => void press()}>{r.label}</button>;
+  const press = (): void => void remedy(r).then((done) => done && watch.refresh());
+  const final = r.method === "DELETE" || r.path.endsWith("/cancel");
+  return final ? <SureButton word={r.label} act={press} /> : <button onClick={press}>{r.label}</button>;
 }
 
 /** What needs somebody: since when, why, and what to press. */
@@ -77,7 +76,7 @@ export function Attention() {
               <span class="sign" aria-hidden="true">{signs[i.kind]}</span>
               <b>{i.code ?? `${i.object.type} ${short(i.object.id)}`}</b>
               <span class="since">{since(i.since, now)}</span>
-              <span class="cause">{kinds[i.kind]}: {causeWords(i.cause)}{i.task_id !== null && i.object.type === "robot" ? " · has a task" : ""}</span>
+              <span class="cause">{kinds[i.kind]}: {causeWords(i.cause)}{i.because !== null && ` — ${causeWords(i.because)}`}{i.task_id !== null && i.object.type === "robot" ? " · has a task" : ""}</span>
             </button>
             {i.remedy && <RemedyButton of={i.remedy} />}
           </li>

@@ -21,9 +21,10 @@ const reasons: Record<string, string> = {
 /** Says when what is seen no longer moves, since when and why, and when it does again. */
 export function Banner() {
   const { watch, clock } = useWatch();
-  const { phase, since, reason, retryAt, lastMessageAt } = watch.link.value;
+  const { phase, since, reason, retryAt, lastMessageAt, clockOffsetMs } = watch.link.value;
   const now = Date.now();
   void watch.now.value; // the seconds count
+  const halted = watch.halted.value;
   const away = phase !== "open";
   const lost = useRef(0);
   const [back, setBack] = useState<{ forMs: number } | null>(null);
@@ -32,20 +33,22 @@ export function Banner() {
       if (lost.current === 0 && lastMessageAt > 0) lost.current = lastMessageAt;
       return;
     }
-    if (lost.current === 0) return;
+    if (lost.current === 0 || halted !== "") return; // what is seen is not of now before all flows again
     setBack({ forMs: Date.now() - lost.current });
     lost.current = 0;
     const timer = setTimeout(() => setBack(null), BACK_SHOWN_MS);
     return () => clearTimeout(timer);
-  }, [away]);
+  }, [away, halted]);
   const first = lastMessageAt === 0;
   if (away && (now - since > QUIET_MS || !first)) {
+    // What is announced stays the same; the seconds are for the eye alone.
     return (
-      <div class="banner bad" role="alert" data-testid="banner">
-        <b>{first ? "Not connected yet" : `Connection lost ${span(now - lastMessageAt)} ago`}</b>
-        {reason !== undefined && `: ${reasons[reason] ?? reason.replaceAll("_", " ")}. `}
-        {!first && `What you see is from ${clock.time(lastMessageAt)}. `}
-        {retryAt !== undefined && retryAt > now ? `Next attempt in ${span(retryAt - now)}.` : phase === "connecting" ? "Trying again …" : ""}
+      <div class="banner bad" data-testid="banner">
+        <span role="alert"><b>{first ? "Not connected yet" : "Connection lost"}</b>{reason !== undefined && `: ${reasons[reason] ?? reason.replaceAll("_", " ")}`}. </span>
+        <span aria-hidden="true">
+          {!first && `What you see is from ${clock.time(lastMessageAt + clockOffsetMs)}, ${span(now - lastMessageAt)} ago. `}
+          {retryAt !== undefined && retryAt > now ? `Next attempt in ${span(retryAt - now)}.` : phase === "connecting" ? "Trying again …" : ""}
+        </span>
       </div>
     );
   }

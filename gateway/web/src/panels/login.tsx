@@ -1,7 +1,6 @@
-import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { ApiError } from "starling-client";
-import { developmentSignIn, expired, hasDevelopmentIssuer, session, signIn, signOut } from "../session.js";
+import { developmentSignIn, expired, hasDevelopmentIssuer, renewing, session, signIn, signOut } from "../session.js";
 import { faultText } from "../doing.js";
 
 /** Signing in: with a token, and in development with one press. */
@@ -65,26 +64,28 @@ export function Login({ trouble }: { trouble: string }) {
   );
 }
 
-/** Somebody wants to go on as another, or for longer. */
-export const renewing = signal(false);
-
 /** Asks for a new token without taking the page away. */
 export function Expired({ lastSeen }: { lastSeen: string }) {
   const box = useRef<HTMLDialogElement>(null);
-  const over = expired.value, open = over || renewing.value;
-  useEffect(() => void (renewing.value = false), [session.value]);
+  const open = session.value !== null && (expired.value || renewing.value);
+  const must = expired.value;
   useEffect(() => {
     if (open && !box.current?.open) box.current?.showModal();
     if (!open) box.current?.close();
   }, [open]);
+  const closed = (): void => {
+    renewing.value = false;
+    // A browser lets Esc through when it is pressed often enough; without a token there is nothing to go back to.
+    if (expired.peek() && session.peek()) box.current?.showModal();
+  };
   return (
-    <dialog ref={box} class="card" aria-labelledby="expired-title" onCancel={(e) => over && e.preventDefault()} onClose={() => (renewing.value = false)}>
+    <dialog ref={box} class="card" aria-labelledby="expired-title" onCancel={(e) => must && e.preventDefault()} onClose={closed}>
       {open && (
         <>
-          <h2 id="expired-title">{over ? "Your sign-in has expired" : "Give another token"}</h2>
-          {over ? <p>What you see is from {lastSeen} and no longer moves. Sign in again to go on where you are.</p> : <p>You go on where you are, as whoever it names.</p>}
+          <h2 id="expired-title">{must ? "Your sign-in has expired" : "Give another token"}</h2>
+          <p>{must ? `What you see is from ${lastSeen} and no longer moves. Sign in again to go on where you are.` : "The page goes on where it is, with the rights of the new token."}</p>
           <Doors renew />
-          {!over && <p class="row"><button onClick={() => (renewing.value = false)}>Stay as it is</button></p>}
+          {!must && <p class="row"><button onClick={() => (renewing.value = false)}>Keep the one I have</button></p>}
         </>
       )}
     </dialog>

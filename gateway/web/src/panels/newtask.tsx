@@ -1,4 +1,3 @@
-import { api } from "../session.js";
 import { change, draft, send, type Draft, type Errand } from "../draft.js";
 import { useWatch } from "../page.js";
 import { PanelHead } from "./inspector.js";
@@ -29,7 +28,6 @@ export function NewTaskForm() {
     void send(watch, Number.isNaN(deadline) ? null : new Date(deadline).toISOString());
   };
   const other = Object.entries(d.faults).filter(([name]) => !["pickup", "dropoff", "waypoints", "deadline", "priority", "robot_id"].includes(name));
-  const row = d.robotId === "" ? -1 : (watch.table?.row(d.robotId) ?? -1);
   return (
     <form onSubmit={submit} aria-label="New task">
       <PanelHead kind="New" name="Task" close={() => (draft.value = null)} />
@@ -58,19 +56,7 @@ export function NewTaskForm() {
       </div>
       <div class="field">
         <label for="new-robot">Robot (empty = the best one)</label>
-        <input
-          id="new-robot" placeholder="robot code" defaultValue={row >= 0 ? watch.table!.codes[row]! : ""} aria-describedby="new-robot-fault"
-          onChange={(e) => {
-            const code = e.currentTarget.value.trim();
-            if (code === "") return change({ robotId: "" });
-            const at = watch.table?.codes.indexOf(code) ?? -1;
-            if (at >= 0) return change({ robotId: watch.table!.ids[at]! });
-            void api.get("/api/v1/robots", { query: { robot_code: code, limit: 1 } }).then(
-              (p) => (p.items[0] ? change({ robotId: p.items[0].robot_id }) : draft.value && (draft.value = { ...draft.value, faults: { robot_id: "there is no robot of that code" } })),
-              () => {},
-            );
-          }}
-        />
+        <input id="new-robot" placeholder="robot code" value={d.robot} aria-invalid={d.faults["robot_id"] !== undefined} aria-describedby="new-robot-fault" onInput={(e) => change({ robot: e.currentTarget.value })} />
         <p id="new-robot-fault" class="fault" role={d.faults["robot_id"] ? "alert" : undefined}>{d.faults["robot_id"]}</p>
       </div>
       {other.map(([name, problem]) => <p key={name} class="fault" role="alert">{name}: {problem}</p>)}

@@ -44,7 +44,7 @@ export function RobotPanel({ id }: { id: string }) {
       <Commands robot={r} />
       <dl class="pairs">
         <Row name="Task">{r.task_id ? <TaskLink id={r.task_id} /> : "none"}</Row>
-        <Row name="Heard">{r.age_ms === null ? "never" : `${span(r.age_ms)} ago`} ({r.connection.toLowerCase().replace("_", " ")})</Row>
+        <Row name="Heard">{r.age_ms === null ? "never" : `${span(now - watch.detailAt.value + r.age_ms)} ago`} ({r.connection.toLowerCase().replace("_", " ")})</Row>
         <Row name="Battery">{percent(r.battery_soc)}</Row>
         <Row name="Speed">{r.velocity_mps === null ? "—" : `${r.velocity_mps.toFixed(2)} m/s`} of {r.max_speed_mps} m/s</Row>
         <Row name="At">{r.pose ? <button class="link" onClick={() => void showRobot(watch, id)}>{r.vertex ? `vertex ${r.vertex}` : `${r.pose.x.toFixed(1)}, ${r.pose.y.toFixed(1)} m`}</button> : "unknown"}</Row>
@@ -69,20 +69,20 @@ export function TaskLink({ id }: { id: string }) {
 
 function Commands({ robot: r }: { robot: Schemas["Robot"] }) {
   const { watch } = useWatch();
-  const [busy, setBusy] = useState("");
+  const [busy, setBusy] = useState<ReadonlySet<string>>(new Set());
   const [vertex, setVertex] = useState<string | null>(null);
   if (!mayOperate.value) return <p class="hint">Your role may look, not command.</p>;
   const send = async (body: Schemas["NewCommand"]): Promise<void> => {
-    setBusy(body.command);
+    setBusy((all) => new Set([...all, body.command]));
     try {
       await command(r.robot_id, r.robot_code, body);
       watch.refresh();
     } finally {
-      setBusy("");
+      setBusy((all) => new Set([...all].filter((name) => name !== body.command)));
     }
   };
   const button = (name: Schemas["NewCommand"]["command"], word: string) => (
-    <button disabled={busy !== ""} onClick={() => void send({ command: name })}>{busy === name ? `${word} …` : word}</button>
+    <button disabled={busy.has(name) && name !== "stop"} onClick={() => void send({ command: name })}>{busy.has(name) ? `${word} …` : word}</button>
   );
   return (
     <>
@@ -92,7 +92,7 @@ function Commands({ robot: r }: { robot: Schemas["Robot"] }) {
         {button("charge", "Charge")}
         {r.errors.length > 0 && button("clear_errors", "Clear errors")}
         <button aria-expanded={vertex !== null} onClick={() => setVertex(vertex === null ? "" : null)}>Go to …</button>
-        <button onClick={() => begin(r.robot_id)}>Give a task …</button>
+        <button onClick={() => begin(r.robot_code)}>Give a task …</button>
       </div>
       {vertex !== null && (
         <form class="row" onSubmit={(e) => { e.preventDefault(); void send({ command: "go_to", vertex }); setVertex(null); }}>

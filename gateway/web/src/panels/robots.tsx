@@ -43,7 +43,7 @@ export function RobotTablePane() {
         </div>
         <span class="hint">{rows.length} shown{watch.total.value > WHOLE_FLEET ? ", of those in view" : ""}</span>
       </div>
-      <Table label="Robots" columns={columns} items={rows} keyOf={(row) => t!.ids[row]!} chosen={selection.value?.id ?? null} choose={(row) => { selection.value = { type: "robot", id: t!.ids[row]! }; void showRobot(watch, t!.ids[row]!); }} empty={t ? "No robot matches." : watch.total.value > WHOLE_FLEET ? "Zoom in to see single robots." : "No robots yet."} />
+      <Table label="Robots" columns={columns} items={rows} keyOf={(row) => t!.ids[row]!} chosen={selection.value?.id ?? null} choose={(row) => { selection.value = { type: "robot", id: t!.ids[row]! }; void showRobot(watch, t!.ids[row]!); }} empty={t ? "No robot matches." : watch.total.value > WHOLE_FLEET ? "Zoom in to see single robots." : watch.overview.value ? "No robots yet." : "Reading …"} />
     </>
   );
 }

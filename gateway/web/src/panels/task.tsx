@@ -9,6 +9,7 @@ import { since, span } from "../time.js";
 import { errands, isLate, short, taskWord, typeWord } from "../words.js";
 import { findTask } from "../watch.js";
 import { PanelHead, Row } from "./inspector.js";
+import { SureButton } from "./sure.js";
 import { showPlace, showRobot } from "./stage.js";
 import { WhyChain } from "./why.js";
 import { placeOf } from "../map/floor.js";
@@ -22,12 +23,14 @@ export async function cancel(watch: ReturnType<typeof useWatch>["watch"], t: Tas
 
 /** A task's state: a word, and a sign where somebody should look. */
 export function TaskStatus({ task: t, now }: { task: Task; now: number }) {
+  const { watch } = useWatch();
   const cancelling = t.status === "CANCELLING";
+  const from = cancelling ? since(watch.tasks.cancellingSince(t.task_id), now) : "";
   return (
     <span class={`task-status ${t.status.toLowerCase()}`}>
       {cancelling ? "⟳ " : t.status === "SUCCEEDED" ? "✓ " : t.status === "FAILED" ? "✕ " : ""}
       {taskWord(t.status)}
-      {cancelling && ` ${since(t.finished_at ?? null, now)}`}
+      {cancelling && from !== "" && ` since ${from}`}
       {isLate(t, now) && <b class="late"> ◷ late</b>}
     </span>
   );
@@ -67,7 +70,7 @@ export function TaskPanel({ id }: { id: string }) {
       )}
       {!finished(t) && <><h3>Why</h3><WhyChain /></>}
       <div class="row wrap">
-        {!finished(t) && t.status !== "CANCELLING" && mayOperate.value && <button class="danger" onClick={() => void cancel(watch, t)}>Cancel the task</button>}
+        {!finished(t) && t.status !== "CANCELLING" && mayOperate.value && <SureButton kind="danger" word="Cancel the task" act={() => void cancel(watch, t)} />}
         {t.status === "CANCELLING" && <p class="hint">Waiting for the robot to confirm. It ends by itself if the robot does not answer.</p>}
       </div>
       <dl class="pairs">

@@ -1,4 +1,4 @@
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { ApiError, type Task } from "starling-client";
 import { api, mayOperate } from "../session.js";
 import { faultText, notify } from "../doing.js";
@@ -8,6 +8,7 @@ import { selection, taskFilter } from "../route.js";
 import { finished } from "../tasks.js";
 import { since } from "../time.js";
 import { errands, isLate, short, TASK_STATUSES, taskWord, typeWord } from "../words.js";
+import { SureButton } from "./sure.js";
 import { Table, type Column } from "./table.js";
 import { cancel, TaskStatus } from "./task.js";
 
@@ -30,7 +31,7 @@ function columns(watch: Watch, now: number): Column<Task>[] {
     { name: "Reason", width: "minmax(80px, 1fr)", from: 980, cell: (t) => t.reason ?? "" },
     {
       name: "Do", width: "76px",
-      cell: (t) => (!finished(t) && t.status !== "CANCELLING" && mayOperate.value ? <button class="small" aria-label={`Cancel task ${short(t.task_id)}`} onClick={(e) => { e.stopPropagation(); void cancel(watch, t); }}>Cancel</button> : null),
+      cell: (t) => (!finished(t) && t.status !== "CANCELLING" && mayOperate.value ? <SureButton kind="small" word="Cancel" label={`Cancel task ${short(t.task_id)}`} act={() => void cancel(watch, t)} /> : null),
     },
   ];
 }
@@ -54,6 +55,10 @@ export function TaskTable() {
   const changes = watch.tasks.changes.value;
   const f = taskFilter.value;
   const now = Math.floor(watch.now.value / 1000) * 1000;
+  useEffect(() => {
+    setCursor(undefined);
+    setOlder([]);
+  }, [f.status]);
   const items = useMemo(() => {
     const list = watch.tasks.list();
     const known = new Set(list.map((t) => t.task_id));
@@ -63,7 +68,8 @@ export function TaskTable() {
     const status = TASK_STATUSES.find((s) => s === f.status);
     try {
       const page = await api.get("/api/v1/tasks", { query: { warehouse_id: watch.warehouse.warehouse_id, limit: 200, ...(status ? { status } : {}), ...(cursor ? { cursor } : {}) } });
-      setOlder([...(cursor === undefined ? [] : older), ...page.items]);
+      // Open ones are followed; a copy of them would grow old unseen.
+      setOlder([...(cursor === undefined ? [] : older), ...page.items.filter(finished)]);
       setCursor(page.next_cursor);
     } catch (e) {
       if (!(e instanceof ApiError)) throw e;
@@ -71,7 +77,6 @@ export function TaskTable() {
     }
   };
   const filter = (part: Partial<typeof f>): void => {
-    if (part.status !== undefined) setCursor(undefined);
     taskFilter.value = { ...f, ...part };
   };
   return (
@@ -90,7 +95,7 @@ export function TaskTable() {
         {cursor !== null && <button onClick={() => void loadOlder()}>{cursor === undefined ? "Load earlier ones" : "More"}</button>}
         {mayOperate.value && <button class="primary" onClick={() => begin()}>New task</button>}
       </div>
-      <Table label="Tasks" columns={columns(watch, now)} items={items} keyOf={(t) => t.task_id} chosen={selection.value?.id ?? null} choose={(t) => (selection.value = { type: "task", id: t.task_id })} empty={f.status !== "" || f.text !== "" || f.late ? "No task matches." : "No open tasks. Press n to create one."} />
+      <Table label="Tasks" columns={columns(watch, now)} items={items} keyOf={(t) => t.task_id} chosen={selection.value?.id ?? null} choose={(t) => (selection.value = { type: "task", id: t.task_id })} empty={f.status !== "" || f.text !== "" || f.late ? "No task matches." : !watch.tasks.known.value ? "Reading …" : mayOperate.value ? "No open tasks. Press n to create one." : "No open tasks."} />
     </>
   );
 }

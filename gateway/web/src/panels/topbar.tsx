@@ -6,7 +6,6 @@ import { span } from "../time.js";
 import { count } from "../words.js";
 import { column } from "./desk.js";
 import { helpShown } from "./help.js";
-import { renewing } from "./login.js";
 import { Menu } from "./menu.js";
 import { Search } from "./search.js";
 
@@ -19,20 +18,20 @@ function Figures() {
   const away = (o.robots.connection["OFFLINE"] ?? 0) + (o.robots.connection["STALE"] ?? 0);
   const late = (): void => {
     tab.value = "tasks";
-    taskFilter.value = { ...taskFilter.value, late: true };
+    taskFilter.value = { status: "open", text: "", late: true };
   };
   const unavailable = (): void => {
     tab.value = "robots";
-    robotFilter.value = { ...robotFilter.value, show: "unavailable" };
+    robotFilter.value = { show: "unavailable", text: "" };
   };
   return (
     <div class="figures" role="group" aria-label="The warehouse now">
       <Figure name="robots online" value={`${count(online)}/${count(o.robots.total)}`} />
       <Figure name="away" value={count(away)} kind={away > 0 ? "warn" : ""} act={unavailable} />
-      <Figure name="open tasks" value={count(o.tasks.open)} />
-      <Figure name="done a minute" value={count(o.tasks.finished_last_minute)} />
       <Figure name="late" value={count(o.tasks.late)} kind={o.tasks.late > 0 ? "bad" : ""} act={late} />
       <Figure name="cancelling" value={count(o.tasks.cancelling)} kind={o.tasks.cancelling > 0 ? "warn" : ""} act={() => { tab.value = "tasks"; taskFilter.value = { status: "CANCELLING", text: "", late: false }; }} />
+      <Figure name="open tasks" value={count(o.tasks.open)} />
+      <Figure name="done a minute" value={count(o.tasks.finished_last_minute)} />
       <Figure name="decision P99" value={took(o.decision_ms)} />
       <Figure name="command P99" value={took(o.command_ms)} />
     </div>
@@ -54,16 +53,20 @@ function Figure({ name, value, kind = "", act }: { name: string; value: string; 
   return act ? <button class={`figure ${kind}`} onClick={act}>{inside}</button> : <span class={`figure ${kind}`}>{inside}</span>;
 }
 
-/** How old what is seen is. */
+const LIVE_MS = 12_000;
+
+/** How old what is seen is, and whether all of it flows. */
 function Age() {
   const { watch, clock } = useWatch();
   const now = watch.now.value;
   const { phase } = watch.link.value;
   const age = watch.ageMs();
-  const live = phase === "open" && age < 5_000;
+  const halted = watch.halted.value;
+  const live = phase === "open" && age < LIVE_MS && halted === "";
+  const word = live ? "live" : !Number.isFinite(age) ? "no data yet" : phase === "open" && age < LIVE_MS ? `waiting for ${halted}` : `${span(age)} old`;
   return (
     <span class={`age ${live ? "live" : "old"}`} data-testid="age" title={`Times are ${clock.zoneName(now)} (${clock.zone})`}>
-      <i aria-hidden="true">{live ? "●" : "○"}</i> {live ? "live" : Number.isFinite(age) ? `${span(age)} old` : "no data yet"} · <time>{clock.time(now)}</time> {clock.zoneName(now)}
+      <i aria-hidden="true">{live ? "●" : "○"}</i> {word} · <time>{clock.time(now)}</time> {clock.zoneName(now)}
     </span>
   );
 }

@@ -19,5 +19,5 @@ export function ZoneTable() {
     { name: "Occupancy", width: "minmax(100px, 1fr)", cell: (z) => (z.kind === "traffic" ? <meter min={0} max={1} high={0.75} optimum={0} value={Math.min(1, full(z))} aria-label={`Occupancy of ${z.name}`} /> : null) },
     { name: "Waiting", width: "90px", cell: (z) => status.get(z.zone_id)?.queue_length ?? z.queue_length ?? "" },
   ];
-  return <Table label="Zones" columns={columns} items={items} keyOf={(z) => z.zone_id} chosen={selection.value?.id ?? null} choose={(z) => { selection.value = { type: "zone", id: z.zone_id }; showZone(watch, z.zone_id); }} empty="This map has no zones yet." />;
+  return <Table label="Zones" columns={columns} items={items} keyOf={(z) => z.zone_id} chosen={selection.value?.id ?? null} choose={(z) => { selection.value = { type: "zone", id: z.zone_id }; showZone(watch, z.zone_id); }} empty={watch.zonesKnown.value ? "This map has no zones." : watch.floorState.value === "none" ? "There is no active map." : "Reading …"} />;
 }
