@@ -253,22 +253,7 @@ func (m *mirror) binaryDelta(s *sub, c *class) {
 	left, changed := m.tell(s)
 	f.gone = left
 	f.coalesced = uint32(min(math.MaxUint32, m.coalesced(c, changed)))
-	prev := int32(-1)
-	for _, t := range changed {
-		row, x := t.row, &m.rows[t.row]
-		if t.fresh {
-			f.fresh = append(f.fresh, row)
-			continue
-		}
-		if inStep && row-prev <= 255 {
-			if dx, dy, ok := c.base.small(row, x, &m.grid); ok {
-				f.moved = append(f.moved, step{row, dx, dy})
-				prev = row
-				continue
-			}
-		}
-		f.full = append(f.full, row)
-	}
+	m.sort(s, c, inStep, changed, &f)
 	s.rev = m.upto
 	if len(left)+len(changed) == 0 {
 		if shared {
@@ -282,6 +267,54 @@ func (m *mirror) binaryDelta(s *sub, c *class) {
 		m.hub.frames[k] = made{payload: p}
 	}
 	m.hub.give(s, "delta", p, true)
+}
+
+// sort puts what a client is told into the lists of a frame.
+func (m *mirror) sort(s *sub, c *class, inStep bool, changed []sighting, f *binaryFrame) {
+	prev, now := int32(-1), time.Now()
+	for _, t := range changed {
+		row, x := t.row, &m.rows[t.row]
+		if t.fresh {
+			f.fresh = append(f.fresh, row)
+			continue
+		}
+		if dx, dy, ok := c.base.small(row, x, &m.grid); inStep && ok {
+			if row-prev > 255 {
+				prev, inStep = m.bridge(s, c, prev, row, now, f)
+			}
+			if inStep {
+				f.moved = append(f.moved, step{row, dx, dy})
+				prev = row
+				continue
+			}
+		}
+		f.full = append(f.full, row)
+	}
+}
+
+// bridge crosses a gap between the moved that is too wide for its byte, by robots that have not moved: such as the client
+// has and as were heard a moment ago, since it will take them for heard now. ok is false where there is none within reach.
+func (m *mirror) bridge(s *sub, c *class, prev, row int32, now time.Time, f *binaryFrame) (at int32, ok bool) {
+	begun := len(f.moved)
+	for row-prev > 255 {
+		r := prev + 255
+		for ; r > prev; r-- {
+			x := &m.rows[r]
+			if rev := m.revs[r]; rev == 0 || rev > s.rev || now.Sub(x.heard) > 2*time.Second || s.partial() && !s.knows(int(r)) || !s.wants(x) {
+				continue
+			}
+			if dx, dy, same := c.base.small(r, x, &m.grid); same && dx == 0 && dy == 0 {
+				break
+			}
+		}
+		if r == prev {
+			f.moved = f.moved[:begun]
+			return prev, false
+		}
+		f.moved = append(f.moved, step{r, 0, 0})
+		prev = r
+	}
+	return prev, true
 }
 
 // small says how far a robot has moved since its class was told, where that is all that has changed and not far.

@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/http"
@@ -411,5 +412,48 @@ func TestAStopDoesNotWaitForThoseWhoReadNothing(t *testing.T) {
 		if _, err := c.next(); err != nil {
 			return // cut off, or told
 		}
+	}
+}
+
+// TestWideGapsBetweenTheMovedAreBridged moves robots far apart in the table: those in between are heard and stay.
+func TestWideGapsBetweenTheMovedAreBridged(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, nil)
+	want := map[string]bot{}
+	at := func(n int, x float64) {
+		g.show(n, x, 1, fleet.Moving)
+		want[string(robotID(n))] = bot{x, 1, "MOVING", 0.5}
+	}
+	for n := range 900 {
+		at(n, float64(n))
+	}
+	c := g.dial("starling.v1.bin", g.token(tenantA, auth.Viewer, time.Hour))
+	c.send(`{"op":"subscribe","id":1,"channel":"robots","rate_hz":10}`)
+	f := newFloor()
+	f.take(t, c.want("snapshot", 1), true)
+	moved := 0
+	for try := 0; try < 20 && moved != 6; try++ { // three, and one to bridge each gap; on a busy machine those in between get old
+		for n := range 900 {
+			at(n, float64(n))
+		}
+		for round := 1; round <= 4; round++ {
+			for n := 299; n < 900; n += 300 { // gaps of more than a byte, the first before the first
+				at(n, float64(n)+float64(round)/10)
+			}
+			m := c.want("delta", 1)
+			f.take(t, m, false)
+			if m.raw[0] == 2 && binary.LittleEndian.Uint32(m.raw[44:]) == 0 {
+				moved = int(binary.LittleEndian.Uint32(m.raw[48:]))
+				if moved == 6 {
+					break
+				}
+			}
+		}
+	}
+	for f.same(want, 0.02) != nil {
+		f.take(t, c.want("delta", 1), false)
+	}
+	if moved != 6 {
+		t.Errorf("%d in the list of the moved", moved)
 	}
 }

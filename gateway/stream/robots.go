@@ -179,7 +179,9 @@ func (m *mirror) pick(s *sub) (picked []int32, size int) {
 			continue
 		}
 		picked = append(picked, int32(s.next))
-		size += len(x.body)
+		if size += len(x.body); s.session.binary && !s.detail {
+			size -= len(x.body) - fullSize
+		}
 		if s.partial() {
 			s.know(s.next, true)
 		}

@@ -375,7 +375,7 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) *refusal {
 	if bad := s.admit(x); bad != nil {
 		return bad
 	}
-	bound(x.conn)
+	bound(x.conn, s.o.WriteWait)
 	// What the request held is not needed while the connection lives.
 	bare := (&http.Request{Method: r.Method, URL: r.URL, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor, Header: r.Header.Clone(), Host: r.Host, RemoteAddr: r.RemoteAddr}).WithContext(context.Background())
 	bare.Header.Del("Sec-Websocket-Protocol")

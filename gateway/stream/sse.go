@@ -58,7 +58,7 @@ func (s *Server) serveSSE(w http.ResponseWriter, r *http.Request) *refusal {
 	if bad := s.admit(x); bad != nil {
 		return bad
 	}
-	bound(x.conn)
+	bound(x.conn, s.o.WriteWait)
 	x.begin()
 	defer x.gone()
 	h := w.Header()

@@ -176,7 +176,7 @@ func WithConn(ctx context.Context, c net.Conn) context.Context {
 
 // bound keeps the system from buffering megabytes for a client that does not read, and from waiting a quarter of an hour
 // for one whose network is gone.
-func bound(c net.Conn) {
+func bound(c net.Conn, wait time.Duration) {
 	if t, ok := c.(interface{ NetConn() net.Conn }); ok { // TLS
 		c = t.NetConn()
 	}
@@ -185,13 +185,10 @@ func bound(c net.Conn) {
 	}
 	if raw, ok := c.(syscall.Conn); ok {
 		if control, err := raw.SyscallConn(); err == nil {
-			_ = control.Control(boundUnacknowledged)
+			_ = control.Control(func(fd uintptr) { boundUnacknowledged(fd, wait+wait/2) })
 		}
 	}
 }
-
-// unacknowledged is how long a client's system may be silent about bytes that were sent.
-const unacknowledged = 45 * time.Second
 
 // admit counts a connection in, or says why not.
 func (s *Server) admit(x *session) *refusal {

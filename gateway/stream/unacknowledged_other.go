@@ -2,5 +2,7 @@
 
 package stream
 
+import "time"
+
 // boundUnacknowledged leaves it to the system how long it waits for a client that is gone.
-func boundUnacknowledged(uintptr) {}
+func boundUnacknowledged(uintptr, time.Duration) {}
