@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 import { ApiError, type Schemas } from "starling-client";
-import { api } from "./session.js";
+import { api, polling } from "./session.js";
 
 /** What was just done, or could not be done. */
 export interface Notice {
@@ -48,8 +48,10 @@ export function faultText(e: ApiError): string {
   return e.message;
 }
 
-/** Does what a cause's remedy says: its method, path and body come from the server. */
+/** Does what a cause's remedy says: its method, path and body come from the server. Gives whether it was done. */
 export async function remedy(r: NonNullable<Schemas["Remedy"]>): Promise<boolean> {
+  const robot = /^\/api\/v1\/robots\/([^/]+)\/commands$/.exec(r.path)?.[1];
+  if (robot !== undefined && r.body) return command(robot, r.label, r.body as Schemas["NewCommand"]);
   const done = await attempt(r.label, async () => {
     // The path is a filled one, so the types of the document do not know it.
     const call = api.call.bind(api) as unknown as (m: string, p: string, o: object) => Promise<unknown>;
@@ -62,21 +64,29 @@ export async function remedy(r: NonNullable<Schemas["Remedy"]>): Promise<boolean
 const STAGE_MS = 300;
 const STAGE_TRIES = 120;
 
-/** Sends a robot a command and waits until it is known what became of it. */
-export async function command(robotId: string, code: string, body: Schemas["NewCommand"]): Promise<void> {
-  const what = `${code}: ${body.command.replaceAll("_", " ")}`;
+/** Sends a robot a command and waits until it is known what became of it; gives whether it was done. `what`: as people call it. */
+export async function command(robotId: string, what: string, body: Schemas["NewCommand"]): Promise<boolean> {
+  let id: string;
   try {
-    const { command_id } = await api.create("/api/v1/robots/{robot_id}/commands", { path: { robot_id: robotId }, body });
-    for (let i = 0; i < STAGE_TRIES; i++) {
-      const c = await api.get("/api/v1/robots/{robot_id}/commands/{command_id}", { path: { robot_id: robotId, command_id } });
-      const stage = c.stages[c.stages.length - 1]?.stage;
-      if (stage === "done") return notify("done", `${what} — done`);
-      if (stage === "failed" || stage === "expired") return notify("failed", `${what} — ${stage}${c.reason ? `: ${c.reason}` : ""}`);
-      await new Promise((r) => setTimeout(r, STAGE_MS));
-    }
-    notify("info", `${what} — sent, not answered yet`);
+    id = (await api.create("/api/v1/robots/{robot_id}/commands", { path: { robot_id: robotId }, body })).command_id;
   } catch (e) {
     if (!(e instanceof ApiError)) throw e;
     notify("failed", `${what}: ${faultText(e)}`, e.requestId);
+    return false;
   }
+  for (let i = 0; i < STAGE_TRIES; i++) {
+    const c = await polling.get("/api/v1/robots/{robot_id}/commands/{command_id}", { path: { robot_id: robotId, command_id: id } }).catch(() => null);
+    const stage = c?.stages[c.stages.length - 1]?.stage;
+    if (stage === "done") {
+      notify("done", what);
+      return true;
+    }
+    if (stage === "failed" || stage === "expired") {
+      notify("failed", `${what}: ${stage}${c?.reason ? `, ${c.reason}` : ""}`);
+      return false;
+    }
+    await new Promise((r) => setTimeout(r, STAGE_MS));
+  }
+  notify("info", `${what}: sent, outcome unknown`);
+  return false;
 }

@@ -6,9 +6,12 @@ const SAMPLE_MS = 5_000;
 export const SAMPLES = 180;
 /** Robots and zones that are remembered; those that come later are not. */
 const MOST_SUBJECTS = 30_000;
+const FORGET_EVERY = 60; // samples
 /** Points of the warehouse's tempo: half an hour. */
 const TEMPO_POINTS = 900;
-const NOTHING = 255;
+const NOTHING = 65_535;
+/** A pause of the page, a hidden tab say, is a gap in the line, not a line across it. */
+const GAP_S = 15;
 
 /** What a chart draws: seconds since 1970, and a column a line; null = a gap. */
 export type Series = [times: number[], ...columns: (number | null)[][]];
@@ -19,16 +22,17 @@ export class Memory {
   readonly changes = signal(0);
   /** Subjects that did not fit. */
   dropped = 0;
-  readonly #subjects = new Map<string, Uint8Array>(); // two bytes a sample, a ring
+  readonly #subjects = new Map<string, Uint16Array>(); // two numbers a sample, a ring
   readonly #times = new Float64Array(SAMPLES);
   #count = 0;
-  #last = 0;
-  readonly #tempo: { t: number; finished: number; decision: number | null; command: number | null; moving: number; waiting: number }[] = [];
+  #last = -SAMPLE_MS; // by the clock that is never set
+  readonly #tempo: { t: number; finished: number | null; decision: number | null; command: number | null; moving: number | null; waiting: number | null }[] = [];
 
   /** Takes a sample where it is time for one. */
-  sample(now: number, robots: RobotTable | null, zones: ReadonlyMap<string, ZoneStatus>): void {
-    if (now - this.#last < SAMPLE_MS) return;
-    this.#last = now;
+  sample(now: number, robots: RobotTable | null, zones: ReadonlyMap<string, ZoneStatus>, steady = performance.now()): void {
+    if (steady - this.#last < SAMPLE_MS) return;
+    this.#last = steady;
+    if (this.#count % FORGET_EVERY === 0) this.#forget();
     const at = this.#count++ % SAMPLES;
     this.#times[at] = now / 1000;
     for (const ring of this.#subjects.values()) ring.fill(NOTHING, 2 * at, 2 * at + 2);
@@ -36,17 +40,19 @@ export class Memory {
       for (let row = 0; row < robots.size; row++) {
         if (robots.live[row] === 0) continue;
         const battery = robots.battery[row]!;
-        this.#put(robots.ids[row]!, at, Number.isNaN(battery) ? NOTHING : Math.round(battery * 200), Math.min(254, Math.round(robots.speed[row]! * 50)));
+        this.#put(robots.ids[row]!, at, Number.isNaN(battery) ? NOTHING : Math.round(battery * 200), Math.round(robots.speed[row]! * 50));
       }
     }
-    for (const z of zones.values()) this.#put(z.zone_id, at, Math.min(254, z.occupancy), Math.min(254, z.queue_length));
+    for (const z of zones.values()) this.#put(z.zone_id, at, z.occupancy, z.queue_length);
     this.changes.value++;
   }
 
   /** Takes an overview. */
   tempo(at: number, o: Schemas["Overview"]): void {
     if (this.#tempo.length > 0 && at / 1000 <= this.#tempo[this.#tempo.length - 1]!.t) return;
-    if (this.#tempo.length >= TEMPO_POINTS) this.#tempo.shift();
+    const last = this.#tempo[this.#tempo.length - 1];
+    if (last && at / 1000 - last.t > GAP_S) this.#tempo.push({ t: last.t + 1, finished: null, decision: null, command: null, moving: null, waiting: null });
+    while (this.#tempo.length >= TEMPO_POINTS) this.#tempo.shift();
     this.#tempo.push({
       t: at / 1000, finished: o.tasks.finished_last_minute, decision: o.decision_ms?.p99 ?? null, command: o.command_ms?.p99 ?? null,
       moving: o.robots.state["MOVING"] ?? 0, waiting: o.robots.state["WAITING"] ?? 0,
@@ -85,6 +91,7 @@ export class Memory {
     for (let i = Math.max(0, this.#count - SAMPLES); i < this.#count; i++) {
       const at = i % SAMPLES;
       const x = ring?.[2 * at] ?? NOTHING, y = ring?.[2 * at + 1] ?? NOTHING;
+      if (this.#times[at]! <= (times[times.length - 1] ?? 0)) continue; // the server's clock was set back
       times.push(this.#times[at]!);
       a.push(x === NOTHING ? null : first(x));
       b.push(y === NOTHING ? null : second(y));
@@ -92,14 +99,19 @@ export class Memory {
     return [times, a, b];
   }
 
+  /** Forgets who was not seen for as long as is remembered. */
+  #forget(): void {
+    for (const [id, ring] of this.#subjects) if (ring.every((v) => v === NOTHING)) this.#subjects.delete(id);
+  }
+
   #put(id: string, at: number, a: number, b: number): void {
     let ring = this.#subjects.get(id);
     if (!ring) {
       if (this.#subjects.size >= MOST_SUBJECTS) return void this.dropped++;
-      ring = new Uint8Array(2 * SAMPLES).fill(NOTHING);
+      ring = new Uint16Array(2 * SAMPLES).fill(NOTHING);
       this.#subjects.set(id, ring);
     }
-    ring[2 * at] = a;
-    ring[2 * at + 1] = b;
+    ring[2 * at] = Math.min(NOTHING, a);
+    ring[2 * at + 1] = Math.min(NOTHING - 1, b);
   }
 }

@@ -12,10 +12,10 @@ function table(battery: number, speed: number): RobotTable {
 
 test("a robot's battery and speed are remembered, gaps as gaps", () => {
   const m = new Memory();
-  m.sample(5_000, table(0.5, 1.5), new Map());
-  m.sample(6_000, table(0.1, 0), new Map()); // too soon
-  m.sample(10_000, null, new Map());
-  m.sample(15_000, table(NaN, 1), new Map());
+  m.sample(5_000, table(0.5, 1.5), new Map(), 5_000);
+  m.sample(6_000, table(0.1, 0), new Map(), 6_000); // too soon
+  m.sample(10_000, null, new Map(), 10_000);
+  m.sample(15_000, table(NaN, 1), new Map(), 15_000);
   const [times, battery, speed] = m.robot("r1");
   expect(times).toEqual([5, 10, 15]);
   expect(battery).toEqual([50, null, null]);
@@ -24,7 +24,7 @@ test("a robot's battery and speed are remembered, gaps as gaps", () => {
 
 test("the oldest sample makes way for the newest", () => {
   const m = new Memory();
-  for (let i = 1; i <= SAMPLES + 20; i++) m.sample(i * 5_000, table(0.5, i % 2), new Map());
+  for (let i = 1; i <= SAMPLES + 20; i++) m.sample(i * 5_000, table(0.5, i % 2), new Map(), i * 5_000);
   const [times] = m.robot("r1");
   expect(times.length).toBe(SAMPLES);
   expect(times[times.length - 1]).toBe((SAMPLES + 20) * 5);
@@ -32,7 +32,33 @@ test("the oldest sample makes way for the newest", () => {
 
 test("who was never seen has only gaps", () => {
   const m = new Memory();
-  m.sample(5_000, null, new Map([["z", { zone_id: "z", occupancy: 3, capacity: 5, queue_length: 1, version: 1 }]]));
-  expect(m.zone("z")).toEqual([[5], [3], [1]]);
+  m.sample(5_000, null, new Map([["z", { zone_id: "z", occupancy: 1300, capacity: 5, queue_length: 1, version: 1 }]]));
+  expect(m.zone("z")).toEqual([[5], [1300], [1]]);
   expect(m.robot("nobody")).toEqual([[5], [null], [null]]);
+});
+
+test("a clock that is set does not stop the samples", () => {
+  const m = new Memory();
+  m.sample(600_000, table(0.5, 1), new Map(), 5_000);
+  m.sample(10_000, table(0.5, 1), new Map(), 10_000);
+  m.sample(605_000, table(0.5, 1), new Map(), 15_000);
+  expect(m.robot("r1")[0]).toEqual([600, 605]);
+});
+
+test("who was not seen for long makes room for others", () => {
+  const m = new Memory();
+  const crowd = new RobotTable();
+  for (let i = 0; i < 30_000; i++) crowd.battery[crowd.enter(`a${i}`, "")] = 0.5;
+  m.sample(5_000, crowd, new Map(), 5_000);
+  for (let i = 2; i < 260; i++) m.sample(i * 5_000, table(0.5, 1), new Map(), i * 5_000);
+  expect(m.robot("r1")[1]!.at(-1)).toBe(50);
+});
+
+test("what happened while nobody looked is a gap", () => {
+  const m = new Memory();
+  const o = { tasks: { finished_last_minute: 7 }, robots: { state: {} }, decision_ms: null, command_ms: null } as Parameters<Memory["tempo"]>[1];
+  m.tempo(1_000, o);
+  m.tempo(3_000, o);
+  m.tempo(3_600_000, o);
+  expect(m.finished()).toEqual([[1, 3, 4, 3600], [7, 7, null, 7]]);
 });

@@ -83,8 +83,13 @@ export class Surface {
     const again = now - this.#lostAt < LOST_AGAIN_MS;
     this.#lostAt = now;
     if (again) this.#giveUp();
-    else this.#timer = setTimeout(() => this.#giveUp(), RESTORE_MS);
+    else this.#await();
   };
+
+  // A machine that sleeps, or a tab that is hidden, restores nothing meanwhile.
+  #await(): void {
+    this.#timer = setTimeout(() => (document.hidden ? this.#await() : this.#giveUp()), RESTORE_MS);
+  }
 
   #restored = (): void => {
     clearTimeout(this.#timer);

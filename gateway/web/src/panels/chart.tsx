@@ -18,7 +18,7 @@ const HEIGHT = 110;
 export function Chart(o: { title: string; series: () => Series; changes: Signal<number>; lines: Line[]; columns: number[]; range?: [number, number]; height?: number }) {
   const { clock } = useWatch();
   const host = useRef<HTMLDivElement>(null);
-  const text = useRef<HTMLOutputElement>(null);
+  const text = useRef<HTMLSpanElement>(null);
   useEffect(() => {
     const box = host.current!;
     let chart: uPlot | null = null;
@@ -67,7 +67,7 @@ export function Chart(o: { title: string; series: () => Series; changes: Signal<
   return (
     <figure class="chart">
       <figcaption>
-        {o.title} {o.lines.length > 1 && o.lines.map((l) => <span key={l.name} class="key"><i style={{ background: `var(${l.colour})` }} />{l.name}</span>)} <output ref={text} />
+        {o.title} {o.lines.length > 1 && o.lines.map((l) => <span key={l.name} class="key"><i style={{ background: `var(${l.colour})` }} />{l.name}</span>)} <span class="last" ref={text} />
       </figcaption>
       <div ref={host} aria-hidden="true" />
     </figure>

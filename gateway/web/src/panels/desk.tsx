@@ -6,7 +6,7 @@ import { begin, draft } from "../draft.js";
 import { Attention, nextAttention } from "./attention.js";
 import { Banner } from "./banner.js";
 import { Drawer } from "./drawer.js";
-import { Help, helpShown } from "./help.js";
+import { Help, helpShown, letters } from "./help.js";
 import { Inspector } from "./inspector.js";
 import { Stage, stage } from "./stage.js";
 import { TopBar } from "./topbar.js";
@@ -24,11 +24,13 @@ function typing(e: KeyboardEvent): boolean {
 function shortcut(e: KeyboardEvent): boolean {
   if (e.ctrlKey || e.metaKey || e.altKey || expired.value || document.querySelector("dialog[open]")) return false;
   if (e.key === "Escape") {
+    const field = e.target as HTMLInputElement;
+    if (typing(e) && field.type === "search" && field.value !== "") return false; // the field clears itself
     if (draft.value) draft.value = null;
     else selection.value = null;
     return true;
   }
-  if (typing(e)) return false;
+  if (typing(e) || !letters.value) return false;
   switch (e.key) {
     case "/":
       focusSearch();

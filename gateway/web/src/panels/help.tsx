@@ -5,6 +5,15 @@ import { statusOf } from "../words.js";
 
 export const helpShown = signal(false);
 
+const KEPT = "starling.letters";
+/** Whether single letters are shortcuts. Who speaks to the machine, or types with a stick, turns that off. */
+export const letters = signal(localStorage.getItem(KEPT) !== "off");
+
+function chooseLetters(on: boolean): void {
+  localStorage.setItem(KEPT, on ? "on" : "off");
+  letters.value = on;
+}
+
 const keys: [string, string][] = [
   ["/", "search"], ["a", "next thing that needs somebody"], ["n", "new task"], ["f", "whole floor"], ["1 2 3 4", "tasks, robots, zones, charts"],
   ["arrows, + −", "move and zoom the map, when it has the focus"], ["↑ ↓ Enter", "walk through a table and select"], ["Esc", "close what is open"], ["?", "this"],
@@ -32,6 +41,7 @@ export function Help() {
           <li><StatusWord status={statusOf("OFFLINE", null)} /></li>
         </ul>
       </div>
+      <p><label><input type="checkbox" checked={letters.value} onChange={(e) => chooseLetters(e.currentTarget.checked)} /> Single letters are shortcuts</label></p>
       <p class="row"><button class="primary" onClick={() => (helpShown.value = false)}>Close</button></p>
     </dialog>
   );

@@ -75,7 +75,7 @@ function Commands({ robot: r }: { robot: Schemas["Robot"] }) {
   const send = async (body: Schemas["NewCommand"]): Promise<void> => {
     setBusy((all) => new Set([...all, body.command]));
     try {
-      await command(r.robot_id, r.robot_code, body);
+      await command(r.robot_id, `${r.robot_code}: ${body.command.replaceAll("_", " ")}`, body);
       watch.refresh();
     } finally {
       setBusy((all) => new Set([...all].filter((name) => name !== body.command)));

@@ -4,7 +4,7 @@ import { placeOf } from "../map/floor.js";
 import { useWatch } from "../page.js";
 import { selection } from "../route.js";
 import { short, statusOfRow, taskWord } from "../words.js";
-import { findTask, type Watch } from "../watch.js";
+import { findTask, WHOLE_FLEET, type Watch } from "../watch.js";
 import { showPlace, showRobot, showZone } from "./stage.js";
 
 interface Found {
@@ -16,6 +16,7 @@ interface Found {
 }
 
 const MOST = 12;
+const ASK_MS = 250;
 // Apart, since the types know comboboxes with a <datalist> alone.
 const combobox = { role: "combobox" } as object;
 
@@ -80,15 +81,26 @@ export function Search() {
   const [at, setAt] = useState(0);
   const [asked, setAsked] = useState<{ text: string; found: Found[] } | null>(null);
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const hurry = useRef(""); // Enter was pressed for this before it was found
   const near = find(watch, text);
-  const found = near.length > 0 ? near : asked?.text === text ? asked.found : [];
+  const far = asked?.text === text ? asked.found.filter((f) => !near.some((n) => n.key === f.key)) : [];
+  const found = [...near, ...far];
   const change = (t: string): void => {
     setText(t);
     setAt(0);
+    hurry.current = "";
     clearTimeout(timer.current);
-    if (t.trim() !== "" && find(watch, t).length === 0) timer.current = setTimeout(() => void ask(watch, t).then((f) => setAsked({ text: t, found: f })), 250);
+    // Of a large fleet only what is in view is at hand.
+    if (t.trim() === "" || (find(watch, t).length > 0 && watch.total.value <= WHOLE_FLEET)) return;
+    timer.current = setTimeout(() => {
+      void ask(watch, t).then((f) => {
+        setAsked({ text: t, found: f });
+        if (hurry.current === t) choose(f[0]);
+      });
+    }, ASK_MS);
   };
   const choose = (f: Found | undefined): void => {
+    hurry.current = f ? "" : text;
     if (!f) return;
     setText("");
     (document.activeElement as HTMLElement | null)?.blur();

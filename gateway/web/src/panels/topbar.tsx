@@ -1,4 +1,4 @@
-import { chooseTenant, session, signOut } from "../session.js";
+import { chooseTenant, renewing, session, signOut } from "../session.js";
 import { useWatch, warehouses } from "../page.js";
 import { warehouseCode, look, selection, tab, taskFilter, robotFilter } from "../route.js";
 import { chooseTheme, theme } from "../theme.js";
