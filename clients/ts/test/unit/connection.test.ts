@@ -124,9 +124,9 @@ test("a restart is waited out for as long as the server says, with jitter on top
   conn.send({ op: "closing", reason: "restart", retry_after_ms: 200 });
   conn.socket.close(1012, "restart");
   const s = await state(live, (x) => x.phase === "waiting");
-  const wait = s.retryAt! - Date.now();
+  const wait = s.retryAt! - s.since;
   assert.equal(s.reason, "restart");
-  assert.ok(wait > 150 && wait <= 221, `${wait} ms`);
+  assert.ok(wait >= 200 && wait <= 221, `${wait} ms`);
   await pause(100);
   assert.equal(rig.conns.length, 1);
   await rig.conn();
@@ -199,7 +199,7 @@ test("a server that is full is left alone for as long as it says", async (t) => 
   const live = rig.live(t);
   const s = await state(live, (x) => x.retryAt !== undefined);
   assert.equal(s.reason, "busy");
-  assert.ok(s.retryAt! - Date.now() > 1500);
+  assert.ok(s.retryAt! - s.since >= 2000);
 });
 
 test("a server that answers but does not open is tried again", async (t) => {
@@ -242,11 +242,10 @@ test("a token is renewed before it expires, however short it lasts and however l
   let asked = 0;
   const live = rig.live(t, { token: () => tokens[[0, 0, 1][asked++] ?? 1]! });
   const conn = await rig.conn();
-  const began = performance.now();
+  const { exp } = JSON.parse(Buffer.from(tokens[0]!.split(".")[1]!, "base64url").toString()) as { exp: number };
   await state(live, (x) => x.phase === "open");
-  await pause(4200); // half of its time has passed, then half of the rest
-  assert.deepEqual(await conn.next("token"), { op: "token", token: tokens[1] });
-  assert.ok(performance.now() - began < 5000, "in time");
+  assert.deepEqual(await conn.next("token"), { op: "token", token: tokens[1] }); // half of its time has passed, then half of the rest
+  assert.ok(Date.now() < exp * 1000, "in time");
   assert.deepEqual([asked, live.state.phase], [3, "open"]);
 });
 
