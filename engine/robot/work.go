@@ -225,6 +225,7 @@ func (s *State) mapActivated(now time.Time, m MapActivated, out []Effect) []Effe
 	}
 	s.box[0], s.box[1], s.box[2], s.box[3] = m.Graph.Extent()
 	if !s.exists {
+		s.at, s.base, s.horizon, s.trail = fleet.NoVertex, nil, nil, nil // numbers of a map that nobody reads any more
 		return out
 	}
 	s.availKnown = false // where it stands has another number now
