@@ -13,6 +13,7 @@ interface Line {
 }
 
 const HEIGHT = 110;
+const MINUTE_S = 60;
 
 /** A chart over the last minutes. `columns`: which columns of the series are drawn, one a line. */
 export function Chart(o: { title: string; series: () => Series; changes: Signal<number>; lines: Line[]; columns: number[]; range?: [number, number]; height?: number }) {
@@ -34,7 +35,8 @@ export function Chart(o: { title: string; series: () => Series; changes: Signal<
         {
           width: Math.max(120, box.clientWidth), height: o.height ?? HEIGHT, legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
           tzDate: (t) => uPlot.tzDate(new Date(t * 1000), clock.zone),
-          scales: { y: o.range ? { range: o.range } : { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.1)] } },
+          // One point has no extent of its own: the last minute, then.
+          scales: { x: { range: (_, least, most) => (most - least >= MINUTE_S ? [least, most] : [most - MINUTE_S, most]) }, y: o.range ? { range: o.range } : { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.1)] } },
           axes: [{ ...axis, space: 60, size: 24, values: (_, ts) => ts.map((t) => clock.time(t * 1000).slice(0, (ts[1] ?? 0) - (ts[0] ?? 0) < 60 ? 8 : 5)) }, { ...axis, size: 52, space: 24 }],
           series: [{}, ...o.lines.map((l) => ({ label: l.name, stroke: style.getPropertyValue(l.colour), width: 1.75, spanGaps: false, points: { show: false } }))],
         },
