@@ -1,5 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useWatch } from "../page.js";
+import { expired, session } from "../session.js";
 import { span } from "../time.js";
 
 const QUIET_MS = 1_500;
@@ -39,6 +40,11 @@ export function Banner() {
     const timer = setTimeout(() => setBack(null), BACK_SHOWN_MS);
     return () => clearTimeout(timer);
   }, [away, halted]);
+  useEffect(() => {
+    // Within its leeway for clocks the server still answers calls, but ends the live channel each time that it is opened.
+    const until = session.peek()?.expiresAt ?? NaN;
+    if (reason === "token_expired" && until <= Date.now() + clockOffsetMs) expired.value = true;
+  }, [phase, reason]);
   const first = lastMessageAt === 0;
   if (away && (now - since > QUIET_MS || !first)) {
     // What is announced stays the same; the seconds are for the eye alone.
