@@ -26,7 +26,7 @@ test("a warehouse without a map says what is missing, and shows the map once the
   await page.getByRole("tab", { name: "Robots" }).click();
   await expect(page.getByRole("tabpanel")).toContainText("No robots yet.");
   await page.getByRole("tab", { name: "Zones" }).click();
-  await expect(page.getByRole("tabpanel")).toContainText("This map has no zones yet.");
+  await expect(page.getByRole("tabpanel")).toContainText("There is no active map.");
   await page.getByRole("tab", { name: "Charts" }).click();
   await expect(page.getByRole("tabpanel")).toContainText("Tasks done a minute");
 
@@ -62,5 +62,5 @@ test("what a link names and is not there is said", async ({ page, visit, calm })
   await visit({ query: `zone=${nobody}` });
   await expect(side(page)).toContainText("There is no such zone");
   await visit({ query: `robot=${nobody}` });
-  await expect(side(page)).toContainText("a robot that was removed stays empty");
+  await expect(side(page)).toContainText("There is no such robot");
 });

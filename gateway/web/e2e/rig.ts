@@ -1,5 +1,5 @@
 // What the browser tests share: the server, a page that is signed in, and the demands on every page whatever it is tested for.
-import { expect, test as base, type BrowserContext, type Page } from "@playwright/test";
+import { expect, test as base, type BrowserContext, type Locator, type Page } from "@playwright/test";
 import { Starling } from "./server.js";
 import { Floor } from "./floor.js";
 
@@ -109,6 +109,14 @@ export const side = (page: Page) => page.getByRole("complementary", { name: "Det
 /** A table under the map, and its rows. */
 export const table = (page: Page, name: string) => page.getByRole("table", { name });
 export const rows = (page: Page, name: string) => table(page, name).locator(".rows [role=row][aria-rowindex]");
+
+/** Presses a button for what cannot be taken back, which asks first. */
+export async function sure(button: Locator): Promise<void> {
+  await expect(async () => {
+    await button.click();
+    await button.filter({ hasText: "Sure?" }).click({ timeout: 2_000 });
+  }).toPass();
+}
 
 /** What needs somebody. */
 export const attention = (page: Page) => page.getByRole("region", { name: /Needs you/ });

@@ -4,7 +4,10 @@ import { writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { expect, type Page } from "@playwright/test";
+import { reduced } from "./png.js";
 
+/** A picture in the checkout stays small. */
+const MOST_BYTES = 250_000;
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"];
 
@@ -26,5 +29,8 @@ export async function expectAccessible(page: Page, view: string): Promise<void> 
 export async function picture(page: Page, name: string): Promise<void> {
   if (process.env["SCREENSHOTS"] !== "1") return;
   await page.mouse.move(0, 0);
-  await writeFile(fileURLToPath(new URL(`../../../docs/img/${name}.png`, import.meta.url)), await page.screenshot({ scale: "css", animations: "disabled" }));
+  const whole = await page.screenshot({ scale: "css", animations: "disabled" });
+  const png = whole.length > MOST_BYTES ? await reduced(page, whole) : whole;
+  expect(png.length, `size of ${name}.png`).toBeLessThan(MOST_BYTES);
+  await writeFile(fileURLToPath(new URL(`../../../docs/img/${name}.png`, import.meta.url)), png);
 }

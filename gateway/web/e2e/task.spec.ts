@@ -1,6 +1,6 @@
 import type { Page } from "@playwright/test";
 import { Cells, idle, type Bot, type Floor, type Spot } from "./floor.js";
-import { answered, expect, rows, side, test } from "./rig.js";
+import { answered, expect, rows, side, sure, test } from "./rig.js";
 
 const form = (page: Page) => page.getByRole("form", { name: "New task" });
 
@@ -53,8 +53,8 @@ test("what is wrong with a new task is said where it is wrong", async ({ page, s
   await expect(to).toHaveAttribute("aria-invalid", "false");
 
   await form(page).getByLabel(/^Robot/).fill("no-such-robot");
-  await form(page).getByLabel(/^Robot/).press("Tab");
-  await expect(form(page).getByLabel(/^Robot/)).toHaveAccessibleDescription("there is no robot of that code");
+  await form(page).getByRole("button", { name: "Create the task" }).click();
+  await expect(form(page).getByLabel(/^Robot/)).toHaveAccessibleDescription("this warehouse has no robot of that code");
   await page.keyboard.press("Escape");
   await expect(form(page)).toHaveCount(0);
   await expect(rows(page, "Tasks").filter({ hasText: "Atlantis" })).toHaveCount(0);
@@ -69,7 +69,12 @@ test("a task is cancelled, visibly until the robot has confirmed", async ({ page
   await expect(side(page)).toContainText("Under way", { timeout: 30_000 });
   const row = rows(page, "Tasks").filter({ hasText: task_id.slice(0, 8) });
   await expect(row).toContainText("Under way");
-  await side(page).getByRole("button", { name: "Cancel the task" }).click();
+  const button = side(page).getByRole("button", { name: "Cancel the task" });
+  await button.click();
+  await expect(button).toHaveAccessibleName("Sure? Cancel the task");
+  await expect(button, "one press alone does nothing").toHaveAccessibleName("Cancel the task");
+  expect((await server.api.get("/api/v1/tasks/{task_id}", { path: { task_id } })).status).toBe("EXECUTING");
+  await sure(button);
   await expect(side(page)).toContainText(/Cancelling|Cancelled/);
   await expect(side(page)).toContainText("Cancelled", { timeout: 30_000 });
   await expect(row).toContainText("Cancelled");
@@ -79,7 +84,7 @@ test("a task is cancelled, visibly until the robot has confirmed", async ({ page
   // From the table too, and what is to be seen follows the filter.
   const other = (await server.api.create("/api/v1/tasks", { body })).task_id;
   const otherRow = rows(page, "Tasks").filter({ hasText: other.slice(0, 8) });
-  await otherRow.getByRole("button", { name: /^Cancel task/ }).click();
+  await sure(otherRow.getByRole("button", { name: /Cancel task/ }));
   await expect(otherRow).toContainText("Cancelled", { timeout: 30_000 });
   await page.getByRole("combobox", { name: "Status" }).selectOption("Open");
   await expect(otherRow).toHaveCount(0);
@@ -94,7 +99,7 @@ test("a task that waits says why, and what would help does", async ({ page, serv
   await visit({ query: `robot=${robot.id}` });
   await expect(side(page)).toContainText("Moving", { timeout: 30_000 });
   await side(page).getByRole("button", { name: "Pause" }).click();
-  await expect(page.getByRole("log")).toContainText(`${robot.code}: pause — done`, { timeout: 30_000 });
+  await expect(page.getByRole("log")).toContainText(`✓ ${robot.code}: pause`, { timeout: 30_000 });
   await expect(side(page)).toContainText("Paused");
 
   await rows(page, "Tasks").filter({ hasText: task_id.slice(0, 8) }).click();
