@@ -1,0 +1,170 @@
+package stream
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"starling/engine/fleet"
+	"starling/engine/roadmap"
+	"starling/engine/robot"
+	"starling/gateway/auth"
+	"starling/gateway/view"
+)
+
+// written is a wire that keeps what it is given.
+type written struct {
+	ops  []string
+	told strings.Builder
+	on   func(op string) // what happens meanwhile
+}
+
+func (w *written) write(f *frame) {
+	w.ops = append(w.ops, f.op)
+	w.told.Write(f.data)
+	if w.on != nil {
+		w.on(f.op)
+	}
+}
+
+func (w *written) finish(int, string) { w.ops = append(w.ops, "finish") }
+
+// loop is a hub whose rounds the test makes, beat by beat.
+type loop struct {
+	*hub
+	now   time.Time
+	conns []*session
+}
+
+func newLoop(robots int) *loop {
+	views := view.New()
+	srv := New(Options{Views: views, Graph: func(fleet.Shard) *roadmap.Graph { return nil }})
+	l := &loop{hub: newHub(srv, "t"), now: time.Now()}
+	for n := range robots {
+		l.show(n, 1)
+	}
+	return l
+}
+
+func robotAt(n int) fleet.RobotID { return fleet.RobotID(fmt.Sprintf("c%035d", n)) }
+
+func (l *loop) show(n int, x float64) {
+	l.srv.o.Views.ShowRobot(fleet.Shard{Tenant: "t", Warehouse: "w"}, &robot.View{ID: robotAt(n), Located: true, Pose: fleet.Pose{X: x}})
+}
+
+// follow subscribes on a connection of its own.
+func (l *loop) follow(rate int) *written {
+	x := l.srv.newSession(&auth.Identity{}, "ws", httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+	w := &written{}
+	x.wire, x.hub = w, l.hub
+	_ = x.subscribe(&sub{session: x, id: 1, channel: chanRobots, warehouse: "w", rate: rate})
+	l.conns = append(l.conns, x)
+	return w
+}
+
+// beats lets time pass; every client takes at once what it is given.
+func (l *loop) beats(n int) {
+	for range n {
+		l.now = l.now.Add(beat)
+		l.round(l.now, true)
+		for _, x := range l.conns {
+			x.written()
+		}
+	}
+}
+
+// TestAFrameOfOneRateIsNotGivenToAnotherThatLookedLater lets a robot change between the two.
+func TestAFrameOfOneRateIsNotGivenToAnotherThatLookedLater(t *testing.T) {
+	t.Parallel()
+	l := newLoop(3)
+	slow, fast := l.follow(50), l.follow(100)
+	l.beats(12) // with the next both are due
+	slow.on = func(op string) {
+		if slow.on = nil; op == "delta" {
+			l.show(2, 777)
+		}
+	}
+	l.show(1, 555)
+	l.beats(20)
+	for name, w := range map[string]*written{"slow": slow, "fast": fast} {
+		if told := w.told.String(); !strings.Contains(told, `"x":555`) || !strings.Contains(told, `"x":777`) {
+			t.Errorf("the %s one was told %s", name, told)
+		}
+	}
+}
+
+// TestARobotThatGoesBeforeItsTurnIsNotTold removes one that a part of the snapshot not yet sent would have had, and one that
+// has been sent.
+func TestARobotThatGoesBeforeItsTurnIsNotTold(t *testing.T) {
+	t.Parallel()
+	l := newLoop(2500)
+	w := l.follow(100)
+	parts := 0
+	w.on = func(op string) {
+		if op != "snapshot" {
+			return
+		}
+		if parts++; parts == 1 {
+			for _, n := range []int{3, 2400} {
+				l.srv.o.Views.RobotGone(fleet.Shard{Tenant: "t", Warehouse: "w"}, robotAt(n))
+			}
+		}
+	}
+	l.beats(20)
+	told := w.told.String()
+	if !strings.Contains(told, `"robot_removed","data":{"robot_id":"`+string(robotAt(3))) || strings.Contains(told, string(robotAt(2400))) || parts < 3 {
+		t.Errorf("in %d parts: removed 3: %v, 2400 told of: %v", parts, strings.Contains(told, "robot_removed"), strings.Contains(told, string(robotAt(2400))))
+	}
+}
+
+// TestNothingFollowsTheAnswerToAnUnsubscribe lets the hub come with a delta that it has been making meanwhile.
+func TestNothingFollowsTheAnswerToAnUnsubscribe(t *testing.T) {
+	t.Parallel()
+	srv := New(Options{Views: view.New()})
+	x := srv.newSession(&auth.Identity{}, "ws", httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+	out := &written{}
+	x.wire, x.hub = out, newHub(srv, "t")
+	s := &sub{session: x, id: 1, channel: chanRobots}
+	if bad := x.subscribe(s); bad != nil {
+		t.Fatal(bad)
+	}
+	x.hub.give(s, "delta", &payload{data: []byte("1")}, false)
+	x.written()
+	id := int64(1)
+	x.unsubscribe(&id)
+	x.hub.give(s, "delta", &payload{data: []byte("2")}, false)
+	if len(out.ops) != 2 || out.ops[0] != "delta" || out.ops[1] != "unsubscribed" {
+		t.Errorf("%v", out.ops)
+	}
+	if s.busy.Load() || x.ended.Load() {
+		t.Error("the client is held to be slow for it")
+	}
+}
+
+// TestWhatManyShareCountsOnce gives one payload to many clients.
+func TestWhatManyShareCountsOnce(t *testing.T) {
+	t.Parallel()
+	srv := New(Options{Views: view.New()})
+	p, h := &payload{data: make([]byte, 1000)}, newHub(srv, "t")
+	var all []*session
+	for range 10 {
+		x := srv.newSession(&auth.Identity{}, "ws", httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+		x.wire, x.hub = &written{}, h
+		all = append(all, x)
+		h.give(&sub{session: x}, "delta", p, false)
+	}
+	if n := srv.Queued(); n != 1000 || all[0].queued.Load() != 1000 {
+		t.Errorf("%d bytes on their way", n)
+	}
+	for i, x := range all {
+		if x.written(); i < 9 && srv.Queued() != 1000 {
+			t.Errorf("%d bytes after %d have it", srv.Queued(), i+1)
+		}
+	}
+	if n := srv.Queued(); n != 0 {
+		t.Errorf("%d bytes are left", n)
+	}
+}
