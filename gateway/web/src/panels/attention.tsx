@@ -68,7 +68,7 @@ export function Attention() {
         ))}
       </div>
       {!all && <p class="empty" role="status">Looking …</p>}
-      {all && items.length === 0 && <p class="empty calm">✓ Nothing is stuck, late or unavailable.</p>}
+      {all && items.length === 0 && (watch.link.value.phase === "open" ? <p class="empty calm">✓ Nothing is stuck, late or unavailable.</p> : <p class="empty">Nothing was, when the connection was lost.</p>)}
       <ul class="scroll" tabIndex={0} aria-label="What needs somebody">
         {items.map((i) => (
           <li key={keyOf(i)} class={`item ${i.kind} ${selection.value?.id === i.object.id ? "chosen" : ""}`}>

@@ -53,8 +53,6 @@ export function Chart(o: { title: string; series: () => Series; changes: Signal<
       void o.changes.value;
       const data = pick();
       chart?.setData(data);
-      // A single point is no line, and its axis says 00:00.
-      box.style.visibility = (data.slice(1) as (number | null)[][]).some((line) => line.filter((v) => v !== null).length > 1) ? "visible" : "hidden";
       if (text.current) text.current.textContent = o.lines.map((l, i) => `${l.name} ${lastOf(data[i + 1] as (number | null)[])}`).join(" · ");
     });
     const resized = new ResizeObserver(() => chart?.setSize({ width: Math.max(120, box.clientWidth), height: o.height ?? HEIGHT }));
