@@ -1,7 +1,7 @@
 // 10,000 robots at 1 Hz, many of them under way: the page keeps up, and answers a hand at once.
 import type { CDPSession, Page } from "@playwright/test";
 import { Floor } from "./floor.js";
-import { expect, live, side, test, visit } from "./rig.js";
+import { expect, live, rows, side, test, visit } from "./rig.js";
 import { Starling } from "./server.js";
 import { picture } from "./shot.js";
 
@@ -132,6 +132,8 @@ test("10,000 robots from afar, in a table, and without WebGL", async ({ page }) 
   await page.goto(`${server.url}/`);
   await live(page);
   await expect(page.getByRole("group", { name: "The warehouse now" })).toContainText("10,000/10,000");
+  await expect(page.getByRole("region", { name: "Floor" })).not.toContainText("Reading the map");
+  await expect(rows(page, "Tasks").first()).toContainText("sim-"); // the robots are known
   await picture(page, "robots-10000");
 
   await page.goto(`${server.url}/?diagnostics&renderer=canvas`);

@@ -1,5 +1,5 @@
 import { Cells, idle } from "./floor.js";
-import { answered, away, expect, live, rows, side, sure, test } from "./rig.js";
+import { answered, attention, away, expect, live, rows, side, sure, test } from "./rig.js";
 
 test("a server that dies leaves the page standing, and one that comes back is followed without a reload", async ({ page, server, visit, calm }) => {
   test.setTimeout(180_000);
@@ -23,6 +23,8 @@ test("a server that dies leaves the page standing, and one that comes back is fo
   await expect(page.getByTestId("age")).toContainText(/\d+ s old/, { timeout: 30_000 });
   await expect(side(page)).toContainText(`vertex ${robot.vertex}`);
   await expect(row).toBeVisible();
+
+  await expect(attention(page)).not.toContainText("✓"); // nothing is said to be well that is not known
 
   await server.run();
   await expect(banner).toContainText("Connected again after", { timeout: 60_000 });
