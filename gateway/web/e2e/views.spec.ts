@@ -97,7 +97,7 @@ for (const colorScheme of ["light", "dark"] as const) {
     await expectAccessible(page, `a new task, ${colorScheme}`);
     if (colorScheme === "light") await picture(page, "new-task");
     await page.keyboard.press("Escape");
-    await side(page).getByRole("button", { name: "Resume", exact: true }).click();
+    await server.api.create("/api/v1/robots/{robot_id}/commands", { path: { robot_id: id }, body: { command: "resume" } });
     await expect(side(page)).not.toContainText("Paused");
   });
 }
