@@ -2,7 +2,7 @@
 // frame is when it arrives, beside a plain broadcast of as many bytes by the same library, and what bad clients do to
 // good ones. The server runs in a process of its own, so that its time is told apart from the clients'. It ends by itself.
 //
-//	go run ./bench/live [-short] [-out FILE]
+//	go run ./bench/live [-short] [-only PARTS] [-out FILE]
 package main
 
 import (
@@ -25,6 +25,7 @@ import (
 func main() {
 	role := flag.String("role", "", "internal: server")
 	short := flag.Bool("short", false, "few clients, for seconds: to see that it works")
+	only := flag.String("only", "memory,delivery,many,events,bad", "the parts to run")
 	out := flag.String("out", "", "write the figures to this file too")
 	flag.Parse()
 	raiseFiles()
@@ -32,7 +33,7 @@ func main() {
 	if *role == "server" {
 		err = serve(os.Stdin, os.Stdout)
 	} else {
-		err = run(*short, *out)
+		err = run(*short, *only, *out)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "live:", err)
@@ -53,7 +54,7 @@ func raiseFiles() {
 	}
 }
 
-func run(short bool, out string) error {
+func run(short bool, only, out string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	var kept bytes.Buffer
@@ -63,7 +64,12 @@ func run(short bool, out string) error {
 	}
 	b.say("%s, %d cores, %s %s/%s, load average %s", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH, loadAverage())
 	b.say("Server and clients on loopback, each in a process of its own, on the same cores. Medians of %d runs of %v.", b.size.runs, b.size.runFor)
-	for _, part := range []func(context.Context) error{b.memory, b.delivery, b.many, b.events, b.bad} {
+	parts := map[string]func(context.Context) error{"memory": b.memory, "delivery": b.delivery, "many": b.many, "events": b.events, "bad": b.bad}
+	for name := range strings.SplitSeq(only, ",") {
+		part := parts[name]
+		if part == nil {
+			return fmt.Errorf("there is no part %q", name)
+		}
 		if err := part(ctx); err != nil {
 			return err
 		}

@@ -95,10 +95,10 @@ func (b *bases) putsOf(row int32, x *mirrored) uint64 {
 
 // remember notes what a class has been told by now.
 func (m *mirror) remember(c *class) {
-	rows := m.since(c.rev).rows
+	rows := m.since(c.rev)
 	if c.base.grid != m.grid || len(c.base.rows) == 0 {
 		c.base = bases{grid: m.grid}
-		rows = m.since(0).rows
+		rows = m.since(0)
 	}
 	for len(c.base.rows) < len(m.rows) {
 		c.base.rows = append(c.base.rows, based{})

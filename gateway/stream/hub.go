@@ -33,6 +33,7 @@ func (r *rect) holds(x, y float64) bool { return x >= r.x0 && x <= r.x1 && y >= 
 // sub is one subscription. What stands below "hub's" belongs to the hub's round.
 type sub struct {
 	session   *session
+	class     *class // of state: with whom it is told
 	id        uint32
 	channel   channel
 	warehouse fleet.WarehouseID // "" = all
@@ -127,19 +128,51 @@ type hub struct {
 	subs  map[channel][]*sub
 	queue []*sub // have room again, and more to be sent
 
+	began   time.Time
 	mirror  mirror
 	zones   zoneFrames
-	classes [len(rates)]class
+	classes [len(rates) * phases]class
 	frames  map[frameKey]made // of this round
 	turn    int               // who comes first, each beat another
 }
 
-// class is the subscriptions of one rate: they are told at the same time.
+// class is the subscriptions that are told at the same time, and share frames: those of one rate, or, where they are many, a
+// part of them, so that not all are told at once.
 type class struct {
-	due   time.Time
-	rev   uint64 // of the round before
-	base  bases
-	zones zoneBase
+	members int // guarded by the hub's mutex
+	every   time.Duration
+	offset  time.Duration
+	due     time.Duration // since the hub began
+	rev     uint64        // of the round before
+	base    bases
+	zones   zoneBase
+}
+
+// phases is how many classes a rate may have, and crowded how many subscriptions a class has before the next one is begun.
+const (
+	phases  = 8
+	crowded = 200
+)
+
+// classesOf are the classes of a rate, each told at its own time.
+func (h *hub) classesOf(rate int) []class {
+	i, every := slices.Index(rates[:], rate)*phases, 10*time.Second/time.Duration(rate)
+	return h.classes[i : i+min(phases, int(every/beat))] // not more than there are beats
+}
+
+// classFor chooses the class of a new subscription. The caller holds the mutex.
+func (h *hub) classFor(rate int) *class {
+	all := h.classesOf(rate)
+	best := &all[0]
+	for i := range all {
+		if all[i].members < crowded {
+			return &all[i]
+		}
+		if all[i].members < best.members {
+			best = &all[i]
+		}
+	}
+	return best
 }
 
 // frameKey is all that a frame's bytes depend on within a round.
@@ -165,9 +198,16 @@ const beat = 50 * time.Millisecond
 func newHub(s *Server, tenant fleet.TenantID) *hub {
 	h := &hub{
 		srv: s, tenant: tenant, views: s.o.Views.Tenant(tenant), done: make(chan struct{}), wake: make(chan struct{}, 1),
-		subs: map[channel][]*sub{}, frames: map[frameKey]made{},
+		began: time.Now(), subs: map[channel][]*sub{}, frames: map[frameKey]made{},
 	}
 	h.mirror.hub = h
+	for _, rate := range rates {
+		all := h.classesOf(rate)
+		for i := range all {
+			every := 10 * time.Second / time.Duration(rate)
+			all[i].every, all[i].offset = every, (every * time.Duration(i) / time.Duration(len(all))).Truncate(beat)
+		}
+	}
 	return h
 }
 
@@ -196,6 +236,10 @@ func (h *hub) stir() {
 func (h *hub) add(s *sub) {
 	s.more.Store(true)
 	h.mu.Lock()
+	if s.channel != chanTasks {
+		s.class = h.classFor(s.rate)
+		s.class.members++
+	}
 	h.subs[s.channel] = append(h.subs[s.channel], s)
 	h.queue = append(h.queue, s)
 	h.mu.Unlock()
@@ -212,6 +256,9 @@ func (h *hub) drop(s *sub) {
 	if i := slices.Index(l, s); i >= 0 {
 		l[i], l[len(l)-1] = l[len(l)-1], nil
 		h.subs[s.channel] = l[:len(l)-1]
+		if s.class != nil {
+			s.class.members--
+		}
 	}
 	h.mu.Unlock()
 	h.srv.metrics.subs.WithLabelValues(string(s.channel)).Dec()
@@ -238,7 +285,13 @@ func (h *hub) round(now time.Time, beaten bool) {
 	queue := h.queue
 	h.queue = nil
 	var robots, zones, tasks []*sub
+	var due []*class
 	if beaten {
+		for i := range h.classes {
+			if c := &h.classes[i]; c.members > 0 && now.Sub(h.began) >= c.due {
+				due = append(due, c)
+			}
+		}
 		h.turn++
 		robots, zones, tasks = h.inTurn(chanRobots), h.inTurn(chanZones), h.inTurn(chanTasks)
 	}
@@ -248,15 +301,22 @@ func (h *hub) round(now time.Time, beaten bool) {
 		h.mirror.forget()
 	}
 	began := time.Now()
-	for _, s := range queue {
+	for i, s := range queue {
+		if i > 0 && time.Since(began) > beat/2 { // who is due at this beat does not wait for all who have just come
+			h.mu.Lock()
+			h.queue = append(queue[i:], h.queue...)
+			h.mu.Unlock()
+			h.stir()
+			break
+		}
 		if !s.left.Load() && !s.busy.Load() {
 			h.goOn(now, s)
 		}
 	}
 	if beaten && len(robots)+len(zones)+len(tasks) > 0 {
 		h.tellTasks(now, tasks)
-		for i := range h.classes {
-			h.tellState(now, i, robots, zones)
+		for _, c := range due {
+			h.tellState(now, c, robots, zones)
 		}
 		h.srv.metrics.rounds.Observe(time.Since(began).Seconds())
 		h.srv.relieve(now)
@@ -346,18 +406,12 @@ func (h *hub) resync(s *sub) {
 	}
 }
 
-// tellState tells the subscriptions of one rate what has changed.
-func (h *hub) tellState(now time.Time, i int, robots, zones []*sub) {
-	c := &h.classes[i]
-	if now.Before(c.due) {
-		return
-	}
-	if c.due = c.due.Add(time.Second * 10 / time.Duration(rates[i])); c.due.Before(now) {
-		c.due = now.Add(time.Second * 10 / time.Duration(rates[i]))
-	}
+// tellState tells the subscriptions of one class what has changed.
+func (h *hub) tellState(now time.Time, c *class, robots, zones []*sub) {
+	c.due = (now.Sub(h.began)-c.offset)/c.every*c.every + c.every + c.offset
 	told, toldZones := false, false
 	for _, s := range robots {
-		if s.rate == rates[i] && s.phase == live && !s.left.Load() {
+		if s.class == c && s.phase == live && !s.left.Load() {
 			if !told {
 				told = true
 				h.mirror.refresh()
@@ -369,7 +423,7 @@ func (h *hub) tellState(now time.Time, i int, robots, zones []*sub) {
 		h.mirror.remember(c)
 	}
 	for _, s := range zones {
-		if s.rate == rates[i] && s.phase == live && !s.left.Load() {
+		if s.class == c && s.phase == live && !s.left.Load() {
 			h.zoneDelta(s, c)
 			toldZones = true
 		}

@@ -42,7 +42,8 @@ type loop struct {
 func newLoop(robots int) *loop {
 	views := view.New()
 	srv := New(Options{Views: views, Graph: func(fleet.Shard) *roadmap.Graph { return nil }})
-	l := &loop{hub: newHub(srv, "t"), now: time.Now()}
+	l := &loop{hub: newHub(srv, "t")}
+	l.now = l.began
 	for n := range robots {
 		l.show(n, 1)
 	}
@@ -81,7 +82,7 @@ func TestAFrameOfOneRateIsNotGivenToAnotherThatLookedLater(t *testing.T) {
 	t.Parallel()
 	l := newLoop(3)
 	slow, fast := l.follow(50), l.follow(100)
-	l.beats(12) // with the next both are due
+	l.beats(11) // with the next both are due
 	slow.on = func(op string) {
 		if slow.on = nil; op == "delta" {
 			l.show(2, 777)
@@ -127,7 +128,7 @@ func TestNothingFollowsTheAnswerToAnUnsubscribe(t *testing.T) {
 	x := srv.newSession(&auth.Identity{}, "ws", httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", http.NoBody))
 	out := &written{}
 	x.wire, x.hub = out, newHub(srv, "t")
-	s := &sub{session: x, id: 1, channel: chanRobots}
+	s := &sub{session: x, id: 1, channel: chanRobots, rate: 10}
 	if bad := x.subscribe(s); bad != nil {
 		t.Fatal(bad)
 	}
@@ -167,4 +168,41 @@ func TestWhatManyShareCountsOnce(t *testing.T) {
 	if n := srv.Queued(); n != 0 {
 		t.Errorf("%d bytes are left", n)
 	}
+}
+
+// TestOfManyNotAllAreToldAtOnce lets more subscribe at one rate than a class holds.
+func TestOfManyNotAllAreToldAtOnce(t *testing.T) {
+	t.Parallel()
+	l := newLoop(3)
+	all := make([]*written, 3*crowded)
+	for i := range all {
+		all[i] = l.follow(10)
+	}
+	l.beats(30)
+	most := 0
+	for n := range 40 { // two seconds
+		l.show(1, float64(100+n))
+		before := deltas(all)
+		l.beats(1)
+		most = max(most, deltas(all)-before)
+	}
+	if most != crowded {
+		t.Errorf("%d were told at once, want %d", most, crowded)
+	}
+	if n := deltas(all); n < 2*len(all) || n > 4*len(all) {
+		t.Errorf("%d deltas to %d clients in two seconds and a half at 1 Hz", n, len(all))
+	}
+	for _, x := range l.conns[:crowded] {
+		x.gone()
+	}
+	if w := l.follow(10); l.classes[3*phases].members != 1 {
+		t.Errorf("%v is not in the place that has become free", w)
+	}
+}
+
+func deltas(all []*written) (n int) {
+	for _, w := range all {
+		n += strings.Count(w.told.String(), `"op":"delta"`)
+	}
+	return n
 }

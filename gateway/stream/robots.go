@@ -14,18 +14,19 @@ import (
 // mirror is the robots as the hub has read them last, each with its JSON, made once a change whoever looks at it. It
 // belongs to the hub's goroutine.
 type mirror struct {
-	hub  *hub
-	upto uint64
-	cut  uint64 // removals up to this one are forgotten
-	rows []mirrored
-	revs []uint64 // of the last change, by row; 0 = no robot
-	gone []lost
-	rev  []uint64 // of the removals
-	grid grid
+	hub   *hub
+	upto  uint64
+	cut   uint64 // removals up to this one are forgotten
+	rows  []mirrored
+	revs  []uint64 // of the last change, by row; 0 = no robot
+	gone  []lost
+	rev   []uint64 // of the removals
+	grid  grid
+	cells map[cell][]int32 // rows by place
 
 	graphs map[fleet.WarehouseID]*roadmap.Graph // as they were asked for last
 	asked  map[fleet.WarehouseID]bool           // in this refreshing
-	news   map[uint64]*news                     // since a number, of this look
+	news   map[uint64][]int32                   // rows that changed since a number, of this look
 	newsAt uint64
 }
 
@@ -45,6 +46,7 @@ type mirrored struct {
 	body      []byte // the JSON up to the value of age_ms
 	x, y      float64
 	located   bool
+	cell      cell      // where it is located
 	heard     time.Time // zero = never
 	bin       record
 }
@@ -70,7 +72,8 @@ func (m *mirror) forget() {
 	if m.rows != nil {
 		*m = mirror{hub: m.hub}
 		for i := range m.hub.classes {
-			m.hub.classes[i] = class{}
+			c := &m.hub.classes[i]
+			c.rev, c.base = 0, bases{}
 		}
 	}
 }
@@ -81,6 +84,9 @@ func (m *mirror) removed(g *view.Gone[fleet.RobotID]) {
 		return // it came and went between two looks
 	}
 	born := m.rows[g.Row].born
+	if x := &m.rows[g.Row]; x.located {
+		m.unplace(int32(g.Row), x)
+	}
 	m.rows[g.Row], m.revs[g.Row] = mirrored{}, 0
 	if len(m.gone) >= maxRemoved {
 		half := maxRemoved / 2
@@ -100,11 +106,22 @@ func (m *mirror) changed(r *view.Row[robot.View]) {
 	}
 	x, v := &m.rows[r.Row], &r.Value
 	if x.id != v.ID {
+		if x.located {
+			m.unplace(int32(r.Row), x)
+		}
 		*x = mirrored{id: v.ID, born: r.Born}
 	}
 	m.revs[r.Row] = r.Rev
+	if x.located && (!v.Located || x.cell != cellOf(v.Pose.X, v.Pose.Y)) {
+		m.unplace(int32(r.Row), x)
+		x.located = false
+	}
+	placed := x.located
 	x.warehouse, x.puts, x.located, x.heard = r.Warehouse, r.Puts, v.Located, v.ReceivedAt
 	x.x, x.y = v.Pose.X, v.Pose.Y
+	if x.located && !placed {
+		m.place(int32(r.Row), x)
+	}
 	if v.Spec != nil && x.spec != v.Spec {
 		x.spec, x.fixed = v.Spec, fixedJSON(v.Spec)
 	}

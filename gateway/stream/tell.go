@@ -8,13 +8,6 @@ import (
 	"starling/engine/fleet"
 )
 
-// news is the rows that changed since a number: made once a look for all who ask.
-type news struct {
-	rows  []int32
-	bits  []uint64
-	cells map[cell][]int32 // by place; nil = nobody has asked
-}
-
 // cell is a square of the floor.
 type cell struct{ x, y int32 }
 
@@ -24,43 +17,57 @@ func cellOf(x, y float64) cell {
 	return cell{int32(math.Floor(x / cellM)), int32(math.Floor(y / cellM))}
 }
 
-func (m *mirror) since(from uint64) *news {
+// since lists the rows that changed after a number, made once a look for all who ask.
+func (m *mirror) since(from uint64) []int32 {
 	if m.newsAt != m.upto || m.news == nil {
-		m.news, m.newsAt = map[uint64]*news{}, m.upto
+		m.news, m.newsAt = map[uint64][]int32{}, m.upto
 	}
-	n := m.news[from]
-	if n == nil {
-		n = &news{bits: make([]uint64, len(m.revs)>>6+1)}
+	rows, ok := m.news[from]
+	if !ok {
 		for i, rev := range m.revs {
 			if rev > from {
-				n.rows = append(n.rows, int32(i))
-				n.bits[i>>6] |= 1 << (i & 63)
+				rows = append(rows, int32(i))
 			}
 		}
-		m.news[from] = n
+		m.news[from] = rows
 	}
-	return n
+	return rows
 }
 
-// near lists the changed rows in and around a rectangle, in no order: all, where the rectangle is larger than that pays.
-func (n *news) near(m *mirror, r *rect) []int32 {
-	from, to := cellOf(r.x0, r.y0), cellOf(r.x1, r.y1)
-	if (float64(to.x-from.x)+1)*(float64(to.y-from.y)+1) > float64(len(n.rows))/4 {
-		return n.rows
+// place notes in which square a robot is, and unplace that it is in none.
+func (m *mirror) place(row int32, x *mirrored) {
+	if m.cells == nil {
+		m.cells = map[cell][]int32{}
 	}
-	if n.cells == nil {
-		n.cells = map[cell][]int32{}
-		for _, row := range n.rows {
-			if x := &m.rows[row]; x.located {
-				c := cellOf(x.x, x.y)
-				n.cells[c] = append(n.cells[c], row)
+	x.cell = cellOf(x.x, x.y)
+	m.cells[x.cell] = append(m.cells[x.cell], row)
+}
+
+func (m *mirror) unplace(row int32, x *mirrored) {
+	l := m.cells[x.cell]
+	if i := slices.Index(l, row); i >= 0 {
+		l[i] = l[len(l)-1]
+		l = l[:len(l)-1]
+	}
+	if m.cells[x.cell] = l; len(l) == 0 {
+		delete(m.cells, x.cell)
+	}
+}
+
+// near lists the rows in and around a rectangle that changed after a number, in no order: all, where the rectangle is so
+// large that squares do not pay.
+func (m *mirror) near(r *rect, from uint64) (out []int32) {
+	low, high := cellOf(r.x0, r.y0), cellOf(r.x1, r.y1)
+	if (float64(high.x-low.x)+1)*(float64(high.y-low.y)+1) > float64(len(m.rows))/8 {
+		return m.since(from)
+	}
+	for y := low.y; y <= high.y; y++ {
+		for x := low.x; x <= high.x; x++ {
+			for _, row := range m.cells[cell{x, y}] {
+				if m.revs[row] > from {
+					out = append(out, row)
+				}
 			}
-		}
-	}
-	var out []int32
-	for y := from.y; y <= to.y; y++ {
-		for x := from.x; x <= to.x; x++ {
-			out = append(out, n.cells[cell{x, y}]...)
 		}
 	}
 	return out
@@ -83,11 +90,10 @@ type sighting struct {
 func (m *mirror) tell(s *sub) (left []leaver, changed []sighting) {
 	left = m.removals(s)
 	s.marks, s.sum = nil, 0
-	n := m.since(s.rev)
 	switch {
 	case s.partial():
-		return m.tellPart(s, n, left)
-	case s.robots != nil && len(s.robots) < len(n.rows)/8:
+		return m.tellPart(s, left)
+	case s.robots != nil && len(s.robots) < len(m.rows)/16:
 		for id := range s.robots {
 			row, ok := m.hub.views.Robots.Find(id)
 			if ok && row < len(m.rows) && m.rows[row].id == id && m.revs[row] > s.rev && s.wants(&m.rows[row]) {
@@ -96,7 +102,7 @@ func (m *mirror) tell(s *sub) (left []leaver, changed []sighting) {
 		}
 		slices.SortFunc(changed, byRow)
 	default:
-		for _, row := range n.rows {
+		for _, row := range m.since(s.rev) {
 			if x := &m.rows[row]; s.wants(x) {
 				changed = append(changed, sighting{row, x.born > s.rev})
 			}
@@ -129,10 +135,13 @@ func (m *mirror) removals(s *sub) (left []leaver) {
 }
 
 // tellPart is for a subscription with a rectangle: what it knows of has moved or left, what is near may have entered.
-func (m *mirror) tellPart(s *sub, n *news, left []leaver) (_ []leaver, changed []sighting) {
-	for i := range min(len(s.known), len(n.bits)) {
-		for both := s.known[i] & n.bits[i]; both != 0; both &= both - 1 {
-			row := i<<6 + bits.TrailingZeros64(both)
+func (m *mirror) tellPart(s *sub, left []leaver) (_ []leaver, changed []sighting) {
+	for i, word := range s.known {
+		for ; word != 0; word &= word - 1 {
+			row := i<<6 + bits.TrailingZeros64(word)
+			if m.revs[row] <= s.rev {
+				continue
+			}
 			if x := &m.rows[row]; s.wants(x) {
 				changed = append(changed, sighting{int32(row), false})
 			} else {
@@ -142,7 +151,7 @@ func (m *mirror) tellPart(s *sub, n *news, left []leaver) (_ []leaver, changed [
 		}
 	}
 	knew := len(changed)
-	for _, row := range n.near(m, s.rect) {
+	for _, row := range m.near(s.rect, s.rev) {
 		if !s.knows(int(row)) && s.wants(&m.rows[row]) {
 			s.know(int(row), true)
 			changed = append(changed, sighting{row, true})
