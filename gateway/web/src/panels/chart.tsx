@@ -27,7 +27,7 @@ export function Chart(o: { title: string; series: () => Series; changes: Signal<
       const s = o.series(), columns = o.columns.map((c) => s[c] ?? []);
       // uPlot spreads a single point over a day.
       const t = s[0].length === 1 ? s[0][0]! : NaN;
-      return (Number.isNaN(t) ? [s[0], ...columns] : [[t - MINUTE_S, t], ...columns.map((c) => [null, ...c])]) as uPlot.AlignedData;
+      return Number.isNaN(t) ? [s[0], ...columns] : [[t - MINUTE_S, t], ...columns.map((c) => [null, ...c])];
     };
     const make = (): uPlot => {
       const style = getComputedStyle(box);
