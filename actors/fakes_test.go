@@ -229,7 +229,7 @@ func (m *memory) SaveSnapshots(_ context.Context, _ fleet.Shard, snapshots []fac
 }
 
 // unfinished lists the open tasks and those that are held.
-func (m *memory) unfinished() (open []task.Spec, held []fleet.TaskID) {
+func (m *memory) unfinished() (open []task.State, held []fleet.TaskID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for id, r := range m.tasks {
@@ -239,7 +239,7 @@ func (m *memory) unfinished() (open []task.Spec, held []fleet.TaskID) {
 		}
 		switch {
 		case s.Status == fleet.TaskCreated:
-			open = append(open, s.Spec)
+			open = append(open, s)
 		case !s.Status.Final():
 			held = append(held, id)
 			if rec := m.robots[s.Robot]; rec != nil {
@@ -247,7 +247,7 @@ func (m *memory) unfinished() (open []task.Spec, held []fleet.TaskID) {
 			}
 		}
 	}
-	slices.SortFunc(open, func(a, b task.Spec) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(open, func(a, b task.State) int { return cmp.Compare(a.Spec.ID, b.Spec.ID) })
 	slices.Sort(held)
 	return open, held
 }

@@ -185,6 +185,10 @@ func (sh *shard) take() error {
 	if rec.Graph != nil {
 		sh.lay(rec.Graph)
 	}
+	for i := range rec.Tasks { // nobody has assigned them yet: their actors sleep until then, but they are open
+		v := rec.Tasks[i]
+		s.Views.ShowTask(sh.id, &v)
+	}
 	for _, id := range rec.Held {
 		sh.create(kindTask, string(id), false)
 	}

@@ -68,7 +68,11 @@ func (w *warehouseShell) restore(rec any, _ bool) {
 	}
 	// Each life has its own seed: the ids of decisions are made of it, and must never come twice.
 	w.state = dispatch.New(tables, w.box.sys.Seed+w.box.sys.nextEpoch(w.box.sh.incarnation())*0x9e3779b97f4a7c15)
-	w.decide(dispatch.Restored{Graph: r.Graph, Lanes: r.Lanes, KeepOut: r.KeepOut, Tasks: r.Tasks}, nil)
+	specs := make([]task.Spec, len(r.Tasks))
+	for i := range r.Tasks {
+		specs[i] = r.Tasks[i].Spec
+	}
+	w.decide(dispatch.Restored{Graph: r.Graph, Lanes: r.Lanes, KeepOut: r.KeepOut, Tasks: specs}, nil)
 	for _, b := range w.box.sh.members(kindRobot) {
 		b.postFront(again{})
 	}

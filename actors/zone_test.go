@@ -225,6 +225,14 @@ func TestRestartedSystemTakesUpWhereItWasKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	next.quiesce(t)
+	if len(open) == 0 {
+		t.Fatal("no task was left that nobody had")
+	}
+	for i := range open { // tasks that nobody has are seen as well
+		if v, ok := next.win.task(open[i].Spec.ID); !ok || v.Version < open[i].Version {
+			t.Errorf("task %s of version %d is shown as %d", open[i].Spec.ID, open[i].Version, v.Version)
+		}
+	}
 	for i := range 4 {
 		box, err := next.Mailbox(t.Context(), testShard, testRobot(i).ID)
 		if err != nil {

@@ -140,7 +140,7 @@ type WarehouseRecord struct {
 	Graph   *roadmap.Graph // of the active map version, nil = none
 	Lanes   []dispatch.LaneState
 	KeepOut []fleet.Vertex
-	Tasks   []task.Spec     // CREATED ones, oldest first
+	Tasks   []task.State    // CREATED ones, oldest first
 	Held    []fleet.TaskID  // tasks that are neither CREATED nor final: activated at once, so that they go on
 	Robots  []fleet.RobotID // registered; activated on demand
 }

@@ -91,7 +91,7 @@ func (s *Store) LoadWarehouse(_ context.Context, id fleet.Shard) (fact.Warehouse
 	for _, t := range sh.sorted() {
 		switch {
 		case t.Status == fleet.TaskCreated:
-			r.Tasks = append(r.Tasks, t.Spec)
+			r.Tasks = append(r.Tasks, *t)
 		case !t.Status.Final():
 			r.Held = append(r.Held, t.Spec.ID)
 		}

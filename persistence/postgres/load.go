@@ -226,7 +226,7 @@ func (s *Store) LoadWarehouse(ctx context.Context, shard fleet.Shard) (fact.Ware
 			if err != nil {
 				return err
 			}
-			rec.Tasks = append(rec.Tasks, st.Spec)
+			rec.Tasks = append(rec.Tasks, *st)
 		}
 		ids, err := q.LoadRobotIDs(ctx, gen.LoadRobotIDsParams{TenantID: tenant, WarehouseID: warehouse})
 		for _, id := range ids {

@@ -291,7 +291,12 @@ func warehouseComesBack(t *testing.T, b *bench) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "open tasks", rec.Tasks, []task.Spec{open, later})
+	waiting := make([]task.Spec, len(rec.Tasks))
+	for i := range rec.Tasks {
+		waiting[i] = rec.Tasks[i].Spec
+		equal(t, "status of an open task", rec.Tasks[i].Status, fleet.TaskCreated)
+	}
+	equal(t, "open tasks", waiting, []task.Spec{open, later})
 	equal(t, "held tasks", rec.Held, []fleet.TaskID{held.ID})
 	equal(t, "robots", rec.Robots, []fleet.RobotID{r.ID})
 	if rec.Graph != nil || len(rec.Lanes)+len(rec.KeepOut) != 0 {
