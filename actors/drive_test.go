@@ -277,6 +277,16 @@ func TestNewMapReplacesTheZonesAndTheRobotsDriveOn(t *testing.T) {
 			t.Fatal("a zone of the former map lives")
 		}
 	}
+	b.win.mu.Lock()
+	gone := slices.Clone(b.win.zonesGone)
+	b.win.mu.Unlock()
+	for i := range d.graph.Zones {
+		id := d.graph.Zones[i].ID
+		kept := slices.ContainsFunc(next.Zones, func(z roadmap.Zone) bool { return z.ID == id })
+		if kept == slices.Contains(gone, id) {
+			t.Errorf("zone %s is on the new map: %v; taken out of what is seen: %v", id, kept, !kept)
+		}
+	}
 	d.graph = next
 	for step := 0; step < 300; step++ {
 		d.step(t)

@@ -283,16 +283,17 @@ func always(err error, keep bool) func([]fact.Unit) ([]error, []bool) {
 
 // window is what the outside sees: views and links.
 type window struct {
-	mu       sync.Mutex
-	tasks    map[fleet.TaskID]task.View
-	robots   map[fleet.RobotID]int
-	waits    map[fleet.RobotID]fleet.Cause
-	places   map[fleet.RobotID]fleet.Vertex
-	zones    int
-	orders   []robot.Order
-	commands []robot.Command
-	progress map[fleet.RobotID]uint64
-	hungUp   []fleet.RobotID
+	mu        sync.Mutex
+	tasks     map[fleet.TaskID]task.View
+	robots    map[fleet.RobotID]int
+	waits     map[fleet.RobotID]fleet.Cause
+	places    map[fleet.RobotID]fleet.Vertex
+	zones     int
+	zonesGone []fleet.ZoneID
+	orders    []robot.Order
+	commands  []robot.Command
+	progress  map[fleet.RobotID]uint64
+	hungUp    []fleet.RobotID
 }
 
 func newWindow() *window {
@@ -308,7 +309,12 @@ func (w *window) ShowRobot(_ fleet.Shard, v *robot.View) {
 	w.waits[v.ID], w.places[v.ID] = v.Waiting.Cause, v.Vertex
 	w.mu.Unlock()
 }
-func (w *window) RobotGone(fleet.Shard, fleet.RobotID)            {}
+func (w *window) RobotGone(fleet.Shard, fleet.RobotID) {}
+func (w *window) ZoneGone(_ fleet.Shard, id fleet.ZoneID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.zonesGone = append(w.zonesGone, id)
+}
 func (w *window) TaskChanged(fleet.Shard, task.Event, *task.View) {}
 
 func (w *window) CommandHeard(fleet.Shard, time.Duration) {}

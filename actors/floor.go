@@ -92,6 +92,21 @@ func (sh *shard) settle(old, g *roadmap.Graph) {
 	}
 }
 
+// forgetZones takes the zones that the new map does not have out of what is seen.
+func (sh *shard) forgetZones(g *roadmap.Graph, leaving []*box) {
+	has := map[fleet.ZoneID]bool{}
+	if g != nil {
+		for i := range g.Zones {
+			has[g.Zones[i].ID] = true
+		}
+	}
+	for _, b := range leaving {
+		if id := fleet.ZoneID(b.id); !has[id] {
+			sh.sys.Views.ZoneGone(sh.id, id)
+		}
+	}
+}
+
 // install waits for the former zones to end, starts the new ones and tells the robots. It runs off the pool.
 func (sh *shard) install(g *roadmap.Graph, leaving []*box) {
 	for _, b := range leaving {
@@ -110,6 +125,7 @@ func (sh *shard) install(g *roadmap.Graph, leaving []*box) {
 	sh.leaving = nil
 	sh.lay(g)
 	sh.mu.Unlock()
+	sh.forgetZones(g, leaving)
 	for _, b := range sh.members(kindRobot) {
 		if !b.post(robot.MapActivated{Graph: g}) && !b.isSealed() {
 			b.lost(nil)

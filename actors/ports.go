@@ -71,6 +71,7 @@ type Views interface {
 	// CommandHeard says how long it took from accepting a command to the robot's acknowledgement.
 	CommandHeard(shard fleet.Shard, took time.Duration)
 	ShowZone(shard fleet.Shard, v *zone.View)
+	ZoneGone(shard fleet.Shard, id fleet.ZoneID)
 	ShowWarehouse(shard fleet.Shard, v *dispatch.View)
 }
 

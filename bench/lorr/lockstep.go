@@ -307,5 +307,8 @@ func (s *stepper) RobotGone(fleet.Shard, fleet.RobotID) {}
 // ShowZone implements actors.Views.
 func (s *stepper) ShowZone(fleet.Shard, *zone.View) {}
 
+// ZoneGone implements actors.Views.
+func (s *stepper) ZoneGone(fleet.Shard, fleet.ZoneID) {}
+
 // ShowWarehouse implements actors.Views.
 func (s *stepper) ShowWarehouse(fleet.Shard, *dispatch.View) {}

@@ -262,6 +262,21 @@ func TestWhyFollowsTheChainToItsRoot(t *testing.T) {
 	}
 }
 
+func TestWhyOfATaskForOneRobotSaysWhatKeepsThatRobot(t *testing.T) {
+	t.Parallel()
+	f := dispatch.Facts{Robot: func(fleet.RobotID) *robot.View {
+		return &robot.View{ID: "a", Connection: fleet.Online, State: fleet.Paused}
+	}, Vertex: func(fleet.Vertex) string { return "v" }}
+	v := &task.View{Status: fleet.TaskCreated}
+	if chain := f.WhyTask(v); len(chain) != 1 || chain[0].Cause != "no_robot" {
+		t.Errorf("of whichever robot: %+v", chain)
+	}
+	v.Spec.Robot = "a"
+	if chain := f.WhyTask(v); len(chain) != 2 || chain[1].Cause != "paused" || chain[1].Remedy == nil {
+		t.Errorf("of a paused robot: %+v", chain)
+	}
+}
+
 func TestADryRunChangesNothing(t *testing.T) {
 	t.Parallel()
 	_, g := fresh(t)

@@ -134,10 +134,14 @@ func (f *Facts) WhyTask(t *task.View) []Link {
 				self.Cause = fleet.CauseNoMap.String()
 			}
 		}
+		chain := []Link{self}
 		if t.Reason != "" {
-			return []Link{self, {Cause: "unassigned: " + t.Reason, ObjectType: "task", ObjectID: string(t.Spec.ID), Since: t.UpdatedAt}}
+			chain = append(chain, Link{Cause: "unassigned: " + t.Reason, ObjectType: "task", ObjectID: string(t.Spec.ID), Since: t.UpdatedAt})
 		}
-		return []Link{self}
+		if t.Spec.Robot != "" { // no other may do it: what keeps that one keeps the task
+			chain = append(chain, f.WhyRobot(t.Spec.Robot)...)
+		}
+		return chain
 	case fleet.TaskAssigned, fleet.TaskExecuting:
 		return f.WhyRobot(t.Robot)
 	case fleet.TaskCancelling:

@@ -169,6 +169,15 @@ func TestEachZoneIsTold(t *testing.T) {
 	if m := c.want("delta", 1); len(m.Events) != 1 || string(m.Events[0].Data) != `{"zone_id":"`+zone1+`","occupancy":2,"capacity":3,"queue_length":1,"version":2}` {
 		t.Errorf("%+v", m)
 	}
+	g.views.ZoneGone(shardA(), zone1)
+	if m := c.want("delta", 1); len(m.Events) != 1 || m.Events[0].Type != "zone_removed" || string(m.Events[0].Data) != `{"zone_id":"`+zone1+`"}` {
+		t.Errorf("%+v", m)
+	}
+	later := g.viewer()
+	later.send(`{"op":"subscribe","id":1,"channel":"zones"}`)
+	if m := later.want("snapshot", 1); len(m.Items) != 0 {
+		t.Errorf("a zone that is gone is shown: %s", m.Items)
+	}
 }
 
 func TestARobotInDetailShowsItsOrder(t *testing.T) {

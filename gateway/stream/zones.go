@@ -84,6 +84,29 @@ func (h *hub) zonePart(s *sub) {
 	h.give(s, "snapshot", &payload{data: b}, false)
 }
 
+// zoneEvents says what has changed of the zones that a subscription looks at.
+func (h *hub) zoneEvents(s *sub, c *class) (body []byte, told int, puts, upto uint64, ok bool) {
+	tell := func(kind string, data []byte) {
+		if told > 0 {
+			body = append(body, ',')
+		}
+		told++
+		body = append(append(append(body, `{"type":"`...), kind...), `","data":`...)
+		body = append(append(body, data...), '}')
+	}
+	upto, ok = h.views.Zones.Changes(s.rev, func(g *view.Gone[fleet.ZoneID]) {
+		if s.warehouse == "" || g.Warehouse == s.warehouse {
+			tell("zone_removed", []byte(`{"zone_id":"`+string(g.ID)+`"}`))
+		}
+	}, func(r *view.Row[zone.View]) {
+		if s.warehouse == "" || r.Warehouse == s.warehouse {
+			tell("zone_status", zoneItem(r))
+			puts += c.zones.replaced(r)
+		}
+	})
+	return body, told, puts, upto, ok
+}
+
 // zoneDelta sends the zones that have changed. Many subscriptions ask for the same: the last body is kept for them.
 func (h *hub) zoneDelta(s *sub, c *class) {
 	now, _ := h.views.Zones.Now()
@@ -96,19 +119,7 @@ func (h *hub) zoneDelta(s *sub, c *class) {
 	}
 	z := &h.zones
 	if z.class != c || z.from != s.rev || z.w != s.warehouse || z.upto != now {
-		body, told, puts := []byte{}, 0, uint64(0)
-		upto, ok := h.views.Zones.Changes(s.rev, func(*view.Gone[fleet.ZoneID]) {}, func(r *view.Row[zone.View]) {
-			if s.warehouse != "" && r.Warehouse != s.warehouse {
-				return
-			}
-			if told > 0 {
-				body = append(body, ',')
-			}
-			body = append(body, `{"type":"zone_status","data":`...)
-			body = append(append(body, zoneItem(r)...), '}')
-			told++
-			puts += c.zones.replaced(r)
-		})
+		body, told, puts, upto, ok := h.zoneEvents(s, c)
 		if !ok {
 			h.resync(s)
 			return

@@ -86,7 +86,7 @@ func (s *Store) TaskChanged(shard fleet.Shard, e task.Event, v *task.View) {
 	t.Tasks.changed(now, e, v)
 	switch e.(type) {
 	case task.Succeeded:
-		t.floor(shard.Warehouse, func(f *floor) { f.tempo.finished.add(now, 0) })
+		t.floor(shard.Warehouse, func(f *floor) { f.tempo.finished.add(now) })
 	case task.Assigned:
 		if v.Awards != 1 {
 			return
@@ -108,6 +108,11 @@ func (s *Store) CommandHeard(shard fleet.Shard, took time.Duration) {
 // ShowZone takes a zone's newest state.
 func (s *Store) ShowZone(shard fleet.Shard, v *zone.View) {
 	s.Tenant(shard.Tenant).Zones.put(v.Zone, shard.Warehouse, v)
+}
+
+// ZoneGone forgets a zone that the active map no longer has.
+func (s *Store) ZoneGone(shard fleet.Shard, id fleet.ZoneID) {
+	s.Tenant(shard.Tenant).Zones.drop(id, shard.Warehouse)
 }
 
 // ShowWarehouse takes a dispatcher's newest state.
@@ -210,7 +215,35 @@ type Quantiles struct {
 	P50, P99 time.Duration
 }
 
-type tempo struct{ finished, decisions, commands ring }
+type tempo struct {
+	finished            perSecond
+	decisions, commands ring
+}
+
+// perSecond counts what happened in each second of the window.
+type perSecond struct {
+	second [int(window / time.Second)]int64 // since 1970, by its remainder
+	count  [int(window / time.Second)]int
+}
+
+func (p *perSecond) add(now time.Time) {
+	s := now.Unix()
+	i := int(s % int64(len(p.count)))
+	if p.second[i] != s {
+		p.second[i], p.count[i] = s, 0
+	}
+	p.count[i]++
+}
+
+func (p *perSecond) within(now time.Time) int {
+	n := 0
+	for i, s := range p.second {
+		if s > now.Unix()-int64(len(p.count)) {
+			n += p.count[i]
+		}
+	}
+	return n
+}
 
 // ring keeps the newest values.
 type ring struct {
@@ -240,7 +273,7 @@ func (r *ring) since(from time.Time) []time.Duration {
 
 func (t *tempo) read(now time.Time) Tempo {
 	from := now.Add(-window)
-	return Tempo{Finished: len(t.finished.since(from)), Decisions: quantiles(t.decisions.since(from)), Commands: quantiles(t.commands.since(from))}
+	return Tempo{Finished: t.finished.within(now), Decisions: quantiles(t.decisions.since(from)), Commands: quantiles(t.commands.since(from))}
 }
 
 func quantiles(d []time.Duration) Quantiles {
