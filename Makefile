@@ -1,7 +1,7 @@
 # Starling. `make help` lists the targets. Tools are fetched once, at pinned versions, by scripts/tools.sh.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run dev-api dev-core dev-py migrate-up build test test-fast test-go test-clients test-python test-page check fmt lint generate verify licences vuln bench bench-page soak clean
+.PHONY: help run dev-api dev-core dev-py migrate-up build test test-fast test-go test-clients test-python test-page check fmt lint generate verify licences vuln bench bench-live bench-page soak clean
 
 GO ?= go
 ARGS ?=
@@ -97,6 +97,9 @@ COUNT ?= 10
 BENCH ?= .
 bench: ## Go benchmarks; BENCH=regexp COUNT=n; compare two outputs with `$$(scripts/tools.sh benchstat) old new`
 	@$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 ./...
+
+bench-live: ## the live channel: cost of a frame, 1,000 and 10,000 clients, bad clients (ten minutes)
+	@$(GO) run ./bench/live $(ARGS)
 
 bench-page: postgres-installed build ## trace the page in a real browser with 10,000 and 100,000 robots (half an hour)
 	@cd gateway/web && npx --no-install playwright test --project bench

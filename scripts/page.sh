@@ -14,7 +14,7 @@ install() {
 		exit 1
 	}
 	if ! [ node_modules/.package-lock.json -nt package-lock.json ]; then
-		npm ci --silent
+		npm ci --no-progress --loglevel error >&2
 		touch node_modules/.package-lock.json
 	fi
 }

@@ -17,11 +17,16 @@ root=$PWD
 # The interpreter that the environment is made with.
 interpreter() {
 	for p in ${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do
-		if "$p" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+		if "$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
 			command -v "$p"
 			return
 		fi
 	done
+	# Debian keeps ensurepip, without which there is no venv, in a package of its own.
+	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && [ -z "${tried:-}" ]; then
+		tried=1
+		apt-get update -qq >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3 python3-venv >&2 && interpreter && return
+	fi
 	echo "python.sh: needs Python 3.11 or newer with venv (Debian: apt-get install python3 python3-venv)" >&2
 	exit 1
 }

@@ -15,7 +15,7 @@ function say(line: string): void {
 function show(what: string, t: Trace): void {
   const q = (x: Quantiles): string => `P50 ${x.p50.toFixed(1)}, P99 ${x.p99.toFixed(1)}, max ${x.max.toFixed(1)} ms of ${x.n}`;
   say(`  ${what}: ${(t.frames / t.seconds).toFixed(1)} frames/s; script a frame ${q(t.frame)}; a message or timer ${q(t.other)};`);
-  say(`    scripts ${(100 * t.scriptBusy).toFixed(1)} %, main thread ${(100 * t.mainBusy).toFixed(1)} %, graphics ${(100 * t.graphicsBusy).toFixed(0)} % of a core; ${t.longTasks} tasks over 50 ms; heap ${t.heapMB.toFixed(0)} MB [load ${loadavg()[0]!.toFixed(1)}]`);
+  say(`    scripts ${(100 * t.scriptBusy).toFixed(1)} %, main thread ${(100 * t.mainBusy).toFixed(1)} %, the page's process ${(100 * t.pageCPU).toFixed(0)} %, graphics in software ${(100 * t.graphicsCPU).toFixed(0)} % of a core; ${t.longTasks} tasks over 50 ms; heap ${t.heapMB.toFixed(0)} MB [load ${loadavg()[0]!.toFixed(1)}]`);
 }
 
 async function open(page: Page, server: Starling, warehouse: string): Promise<void> {

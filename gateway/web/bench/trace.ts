@@ -1,4 +1,4 @@
-import type { Page } from "@playwright/test";
+import type { CDPSession, Page } from "@playwright/test";
 
 /** What a browser's own trace says of a page over some seconds. Times in ms. */
 export interface Trace {
@@ -15,8 +15,9 @@ export interface Trace {
   scriptBusy: number;
   /** Tasks of the main thread over 50 ms. */
   longTasks: number;
-  /** Share of one core that the graphics process took; without a graphics card it draws there. */
-  graphicsBusy: number;
+  /** Shares of one core that the page's and the graphics process took, all threads; without a graphics card it draws there. */
+  pageCPU: number;
+  graphicsCPU: number;
   heapMB: number;
 }
 
@@ -35,7 +36,6 @@ interface TraceEvent {
   tdur?: number;
   pid: number;
   tid: number;
-  args?: { name?: string };
 }
 
 /** Traces a page for some seconds, by Chromium's own tracing. */
@@ -45,17 +45,26 @@ export async function trace(page: Page, seconds: number): Promise<Trace> {
   const events: TraceEvent[] = [];
   browser.on("Tracing.dataCollected", (d) => events.push(...(d.value as unknown as TraceEvent[])));
   const done = new Promise<void>((resolve) => browser.once("Tracing.tracingComplete", () => resolve()));
-  await browser.send("Tracing.start", { transferMode: "ReportEvents", traceConfig: { includedCategories: ["devtools.timeline", "toplevel", "v8", "__metadata"] } });
+  await browser.send("Tracing.start", { transferMode: "ReportEvents", traceConfig: { includedCategories: ["devtools.timeline", "toplevel", "v8"] } });
+  const before = await cpu(browser);
   await page.waitForTimeout(1000 * seconds);
+  const after = await cpu(browser);
   await browser.send("Tracing.end");
   await done;
   const { usedSize } = await cdp.send("Runtime.getHeapUsage");
   await browser.detach();
-  return { ...readEvents(events, seconds), heapMB: usedSize / 1e6 };
+  return { ...readEvents(events, seconds), heapMB: usedSize / 1e6, pageCPU: (after.renderer - before.renderer) / seconds, graphicsCPU: (after.GPU - before.GPU) / seconds };
+}
+
+/** CPU seconds so far of the browser's processes by their kind. */
+async function cpu(browser: CDPSession): Promise<{ renderer: number; GPU: number }> {
+  const { processInfo } = await browser.send("SystemInfo.getProcessInfo");
+  const of = (kind: string): number => processInfo.filter((p) => p.type === kind).reduce((sum, p) => sum + p.cpuTime, 0);
+  return { renderer: of("renderer"), GPU: of("GPU") };
 }
 
 /** The figures of a trace. The page's thread is the one that ran the most animation frames. */
-export function readEvents(events: readonly TraceEvent[], seconds: number): Omit<Trace, "heapMB"> {
+export function readEvents(events: readonly TraceEvent[], seconds: number): Omit<Trace, "heapMB" | "pageCPU" | "graphicsCPU"> {
   const threads = new Map<string, number>();
   for (const e of events) if (e.name === "FireAnimationFrame") threads.set(`${e.pid}/${e.tid}`, (threads.get(`${e.pid}/${e.tid}`) ?? 0) + 1);
   const thread = [...threads].sort((a, b) => b[1] - a[1])[0]?.[0] ?? "";
@@ -63,13 +72,11 @@ export function readEvents(events: readonly TraceEvent[], seconds: number): Omit
   const frames = own.filter((e) => e.name === "FireAnimationFrame");
   const calls = outermost(own.filter((e) => e.name === "FunctionCall" || e.name === "FireAnimationFrame" || e.name === "TimerFire"));
   const tasks = own.filter((e) => e.name.endsWith("RunTask") || e.name === "RunTask");
-  const graphics = new Set(events.filter((e) => e.name === "process_name" && e.args?.name === "GPU Process").map((e) => e.pid));
-  const drawing = outermost(events.filter((e) => e.ph === "X" && graphics.has(e.pid) && (e.name.endsWith("RunTask") || e.name === "RunTask")));
   const ms = (all: readonly TraceEvent[]): number[] => all.map((e) => (e.dur ?? 0) / 1000);
   const busy = (all: readonly TraceEvent[]): number => all.reduce((sum, e) => sum + (e.tdur ?? e.dur ?? 0), 0) / 1e6 / seconds;
   return {
     seconds, frames: frames.length, frame: quantiles(ms(frames)), other: quantiles(ms(calls.filter((e) => e.name !== "FireAnimationFrame"))),
-    mainBusy: busy(outermost(tasks)), scriptBusy: busy(calls), longTasks: ms(tasks).filter((t) => t > 50).length, graphicsBusy: busy(drawing),
+    mainBusy: busy(outermost(tasks)), scriptBusy: busy(calls), longTasks: ms(tasks).filter((t) => t > 50).length,
   };
 }
 

@@ -54,6 +54,7 @@ function followWarehouse(): () => void {
     if (s && warehouses.value === null && !expired.value) void loadWarehouses();
     const all = warehouses.value ?? [];
     const chosen = all.find((w) => w.warehouse_code === warehouseCode.value || w.warehouse_id === warehouseCode.value) ?? all[0];
+    if (chosen && s) warehouseCode.value = chosen.warehouse_code; // a link says which, chosen or not
     const key = s && chosen ? `${s.tenant}/${chosen.warehouse_id}` : "";
     if (key === who) return;
     who = key;

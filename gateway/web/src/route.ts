@@ -22,6 +22,8 @@ export const tab = signal<Tab | null>("tasks");
 export const taskFilter = signal({ status: "", text: "", late: false });
 /** Filters of the robot table, which also dim the map. */
 export const robotFilter = signal({ show: "", text: "" });
+/** What the map shows beside robots. */
+export const layers = signal({ zones: true, heat: false, names: false, lanes: false });
 /** The camera; null = the whole floor. */
 export const look = signal<Look | null>(null);
 
@@ -43,6 +45,7 @@ export function forget(): void {
 }
 
 const WRITE_MS = 300;
+const LAYERS = ["zones", "heat", "names", "lanes"] as const;
 const SETTINGS: readonly string[] = ["diagnostics", "renderer"];
 const TABS: readonly string[] = ["tasks", "robots", "zones", "charts"];
 const KINDS: readonly string[] = ["robot", "task", "zone"];
@@ -62,6 +65,8 @@ export const query = computed(() => {
   if (taskFilter.value.late) put("late", "1");
   put("show", robotFilter.value.show);
   put("robot_text", robotFilter.value.text);
+  const shown = LAYERS.filter((name) => layers.value[name]).join(" ");
+  if (shown !== "zones") put("layers", shown === "" ? "none" : shown);
   for (const [name, value] of settings.value) q.set(name, value);
   const at = look.value;
   if (at) put("at", [at.x.toFixed(1), at.y.toFixed(1), at.scale.toPrecision(4)].join(","));
@@ -80,6 +85,8 @@ export function readQuery(search: string): void {
     tab.value = TABS.includes(t) ? (t as Tab) : t === "none" ? null : "tasks";
     taskFilter.value = { status: text("status"), text: text("task_text"), late: text("late") === "1" };
     robotFilter.value = { show: text("show"), text: text("robot_text") };
+    const on = q.has("layers") ? text("layers").split(" ") : ["zones"];
+    layers.value = { zones: on.includes("zones"), heat: on.includes("heat"), names: on.includes("names"), lanes: on.includes("lanes") };
     look.value = readLook(text("at"));
     wanted.value = look.value;
     tenantId.value = text("tenant");

@@ -2,7 +2,7 @@ import { expect, test } from "@playwright/test";
 import { look, query, readQuery, robotFilter, selection, tab, taskFilter, warehouseCode } from "../src/route.js";
 
 test("what a link says is what its page shows, and the other way round", () => {
-  const link = "warehouse=demo&task=4d1f&tab=robots&status=EXECUTING&late=1&show=waiting&at=12.5%2C30.0%2C8.000";
+  const link = "warehouse=demo&task=4d1f&tab=robots&status=EXECUTING&late=1&show=waiting&layers=zones+heat&at=12.5%2C30.0%2C8.000";
   readQuery(`?${link}`);
   expect(warehouseCode.value).toBe("demo");
   expect(selection.value).toEqual({ type: "task", id: "4d1f" });

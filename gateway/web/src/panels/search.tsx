@@ -35,6 +35,7 @@ export function find(watch: Watch, text: string): Found[] {
     if (robots.live[row] === 0 || !(code.toLowerCase().includes(t) || id.startsWith(t))) continue;
     out.push({ key: id, kind: "robot", name: code, more: statusOfRow(robots, row).word, choose: () => chooseRobot(watch, id) });
   }
+  out.sort((a, b) => (a.name < b.name ? -1 : 1));
   const floor = watch.floor.value;
   if (floor) {
     const place = placeOf(floor, text.trim());

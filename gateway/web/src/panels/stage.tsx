@@ -1,11 +1,12 @@
 import { effect, signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
+import type { Task } from "starling-client";
 import { api } from "../session.js";
 import { draft, fill } from "../draft.js";
 import { placeAt, placeOf, type Place } from "../map/floor.js";
 import { MapView, type Hit, type Layers, type Mark, type ZoneShape } from "../map/view.js";
 import { useWatch } from "../page.js";
-import { look, robotFilter, selection, settings, tab, wanted } from "../route.js";
+import { layers, look, robotFilter, selection, settings, tab, wanted } from "../route.js";
 import { theme } from "../theme.js";
 import { errands, percent, shows, statusOfRow, waitingWords } from "../words.js";
 import { Menu } from "./menu.js";
@@ -13,7 +14,6 @@ import type { Watch } from "../watch.js";
 
 /** The map; null while there is none. */
 export const stage = signal<MapView | null>(null);
-const layers = signal<Layers>({ zones: true, heat: false, names: false, lanes: false });
 const tip = signal<{ x: number; y: number; text: string } | null>(null);
 
 /** Px a metre at which one robot is looked at. */
@@ -27,6 +27,15 @@ export async function showRobot(watch: Watch, id: string): Promise<void> {
   if (row >= 0 && !Number.isNaN(watch.table!.x[row]!)) return lead(watch.table!.x[row]!, watch.table!.y[row]!);
   const r = await api.get("/api/v1/robots/{robot_id}", { path: { robot_id: id } }).catch(() => null);
   if (r?.pose) lead(r.pose.x, r.pose.y);
+}
+
+/** Leads the camera to what a task is about: the robot that does it, else where it begins. */
+export function showTask(watch: Watch, t: Task): void {
+  if (t.robot_id) return void showRobot(watch, t.robot_id);
+  const floor = watch.floor.value;
+  const first = errands(t)[0];
+  const p = floor && first ? placeOf(floor, first.place) : null;
+  if (p) lead(p.x, p.y);
 }
 
 export function showPlace(p: Place): void {
@@ -192,6 +201,10 @@ function keep(watch: Watch, host: HTMLElement): () => void {
       if (watch.total.value > 0) watch.follow(map.detail === "clusters" ? null : padded(map.visible()));
     }),
     effect(() => watch.detailOf(robotOf(watch))),
+    effect(() => {
+      void draft.value;
+      tip.value = null; // what it said was for the one who chose a place, or did not
+    }),
     effect(() => {
       watch.why.value = null;
       if (selection.value !== null) watch.refresh();

@@ -30,7 +30,7 @@ export function TaskStatus({ task: t, now }: { task: Task; now: number }) {
     <span class={`task-status ${t.status.toLowerCase()}`}>
       {cancelling ? "⟳ " : t.status === "SUCCEEDED" ? "✓ " : t.status === "FAILED" ? "✕ " : ""}
       {taskWord(t.status)}
-      {cancelling && from !== "" && ` since ${from}`}
+      {cancelling && from !== "" && ` for ${from}`}
       {isLate(t, now) && <b class="late"> ◷ late</b>}
     </span>
   );

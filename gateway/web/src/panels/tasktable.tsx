@@ -8,6 +8,7 @@ import { selection, taskFilter } from "../route.js";
 import { finished } from "../tasks.js";
 import { since } from "../time.js";
 import { errands, isLate, short, TASK_STATUSES, taskWord, typeWord } from "../words.js";
+import { showTask } from "./stage.js";
 import { SureButton } from "./sure.js";
 import { Table, type Column } from "./table.js";
 import { cancel, TaskStatus } from "./task.js";
@@ -95,7 +96,7 @@ export function TaskTable() {
         {cursor !== null && <button onClick={() => void loadOlder()}>{cursor === undefined ? "Load earlier ones" : "More"}</button>}
         {mayOperate.value && <button class="primary" onClick={() => begin()}>New task</button>}
       </div>
-      <Table label="Tasks" columns={columns(watch, now)} items={items} keyOf={(t) => t.task_id} chosen={selection.value?.id ?? null} choose={(t) => (selection.value = { type: "task", id: t.task_id })} empty={f.status !== "" || f.text !== "" || f.late ? "No task matches." : !watch.tasks.known.value ? "Reading …" : mayOperate.value ? "No open tasks. Press n to create one." : "No open tasks."} />
+      <Table label="Tasks" columns={columns(watch, now)} items={items} keyOf={(t) => t.task_id} chosen={selection.value?.id ?? null} choose={(t) => { selection.value = { type: "task", id: t.task_id }; showTask(watch, t); }} empty={f.status !== "" || f.text !== "" || f.late ? "No task matches." : !watch.tasks.known.value ? "Reading …" : mayOperate.value ? "No open tasks. Press n to create one." : "No open tasks."} />
     </>
   );
 }

@@ -5,13 +5,15 @@ import type { Zone } from "../watch.js";
 import { showZone } from "./stage.js";
 import { Table, type Column } from "./table.js";
 
+const SORT_MS = 10_000;
+
 /** The zones, the fullest first. */
 export function ZoneTable() {
   const { watch } = useWatch();
   const status = watch.zoneStatus.value;
   const all = watch.zones.value;
   const full = (z: Zone): number => (status.get(z.zone_id)?.occupancy ?? z.occupancy ?? 0) / Math.max(1, z.capacity);
-  const items = useMemo(() => [...all].sort((a, b) => full(b) - full(a) || (a.name < b.name ? -1 : 1)), [all, status]);
+  const items = useMemo(() => [...all].sort((a, b) => full(b) - full(a) || (a.name < b.name ? -1 : 1)), [all, status.size === 0, Math.floor(watch.now.value / SORT_MS)]); // not under the hand that reads
   const columns: Column<Zone>[] = [
     { name: "Zone", width: "minmax(120px, 1fr)", cell: (z) => z.name },
     { name: "Kind", width: "100px", cell: (z) => z.kind.replace("_", " ") },
