@@ -5,9 +5,12 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
+	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/gateway/auth"
 )
@@ -43,6 +46,11 @@ func offered(r *http.Request) []string {
 
 // identify finds out who connects: the token comes in the header, or, from a browser, as a sub-protocol.
 func (s *Server) identify(r *http.Request) (*auth.Identity, *refusal) {
+	for _, name := range []string{"X-Tenant-Id", "X-Tenant-Slug"} {
+		if slices.Contains(r.Header.Values(name), "") {
+			return nil, notAllowed() // somebody meant a tenant and lost its name: not the default one
+		}
+	}
 	bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	tenant := r.Header.Get("X-Tenant-ID")
 	for _, p := range offered(r) {
@@ -59,12 +67,26 @@ func (s *Server) identify(r *http.Request) (*auth.Identity, *refusal) {
 	return s.check(r.Context(), bearer, tenant, r.Header.Get("X-Tenant-Slug"))
 }
 
-// check verifies a token and chooses the tenant.
+// checkFor is how long the check of a token may take, with the look-ups that it needs.
+const checkFor = 5 * time.Second
+
+var slugShape = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// expired says whether a token has ended by our clock, though the tolerance for clocks that differ still lets it pass.
+func expired(who *auth.Identity) bool { return !time.Now().Before(who.Expires) }
+
+// check verifies a token and chooses the tenant, by the rules of REST.
 func (s *Server) check(ctx context.Context, bearer, tenant, slug string) (*auth.Identity, *refusal) {
+	ctx, cancel := context.WithTimeout(ctx, checkFor)
+	defer cancel()
 	who, err := s.o.Auth.Verify(ctx, bearer)
-	if err == nil && slug != "" {
+	switch {
+	case err == nil && slug != "" && !slugShape.MatchString(slug):
+		err = auth.ErrForbidden
+	case err == nil && slug != "":
 		var id fleet.TenantID
-		if id, err = s.o.TenantBySlug(ctx, slug); err != nil || tenant != "" && !strings.EqualFold(tenant, string(id)) {
+		id, err = s.o.TenantBySlug(ctx, slug)
+		if errors.Is(err, fact.ErrNotFound) || err == nil && tenant != "" && !strings.EqualFold(tenant, string(id)) {
 			err = auth.ErrForbidden
 		}
 		tenant = string(id)

@@ -34,6 +34,7 @@ func (r *rect) holds(x, y float64) bool { return x >= r.x0 && x <= r.x1 && y >= 
 type sub struct {
 	session   *session
 	class     *class // of state: with whom it is told
+	at        int    // where it stands in the hub's list, guarded by the hub's mutex
 	id        uint32
 	channel   channel
 	warehouse fleet.WarehouseID // "" = all
@@ -240,6 +241,7 @@ func (h *hub) add(s *sub) {
 		s.class = h.classFor(s.rate)
 		s.class.members++
 	}
+	s.at = len(h.subs[s.channel])
 	h.subs[s.channel] = append(h.subs[s.channel], s)
 	h.queue = append(h.queue, s)
 	h.mu.Unlock()
@@ -252,9 +254,9 @@ func (h *hub) drop(s *sub) {
 		return
 	}
 	h.mu.Lock()
-	l := h.subs[s.channel]
-	if i := slices.Index(l, s); i >= 0 {
-		l[i], l[len(l)-1] = l[len(l)-1], nil
+	if l := h.subs[s.channel]; s.at < len(l) && l[s.at] == s { // else it has not come yet
+		last := l[len(l)-1]
+		l[s.at], last.at, l[len(l)-1] = last, s.at, nil
 		h.subs[s.channel] = l[:len(l)-1]
 		if s.class != nil {
 			s.class.members--
@@ -443,13 +445,13 @@ func head(b []byte, op string, s *sub) []byte {
 	return strconv.AppendUint(b, s.seq, 10)
 }
 
-// logEpoch names the numbers of a tasks subscription: a process, a log, a life of it. Where only some tasks are followed the
-// numbers are the subscription's own, and mean nothing to another one.
+// logEpoch names the numbers of a tasks subscription: a process, a tenant's log, a life of it. Where only some tasks are
+// followed the numbers are the subscription's own, and mean nothing to another one.
 func (h *hub) logEpoch(s *sub) string {
 	if s.tasks != nil {
 		return h.srv.boot + "-" + uuid.NewString()[:13]
 	}
-	f := fnv.New32a()
-	_, _ = f.Write([]byte(s.warehouse))
-	return fmt.Sprintf("%s-%x-%x", h.srv.boot, f.Sum32(), s.place.Life)
+	f := fnv.New64a()
+	_, _ = f.Write([]byte(h.tenant + "/" + fleet.TenantID(s.warehouse)))
+	return fmt.Sprintf("%s-%x-%x", h.srv.boot, f.Sum64(), s.place.Life)
 }

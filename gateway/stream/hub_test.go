@@ -206,3 +206,40 @@ func deltas(all []*written) (n int) {
 	}
 	return n
 }
+
+// TestOneThatLeavesIsFoundAtOnce has each of many subscriptions leave, in another order than they came: each stands where
+// it says, so that nobody looks through all of them under the hub's lock.
+func TestOneThatLeavesIsFoundAtOnce(t *testing.T) {
+	t.Parallel()
+	l := newLoop(0)
+	for range 500 {
+		l.follow(10)
+	}
+	for i := range l.conns {
+		l.conns[i*7%500].gone()
+		left := l.subs[chanRobots]
+		for at, s := range left {
+			if s.at != at || s.left.Load() {
+				t.Fatalf("after %d have left the one at %d says %d", i+1, at, s.at)
+			}
+		}
+		if len(left) != 499-i {
+			t.Fatalf("%d are left of 500 after %d have gone", len(left), i+1)
+		}
+	}
+}
+
+// BenchmarkManyLeave is 10,000 connections that end at once, each with a subscription of its own.
+func BenchmarkManyLeave(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		l := newLoop(0)
+		for range 10_000 {
+			l.follow(10)
+		}
+		b.StartTimer()
+		for _, x := range l.conns {
+			x.gone()
+		}
+	}
+}

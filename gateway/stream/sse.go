@@ -32,6 +32,9 @@ const aliveEvery = 15 * time.Second
 // serveSSE answers with one subscription's messages until either side ends.
 func (s *Server) serveSSE(w http.ResponseWriter, r *http.Request) *refusal {
 	who, bad := s.identify(r)
+	if bad == nil && expired(who) {
+		bad = noToken() // a stream that ends as soon as it has begun would be opened again and again
+	}
 	if bad != nil {
 		return bad
 	}
@@ -168,7 +171,11 @@ func parseQuery(r *http.Request) (*wish, faults, *refusal) {
 		hz := number("rate_hz", v)
 		w.RateHz = &hz
 	}
-	w.Detail = q.Get("detail") == "true"
+	if v := q.Get("detail"); v != "" && v != "true" && v != "false" {
+		f.add("query.detail", "want true or false")
+	} else {
+		w.Detail = v == "true"
+	}
 	since, name := q.Get("since"), "query.since"
 	if v := r.Header.Get("Last-Event-ID"); v != "" {
 		since, name = v, "header.Last-Event-ID"
