@@ -20,31 +20,8 @@ const (
 	movedSize  = 5
 )
 
-// grid quantises positions: a unit is step metres from x0, y0.
-type grid struct {
-	x0, y0, x1, y1 float64
-	step           float64
-}
-
-// cover widens the grid to hold a pose, with room to spare so that it rarely changes.
-func (g *grid) cover(v *robot.View) {
-	if !v.Located || g.step > 0 && v.Pose.X >= g.x0 && v.Pose.X <= g.x1 && v.Pose.Y >= g.y0 && v.Pose.Y <= g.y1 {
-		return
-	}
-	const room = 64
-	x, y := v.Pose.X, v.Pose.Y
-	if g.step == 0 {
-		*g = grid{x0: x, y0: y, x1: x, y1: y}
-	}
-	g.x0, g.x1 = min(g.x0, math.Floor(x)-room), max(g.x1, math.Ceil(x)+room)
-	g.y0, g.y1 = min(g.y0, math.Floor(y)-room), max(g.y1, math.Ceil(y)+room)
-	g.step = max(0.01, math.Ceil(max(g.x1-g.x0, g.y1-g.y0)/65535*1000)/1000)
-}
-
-func (g *grid) units(x, y float64) (qx, qy uint16) {
-	unit := func(v float64) uint16 { return uint16(min(65535, max(0, math.Round(v)))) }
-	return unit((x - g.x0) / g.step), unit((y - g.y0) / g.step)
-}
+// poseKnown is the flag of a robot whose place is told.
+const poseKnown = 1
 
 // record is a robot as the binary frames have it, but for its place.
 type record struct{ theta, speed, battery, state, flags, waiting uint8 }
@@ -58,7 +35,7 @@ func recordOf(v *robot.View) record {
 		waiting: uint8(v.Waiting.Cause),
 	}
 	if v.Located {
-		r.flags |= 1
+		r.flags |= poseKnown
 	} else {
 		r.battery = 255
 	}
@@ -76,13 +53,13 @@ func recordOf(v *robot.View) record {
 
 // bases is what the subscriptions of a class that keep step have been told.
 type bases struct {
-	grid grid
 	rows []based
 }
 
 type based struct {
 	born, puts uint64
-	qx, qy     uint16
+	x, y       float64
+	heard      time.Time
 	bin        record
 }
 
@@ -96,8 +73,7 @@ func (b *bases) putsOf(row int32, x *mirrored) uint64 {
 // remember notes what a class has been told by now.
 func (m *mirror) remember(c *class) {
 	rows := m.since(c.rev)
-	if c.base.grid != m.grid || len(c.base.rows) == 0 {
-		c.base = bases{grid: m.grid}
+	if len(c.base.rows) == 0 {
 		rows = m.since(0)
 	}
 	for len(c.base.rows) < len(m.rows) {
@@ -105,9 +81,7 @@ func (m *mirror) remember(c *class) {
 	}
 	for _, row := range rows {
 		x := &m.rows[row]
-		b := based{born: x.born, puts: x.puts, bin: x.bin}
-		b.qx, b.qy = m.grid.units(x.x, x.y)
-		c.base.rows[row] = b
+		c.base.rows[row] = based{born: x.born, puts: x.puts, x: x.x, y: x.y, heard: x.heard, bin: x.bin}
 	}
 	c.rev = m.upto
 }
@@ -128,6 +102,7 @@ type binaryFrame struct {
 }
 
 func (m *mirror) layOut(s *sub, f *binaryFrame) []byte {
+	g := m.gridOf(s)
 	full := append(slices.Clone(f.fresh), f.full...)
 	size := headerSize + fullSize*len(full) + movedSize*len(f.moved) + 4*len(f.gone)
 	for _, row := range f.fresh {
@@ -141,9 +116,9 @@ func (m *mirror) layOut(s *sub, f *binaryFrame) []byte {
 	le.PutUint64(b[8:], math.Float64bits(float64(s.seq)))
 	le.PutUint64(b[16:], math.Float64bits(float64(now.UnixMilli())))
 	le.PutUint32(b[24:], f.coalesced)
-	le.PutUint32(b[28:], math.Float32bits(float32(m.grid.step)))
-	le.PutUint32(b[32:], math.Float32bits(float32(m.grid.x0)))
-	le.PutUint32(b[36:], math.Float32bits(float32(m.grid.y0)))
+	le.PutUint32(b[28:], math.Float32bits(float32(g.step)))
+	le.PutUint32(b[32:], math.Float32bits(float32(g.x0)))
+	le.PutUint32(b[36:], math.Float32bits(float32(g.y0)))
 	for i, n := range []int{len(f.fresh), len(full), len(f.moved), len(f.gone)} {
 		le.PutUint32(b[40+4*i:], uint32(n))
 	}
@@ -153,7 +128,7 @@ func (m *mirror) layOut(s *sub, f *binaryFrame) []byte {
 	for i := range f.gone {
 		b = le.AppendUint32(b, uint32(f.gone[i].row))
 	}
-	b = m.columns(b, full, now)
+	b = m.columns(b, full, now, g)
 	prev := int32(-1)
 	for _, x := range f.moved {
 		b = append(b, byte(x.row-prev))
@@ -179,12 +154,12 @@ func (m *mirror) layOut(s *sub, f *binaryFrame) []byte {
 	return b
 }
 
-func (m *mirror) columns(b []byte, full []int32, now time.Time) []byte {
+func (m *mirror) columns(b []byte, full []int32, now time.Time, g *grid) []byte {
 	le := binary.LittleEndian
 	ys := make([]uint16, len(full))
 	for i, row := range full {
 		var qx uint16
-		qx, ys[i] = m.grid.units(m.rows[row].x, m.rows[row].y)
+		qx, ys[i] = g.units(m.rows[row].x, m.rows[row].y)
 		b = le.AppendUint16(b, qx)
 	}
 	for _, y := range ys {
@@ -234,7 +209,7 @@ func (m *mirror) binarySnapshot(s *sub, picked []int32, more bool) []byte {
 // binaryDelta sends what has changed: who only moved, and not far, in five bytes, where the client keeps step with its
 // class, so that we know where it has the robot.
 func (m *mirror) binaryDelta(s *sub, c *class) {
-	inStep := s.inStep && s.rev == c.rev && c.base.grid == m.grid
+	inStep := s.inStep && s.rev == c.rev && m.gridOf(s).since <= c.rev
 	s.inStep = true
 	k := frameKey{what: "binary", warehouse: s.warehouse, id: s.id, seq: s.seq + 1, from: s.rev, upto: m.upto, sum: s.sum}
 	if inStep {
@@ -269,16 +244,20 @@ func (m *mirror) binaryDelta(s *sub, c *class) {
 	m.hub.give(s, "delta", p, true)
 }
 
-// sort puts what a client is told into the lists of a frame.
+// lately is how long ago a robot may have been heard whose age is not told: the client takes it for heard now.
+const lately = 2 * time.Second
+
+// sort puts what a client is told into the lists of a frame. Who was not heard since, though something else about it has
+// been looked at, is told in full: its age goes on.
 func (m *mirror) sort(s *sub, c *class, inStep bool, changed []sighting, f *binaryFrame) {
-	prev, now := int32(-1), time.Now()
+	prev, now, g := int32(-1), time.Now(), m.gridOf(s)
 	for _, t := range changed {
 		row, x := t.row, &m.rows[t.row]
 		if t.fresh {
 			f.fresh = append(f.fresh, row)
 			continue
 		}
-		if dx, dy, ok := c.base.small(row, x, &m.grid); inStep && ok {
+		if dx, dy, ok := c.base.small(row, x, g); inStep && ok && x.heard.After(c.base.rows[row].heard) && now.Sub(x.heard) <= lately {
 			if row-prev > 255 {
 				prev, inStep = m.bridge(s, c, prev, row, now, f)
 			}
@@ -295,15 +274,15 @@ func (m *mirror) sort(s *sub, c *class, inStep bool, changed []sighting, f *bina
 // bridge crosses a gap between the moved that is too wide for its byte, by robots that have not moved: such as the client
 // has and as were heard a moment ago, since it will take them for heard now. ok is false where there is none within reach.
 func (m *mirror) bridge(s *sub, c *class, prev, row int32, now time.Time, f *binaryFrame) (at int32, ok bool) {
-	begun := len(f.moved)
+	begun, g := len(f.moved), m.gridOf(s)
 	for row-prev > 255 {
 		r := prev + 255
 		for ; r > prev; r-- {
 			x := &m.rows[r]
-			if rev := m.revs[r]; rev == 0 || rev > s.rev || now.Sub(x.heard) > 2*time.Second || s.partial() && !s.knows(int(r)) || !s.wants(x) {
+			if rev := m.revs[r]; rev == 0 || rev > s.rev || now.Sub(x.heard) > lately || s.partial() && !s.knows(int(r)) || !s.wants(x) {
 				continue
 			}
-			if dx, dy, same := c.base.small(r, x, &m.grid); same && dx == 0 && dy == 0 {
+			if dx, dy, same := c.base.small(r, x, g); same && dx == 0 && dy == 0 {
 				break
 			}
 		}
@@ -329,7 +308,8 @@ func (b *bases) small(row int32, x *mirrored, g *grid) (dx, dy int8, ok bool) {
 		return 0, 0, false
 	}
 	qx, qy := g.units(x.x, x.y)
-	mx, my := int(qx)-int(old.qx), int(qy)-int(old.qy)
+	wasX, wasY := g.units(old.x, old.y)
+	mx, my := int(qx)-int(wasX), int(qy)-int(wasY)
 	if mx < -128 || mx > 127 || my < -128 || my > 127 {
 		return 0, 0, false
 	}

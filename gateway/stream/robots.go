@@ -20,9 +20,12 @@ type mirror struct {
 	rows  []mirrored
 	revs  []uint64 // of the last change, by row; 0 = no robot
 	gone  []lost
-	rev   []uint64 // of the removals
-	grid  grid
+	rev   []uint64         // of the removals
 	cells map[cell][]int32 // rows by place
+
+	floors  map[fleet.WarehouseID]*floor
+	all     grid // of all warehouses
+	widened bool // some grid has changed in this refreshing
 
 	graphs map[fleet.WarehouseID]*roadmap.Graph // as they were asked for last
 	asked  map[fleet.WarehouseID]bool           // in this refreshing
@@ -60,11 +63,12 @@ func (m *mirror) refresh() {
 	clear(m.asked)
 	upto, ok := t.Changes(m.upto, m.removed, m.changed)
 	if !ok { // more has gone than is remembered
-		*m = mirror{hub: m.hub, graphs: m.graphs, asked: m.asked, grid: m.grid}
+		*m = mirror{hub: m.hub, graphs: m.graphs, asked: m.asked}
 		upto, _ = t.Changes(0, nil, m.changed)
 		m.cut = upto
 	}
 	m.upto = upto
+	m.survey()
 }
 
 // forget frees the mirror when nobody looks.
@@ -126,30 +130,32 @@ func (m *mirror) changed(r *view.Row[robot.View]) {
 		x.spec, x.fixed = v.Spec, fixedJSON(v.Spec)
 	}
 	x.body = appendRobot(x.body[:0], x.fixed, v, m.graph(r.Warehouse, v))
-	m.grid.cover(v)
 	x.bin = recordOf(v)
+	m.measure(r.Warehouse, x, r.Rev)
 }
 
 // graph is the map that a robot drives on, nil where it is not known. It is asked for only where another one is meant
 // than the one at hand, and once a refreshing at most.
 func (m *mirror) graph(w fleet.WarehouseID, v *robot.View) *roadmap.Graph {
 	fits := func(g *roadmap.Graph) bool { return g != nil && g.MapID == v.MapID && g.Version == v.MapVersion }
-	g := m.graphs[w]
-	if v.MapID == "" || fits(g) || m.asked[w] {
-		if fits(g) {
-			return g
-		}
-		return nil
+	if v.MapID != "" && !fits(m.graphs[w]) {
+		m.ask(w)
+	}
+	if g := m.graphs[w]; v.MapID != "" && fits(g) {
+		return g
+	}
+	return nil
+}
+
+// ask asks for the map of a warehouse, once a refreshing.
+func (m *mirror) ask(w fleet.WarehouseID) {
+	if m.asked[w] {
+		return
 	}
 	if m.graphs == nil {
 		m.graphs, m.asked = map[fleet.WarehouseID]*roadmap.Graph{}, map[fleet.WarehouseID]bool{}
 	}
-	g = m.hub.srv.o.Graph(fleet.Shard{Tenant: m.hub.tenant, Warehouse: w})
-	m.graphs[w], m.asked[w] = g, true
-	if fits(g) {
-		return g
-	}
-	return nil
+	m.graphs[w], m.asked[w] = m.hub.srv.o.Graph(fleet.Shard{Tenant: m.hub.tenant, Warehouse: w}), true
 }
 
 // wants says whether a robot matches a subscription.
