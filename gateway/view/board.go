@@ -3,33 +3,55 @@ package view
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"starling/engine/fleet"
 	"starling/engine/task"
 )
 
-// The bounds of a log: how many transitions are kept for those who come back, how many go into one batch, and how long
-// a batch waits for more.
+// The bounds of a log: how many transitions are kept for those who come back and how many bytes of them, how many go
+// into one batch, and how long a batch waits for more.
 const (
-	maxKept  = 16384
+	MaxKept  = 16384
+	maxBytes = 32 << 20
 	maxBatch = 200
 	batchFor = 50 * time.Millisecond
 )
+
+// bodyBytes is how large an encoded transition may be to be kept: what is larger is made again for each frame that it is in.
+const bodyBytes = 2 << 10
 
 // Transition is one recorded step of a task, with the task after it.
 type Transition struct {
 	Event string
 	Task  task.View
 
-	once sync.Once
-	body []byte
+	body atomic.Pointer[[]byte]
 }
 
-// Body is what encode makes of the transition, made once for all who are told.
+// Body is what encode makes of the transition: made once for all who are told, unless it is large.
 func (t *Transition) Body(encode func(*Transition) []byte) []byte {
-	t.once.Do(func() { t.body = encode(t) })
-	return t.body
+	if b := t.body.Load(); b != nil {
+		return *b
+	}
+	b := encode(t)
+	if len(b) <= bodyBytes {
+		b = slices.Clone(b) // as large as it is
+		t.body.Store(&b)
+	}
+	return b
+}
+
+// weight is about how many bytes a transition takes while it is kept: the task, which is about as large encoded, and what
+// the customer has put into it, which may be as large again.
+func (t *Transition) weight() int {
+	const bare = 1 << 10
+	n := bare + len(t.Task.Spec.Payload) + 4*len(t.Task.Spec.Errands)
+	for _, p := range t.Task.Spec.Places {
+		n += len(p) + 16
+	}
+	return n + min(n-bare, bodyBytes)
 }
 
 // Batch is what happened within a short time. Numbers of batches are contiguous.
@@ -38,6 +60,7 @@ type Batch struct {
 	Events []*Transition
 	began  time.Time
 	upto   uint64 // how many transitions the log has had, with these
+	weight int    // bytes
 }
 
 // Board is the open tasks of one tenant, and logs of what happened to tasks: one of each warehouse, and one of all.
@@ -52,7 +75,8 @@ type log struct {
 	life    uint64
 	seq     uint64 // of the last sealed batch
 	batches []Batch
-	kept    int
+	kept    int    // transitions
+	weight  int    // bytes
 	had     uint64 // transitions of sealed batches
 	filling Batch
 }
@@ -165,13 +189,32 @@ func (b *Board) openOf(w fleet.WarehouseID) []*task.View {
 // Place is where somebody is in a log.
 type Place struct{ Life, Seq uint64 }
 
-// Join returns the open tasks of a warehouse ("" = all), and the place in its log from which what follows is new.
+// Join returns the open tasks of a warehouse ("" = all), and the place in its log from which what follows is new. They are
+// shared: not to be changed.
 func (b *Board) Join(w fleet.WarehouseID) (open []*task.View, at Place) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.openOf(w), b.join(w)
+}
+
+// JoinSome is Join for some tasks, in the order of ids; missing are those of ids that are not open in the warehouse.
+func (b *Board) JoinSome(w fleet.WarehouseID, ids []fleet.TaskID) (open []*task.View, missing []fleet.TaskID, at Place) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range ids {
+		if v := b.open[id]; v != nil && (w == "" || v.Spec.Shard.Warehouse == w) {
+			open = append(open, v)
+		} else {
+			missing = append(missing, id)
+		}
+	}
+	return open, missing, b.join(w)
+}
+
+func (b *Board) join(w fleet.WarehouseID) Place {
 	l := b.look(time.Time{}, w)
 	l.seal()
-	return b.openOf(w), Place{l.life, l.seq}
+	return Place{l.life, l.seq}
 }
 
 // Head is the place of the newest batch that is complete.
@@ -206,6 +249,7 @@ func (l *log) add(now time.Time, t *Transition) {
 		l.filling.began = now
 	}
 	l.filling.Events = append(l.filling.Events, t)
+	l.filling.weight += t.weight()
 	if len(l.filling.Events) >= maxBatch {
 		l.seal()
 	}
@@ -226,11 +270,11 @@ func (l *log) seal() {
 	l.had += uint64(len(l.filling.Events))
 	l.filling.Seq, l.filling.upto = l.seq, l.had
 	l.batches = append(l.batches, l.filling)
-	l.kept += len(l.filling.Events)
+	l.kept, l.weight = l.kept+len(l.filling.Events), l.weight+l.filling.weight
 	l.filling = Batch{}
 	cut := 0
-	for l.kept > maxKept {
-		l.kept -= len(l.batches[cut].Events)
+	for l.kept > MaxKept || l.weight > maxBytes {
+		l.kept, l.weight = l.kept-len(l.batches[cut].Events), l.weight-l.batches[cut].weight
 		cut++
 	}
 	l.batches = slices.Delete(l.batches, 0, cut)
@@ -239,7 +283,7 @@ func (l *log) seal() {
 // end begins the log anew.
 func (l *log) end() {
 	l.life++
-	l.batches, l.kept, l.filling = nil, 0, Batch{}
+	l.batches, l.kept, l.weight, l.filling = nil, 0, 0, Batch{}
 }
 
 // eventName is the step's name in the contract, the same as in the task's history.

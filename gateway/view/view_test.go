@@ -103,3 +103,41 @@ func TestALogSaysHowFarBehindAPlaceIs(t *testing.T) {
 		t.Errorf("%v %v", open, place)
 	}
 }
+
+func TestALogHoldsSoManyBytes(t *testing.T) {
+	t.Parallel()
+	s, a := view.New(), fleet.Shard{Tenant: "a", Warehouse: "w"}
+	board := s.Tenant("a").Tasks
+	for n := range 5_000 { // of the largest tasks
+		spec := task.Spec{ID: fleet.TaskID("t" + strconv.Itoa(n)), Shard: a, Payload: make([]byte, 16<<10)}
+		s.TaskChanged(a, task.Created{}, &task.View{Spec: spec, Version: 1})
+	}
+	later := time.Now().Add(time.Second)
+	at, kept := board.Head(later, "w"), 0
+	for ; at.Seq > 0; at.Seq-- {
+		_, behind, ok := board.After(later, "w", at)
+		if !ok {
+			break
+		}
+		kept = behind
+	}
+	if bytes := kept * 16 << 10; bytes > 32<<20 || bytes < 16<<20 {
+		t.Errorf("%d transitions of 16 KiB are kept", kept)
+	}
+}
+
+func TestALargeTransitionIsNotKeptEncoded(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[int]int{500: 1, 16 << 10: 3} {
+		made := 0
+		x := &view.Transition{}
+		for range 3 {
+			if b := x.Body(func(*view.Transition) []byte { made++; return make([]byte, size) }); len(b) != size {
+				t.Errorf("%d bytes", len(b))
+			}
+		}
+		if made != want {
+			t.Errorf("%d bytes are encoded %d times, want %d", size, made, want)
+		}
+	}
+}
