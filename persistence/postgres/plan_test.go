@@ -114,6 +114,7 @@ func TestNoQueryReadsABigTableWhole(t *testing.T) {
 		"tasks of warehouse": append([]any{gen.ListTasks}, tasks("", "", warehouse, "", "")...),
 		"tasks of robot":     append([]any{gen.ListTasks}, tasks("", "", "", robot, "")...),
 		"task":               {gen.GetTask, tenant, task},
+		"tasks by id":        {gen.GetTasks, tenant, []string{task, none}},
 		"task by key":        {gen.TaskByKey, tenant, "k17"},
 		"task events":        {gen.ListTaskEvents, tenant, task, int64(0), int32(51)},
 		"load task events":   {gen.LoadTaskEvents, tenant, task},

@@ -163,6 +163,21 @@ func TestFiltersNarrow(t *testing.T) {
 	}
 }
 
+func TestSomeTasksAreReadAtOnce(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	shard, other := newShard(t, s), newShard(t, s)
+	a, b, foreign := newTask(shard, day), newTask(shard, day), newTask(other, day)
+	mustAppend(t, s, creation(a), creation(b), creation(foreign))
+	found, err := s.Tasks.GetTasks(t.Context(), shard.Tenant, []fleet.TaskID{b.ID, newID[fleet.TaskID](), foreign.ID, a.ID, "no uuid", b.ID})
+	if err != nil || len(found) != 2 || found[0].Spec.ID != min(a.ID, b.ID) || found[1].Spec.ID != max(a.ID, b.ID) || string(found[0].Spec.Payload) != `{"dropoff":"7"}` {
+		t.Errorf("%+v %v", found, err)
+	}
+	if found, err := s.Tasks.GetTasks(t.Context(), shard.Tenant, []fleet.TaskID{"no uuid"}); err != nil || len(found) != 0 {
+		t.Errorf("%+v %v", found, err)
+	}
+}
+
 func TestACursorBelongsToItsList(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)

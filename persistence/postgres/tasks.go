@@ -56,6 +56,36 @@ func (r *TasksRepo) GetTaskByID(ctx context.Context, tenant fleet.TenantID, id f
 	return v, err
 }
 
+// GetTasks returns those of some tasks that are there, in the order of their ids.
+func (r *TasksRepo) GetTasks(ctx context.Context, tenant fleet.TenantID, ids []fleet.TaskID) (found []task.View, err error) {
+	want := make([]string, 0, len(ids))
+	for _, id := range ids {
+		if isUUID(string(id)) {
+			want = append(want, string(id))
+		}
+	}
+	if len(want) == 0 || !isUUID(string(tenant)) {
+		return nil, nil
+	}
+	err = r.s.inTenant(ctx, reading, tenant, func(q *gen.Queries) error {
+		rows, err := q.GetTasks(ctx, gen.GetTasksParams{TenantID: string(tenant), TaskIds: want})
+		if err != nil {
+			return err
+		}
+		found = make([]task.View, len(rows))
+		for i := range rows {
+			if found[i], err = taskOf(&rows[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
 // ListTasks lists tasks, newest first.
 func (r *TasksRepo) ListTasks(ctx context.Context, tenant fleet.TenantID, f fact.TaskFilter, p fact.Page) (l fact.List[task.View], err error) {
 	c, err := from(p, "tasks", newest())

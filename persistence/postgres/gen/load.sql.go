@@ -128,6 +128,65 @@ func (q *Queries) GetTask(ctx context.Context, arg GetTaskParams) (Task, error) 
 	return i, err
 }
 
+const GetTasks = `-- name: GetTasks :many
+SELECT task_id, tenant_id, warehouse_id, task_type, status, priority, idempotency_key, idempotency_fingerprint, payload, errands, errand, robot_id, wanted_robot_id, fleet, source, external_id, external_epoch, external_status, reason, awards, created_by_user_id, earliest_start, deadline, created_at, assigned_at, started_at, finished_at, updated_at, version FROM tasks WHERE tenant_id = $1 AND task_id = ANY($2::uuid[]) ORDER BY task_id
+`
+
+type GetTasksParams struct {
+	TenantID string
+	TaskIds  []string
+}
+
+func (q *Queries) GetTasks(ctx context.Context, arg GetTasksParams) ([]Task, error) {
+	rows, err := q.db.Query(ctx, GetTasks, arg.TenantID, arg.TaskIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Task{}
+	for rows.Next() {
+		var i Task
+		if err := rows.Scan(
+			&i.TaskID,
+			&i.TenantID,
+			&i.WarehouseID,
+			&i.TaskType,
+			&i.Status,
+			&i.Priority,
+			&i.IdempotencyKey,
+			&i.IdempotencyFingerprint,
+			&i.Payload,
+			&i.Errands,
+			&i.Errand,
+			&i.RobotID,
+			&i.WantedRobotID,
+			&i.Fleet,
+			&i.Source,
+			&i.ExternalID,
+			&i.ExternalEpoch,
+			&i.ExternalStatus,
+			&i.Reason,
+			&i.Awards,
+			&i.CreatedByUserID,
+			&i.EarliestStart,
+			&i.Deadline,
+			&i.CreatedAt,
+			&i.AssignedAt,
+			&i.StartedAt,
+			&i.FinishedAt,
+			&i.UpdatedAt,
+			&i.Version,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const LoadActiveMap = `-- name: LoadActiveMap :one
 SELECT map_id, version, source_format, geometry, options FROM map_versions
 WHERE tenant_id = $1 AND warehouse_id = $2 AND status = 'ACTIVE'

@@ -1,6 +1,9 @@
 -- name: GetTask :one
 SELECT * FROM tasks WHERE tenant_id = @tenant_id AND task_id = @task_id;
 
+-- name: GetTasks :many
+SELECT * FROM tasks WHERE tenant_id = @tenant_id AND task_id = ANY(@task_ids::uuid[]) ORDER BY task_id;
+
 -- name: LoadTaskEvents :many
 SELECT e.seq, e.event_type, e.occurred_at, e.payload FROM task_events e
 WHERE e.tenant_id = @tenant_id AND e.task_id = @task_id ORDER BY e.occurred_at, e.seq;
