@@ -239,7 +239,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 func (a *app) newStream(registry prometheus.Registerer) *stream.Server {
 	return stream.New(stream.Options{
 		Views: a.views, Auth: a.verifier, Origins: a.Config.CORSAllowedOrigins, Log: a.Log, Registerer: registry,
-		Task: rest.TaskBody, FindTask: a.store.Tasks.GetTaskByID,
+		Task: rest.TaskBody, FindTasks: a.store.Tasks.GetTasks,
 		TenantBySlug: func(ctx context.Context, slug string) (fleet.TenantID, error) {
 			t, err := a.store.Tenants.GetTenantBySlug(ctx, slug)
 			return t.ID, err

@@ -95,9 +95,7 @@ func serve(in io.Reader, out io.Writer) error {
 		Task: func(v *task.View) any {
 			return map[string]any{"task_id": v.Spec.ID, "status": v.Status.String(), "version": v.Version, "reason": v.Reason}
 		},
-		FindTask: func(context.Context, fleet.TenantID, fleet.TaskID) (task.View, error) {
-			return task.View{}, fact.ErrNotFound
-		},
+		FindTasks:    func(context.Context, fleet.TenantID, []fleet.TaskID) ([]task.View, error) { return nil, nil },
 		TenantBySlug: func(context.Context, string) (fleet.TenantID, error) { return "", fact.ErrNotFound },
 	})
 	h.plain.HandleSentMessageBinary(func(*melody.Session, []byte) { h.sent.Add(1) })

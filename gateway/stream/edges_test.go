@@ -99,14 +99,14 @@ func TestATaskThatEndsWhileTheStoreIsAskedIsToldOnce(t *testing.T) {
 	var g *rig
 	asked := make(chan fleet.TaskID, 1)
 	g = newRig(t, func(o *stream.Options) {
-		find := o.FindTask
-		o.FindTask = func(ctx context.Context, tenant fleet.TenantID, id fleet.TaskID) (task.View, error) {
+		find := o.FindTasks
+		o.FindTasks = func(ctx context.Context, tenant fleet.TenantID, ids []fleet.TaskID) ([]task.View, error) {
 			step(g, 1, task.Created{})
 			step(g, 1, task.Started{})
-			v, err := find(ctx, tenant, id) // the answer has both steps
+			v, err := find(ctx, tenant, ids) // the answer has both steps
 			step(g, 1, task.Succeeded{})
 			time.Sleep(150 * time.Millisecond)
-			asked <- id
+			asked <- ids[0]
 			return v, err
 		}
 	})

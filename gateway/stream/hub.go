@@ -61,12 +61,16 @@ type sub struct {
 	sum    uint64   // of the marks: who has the same may share
 	inStep bool     // state: the client has what its class was told, no more and no less
 	place  view.Place
-	open   [][]byte               // tasks: the rest of the snapshot
+	gave   time.Time              // the frame that is under way, if one is
+	list   *opening               // tasks: what the snapshot is of, where it is of all
+	open   []*task.View           // tasks: the rest of the snapshot, as far as it is known
+	absent []fleet.TaskID         // tasks: those whose place in the snapshot the store must fill
+	told   bool                   // tasks: that the snapshot begins
 	stored map[fleet.TaskID]int64 // tasks: versions of those in the snapshot that are not open
 	began  time.Time              // tasks: with the last snapshot
 	allow  int                    // tasks: how many transitions it may be behind; 0 = as many as now, and more
 
-	answer atomic.Pointer[[]task.View] // tasks: what the store has of those that are not open
+	answer atomic.Pointer[[]task.View] // tasks: what the store has of the next that are not open
 }
 
 // mark is a part of a snapshot: the rows before end were sent as they were at rev.
@@ -134,7 +138,8 @@ type hub struct {
 	zones   zoneFrames
 	classes [len(rates) * phases]class
 	frames  map[frameKey]made // of this round
-	turn    int               // who comes first, each beat another
+	tasks   taskFloor
+	turn    int // who comes first, each beat another
 }
 
 // class is the subscriptions that are told at the same time, and share frames: those of one rate, or, where they are many, a
@@ -387,6 +392,7 @@ func (h *hub) begin(s *sub, recovered bool) {
 
 // give sends a subscription's frame. One is under way at a time.
 func (h *hub) give(s *sub, op string, p *payload, binary bool) {
+	s.gave = time.Now()
 	s.busy.Store(true)
 	f := &frame{op: op, payload: p, binary: binary, epoch: s.epoch, seq: s.seq, partial: s.phase == snapshotting, sub: s}
 	if !s.session.send(f) {

@@ -74,13 +74,15 @@ func (g *rig) start(change func(*stream.Options)) {
 	o := stream.Options{
 		Views: g.views, Auth: auth.New(auth.Options{Issuer: "http://issuer", Audience: "starling", Keys: g.issuer}), Log: slog.New(slog.DiscardHandler),
 		Task: rest.TaskBody, Graph: func(fleet.Shard) *roadmap.Graph { return nil },
-		FindTask: func(_ context.Context, tenant fleet.TenantID, id fleet.TaskID) (task.View, error) {
+		FindTasks: func(_ context.Context, tenant fleet.TenantID, ids []fleet.TaskID) (found []task.View, _ error) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
-			if v, ok := g.stored[id]; ok && v.Spec.Shard.Tenant == tenant {
-				return v, nil
+			for _, id := range ids {
+				if v, ok := g.stored[id]; ok && v.Spec.Shard.Tenant == tenant {
+					found = append(found, v)
+				}
 			}
-			return task.View{}, fact.ErrNotFound
+			return found, nil
 		},
 		TenantBySlug: func(context.Context, string) (fleet.TenantID, error) { return "", fact.ErrNotFound },
 	}

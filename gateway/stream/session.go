@@ -89,9 +89,8 @@ type session struct {
 	tokens  float64
 	counted time.Time
 
-	finding sync.Mutex   // held by the subscription that reads the store
-	queued  atomic.Int64 // bytes in fifo
-	ended   atomic.Bool
+	queued atomic.Int64 // bytes in fifo
+	ended  atomic.Bool
 }
 
 func (s *Server) newSession(who *auth.Identity, kind string, w http.ResponseWriter, r *http.Request) *session {

@@ -40,8 +40,8 @@ type Options struct {
 	Graph func(fleet.Shard) *roadmap.Graph
 	// Task renders a task as REST does.
 	Task func(*task.View) any
-	// FindTask reads a task from the store of facts.
-	FindTask func(context.Context, fleet.TenantID, fleet.TaskID) (task.View, error)
+	// FindTasks reads those of the tasks that the store of facts has, in any order.
+	FindTasks func(context.Context, fleet.TenantID, []fleet.TaskID) ([]task.View, error)
 
 	Origins    []string // other origins whose pages may connect
 	Log        *slog.Logger
@@ -62,7 +62,6 @@ type Server struct {
 	melody  *melody.Melody
 	metrics metrics
 	queued  atomic.Int64
-	finding chan struct{} // a place for each subscription that reads the store
 
 	mu       sync.Mutex
 	hubs     map[fleet.TenantID]*hub
@@ -120,7 +119,6 @@ const (
 	maxBad      = 20 // unreadable messages
 	queuePlaces = 64 // frames given to a connection and not yet written
 	sendBuffer  = 128 << 10
-	maxFinding  = 4
 	maxUnread   = 256 << 10 // bytes given to a connection and not yet written, beyond which its state waits
 )
 
@@ -147,7 +145,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{
 		o: o, boot: bootName(), melody: melody.New(), metrics: newMetrics(o.Registerer),
-		finding: make(chan struct{}, maxFinding), hubs: map[fleet.TenantID]*hub{}, sessions: map[*session]struct{}{},
+		hubs: map[fleet.TenantID]*hub{}, sessions: map[*session]struct{}{},
 	}
 	if o.Registerer != nil {
 		o.Registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -3,13 +3,12 @@ package stream
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
-	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/task"
 	"starling/gateway/view"
@@ -27,8 +26,26 @@ const (
 // resyncEvery is how often a subscription may begin anew by itself.
 const resyncEvery = time.Second
 
+// taskFloor is what the hub's goroutine keeps of tasks.
+type taskFloor struct {
+	openings map[fleet.WarehouseID]*opening
+	numbers  uint64 // of openings
+	items    itemCache
+	finders  []*sub // wait for the store's answer, the longest first; each is in it once
+	finding  atomic.Int32
+}
+
+// maxFinding is how many questions of one tenant the store has at a time, and maxFound how many tasks one asks for: what
+// is found is with the server until the client takes it.
+const (
+	maxFinding = 2
+	maxFound   = 16
+)
+
 // tellTasks tells whoever waits for the next batch of a log.
 func (h *hub) tellTasks(now time.Time, tasks []*sub) {
+	h.tasks.tidy(now)
+	h.ask()
 	heads := map[fleet.WarehouseID]view.Place{}
 	for _, s := range tasks {
 		if s.left.Load() || s.phase != live {
@@ -45,7 +62,9 @@ func (h *hub) tellTasks(now time.Time, tasks []*sub) {
 			h.pumpTasks(now, s)
 		default: // it takes nothing while more and more waits for it
 			s.more.Store(true)
-			h.after(now, s)
+			if _, _, ok := h.after(now, s); !ok {
+				h.cut(now, s)
+			}
 		}
 	}
 }
@@ -71,6 +90,8 @@ func (h *hub) pumpTasks(now time.Time, s *sub) {
 	for {
 		next, behind, ok := h.after(now, s)
 		switch {
+		case !ok && h.cut(now, s):
+			return
 		case !ok && now.Sub(s.began) < resyncEvery: // tasks that come back after a restart do so one by one
 			s.more.Store(false)
 			return
@@ -90,22 +111,34 @@ func (h *hub) pumpTasks(now time.Time, s *sub) {
 	}
 }
 
-// after looks for what a subscription must be told next, and closes the connection of a client that is too far behind.
-// Who comes back far behind, or was long about its snapshot, may be as far behind as it was then.
+// after looks for what a subscription must be told next, and closes the connection of a client that is too far behind and
+// takes nothing: what comes at once, or while the server is busy, is not its fault. Who comes back far behind, or was long
+// about its snapshot, may be as far behind as it was then. Nobody may be further behind than the log is long.
 func (h *hub) after(now time.Time, s *sub) (next *view.Batch, behind int, ok bool) {
 	next, behind, ok = h.views.Tasks.After(now, s.warehouse, s.place)
 	switch {
 	case !ok:
-		return nil, 0, false // it starts anew as soon as it reads on
-	case s.allow == 0:
-		s.allow = behind + maxBehind
-	case behind <= maxBehind:
+		return nil, 0, false
+	case behind <= maxBehind && s.allow > 0:
 		s.allow = maxBehind
-	case behind > s.allow:
+	case behind <= s.allow:
+	case s.allow > 0 && s.busy.Load() && time.Since(s.gave) > slowAfter:
 		s.session.close(closeSlow, "slow_consumer", 1000)
 		return nil, 0, true
+	default:
+		s.allow = min(behind+maxBehind, view.MaxKept)
 	}
 	return next, behind, true
+}
+
+// cut says whether the log has been cut under a subscription, and closes its connection if so: events would be missing.
+// Where the log began anew the subscription does too, as soon as the client reads on.
+func (h *hub) cut(now time.Time, s *sub) bool {
+	if h.views.Tasks.Head(now, s.warehouse).Life != s.place.Life {
+		return false
+	}
+	s.session.close(closeSlow, "slow_consumer", 1000)
+	return true
 }
 
 // beginTasks goes on where the client was, if that can be, or begins with what is open.
@@ -119,76 +152,198 @@ func (h *hub) beginTasks(now time.Time, s *sub) {
 			return
 		}
 	}
-	var open []*task.View
-	open, s.place = h.views.Tasks.Join(s.warehouse)
-	s.epoch, s.began, s.open, s.stored = h.logEpoch(s), now, nil, nil
-	missing := maps.Clone(s.tasks)
-	for _, v := range open {
-		if s.tasks == nil || s.tasks[v.Spec.ID] {
-			s.open = append(s.open, h.taskItem(v))
-			delete(missing, v.Spec.ID)
-		}
-	}
+	s.began, s.list, s.open, s.absent, s.stored, s.told = now, nil, nil, nil, nil, false
 	if s.tasks == nil {
+		s.list = h.openingOf(now, s.warehouse)
+		s.open, s.place = s.list.open, s.list.at
 		s.seq = s.place.Seq
+	} else {
+		s.open, s.absent, s.place = h.views.Tasks.JoinSome(s.warehouse, slices.Sorted(maps.Keys(s.tasks)))
 	}
-	if len(missing) > 0 {
-		s.phase = finding
-		s.answer.Store(nil)
-		h.srv.running.Go(func() { h.find(s, slices.Sorted(maps.Keys(missing))) }) // ends with the store's answers
+	s.epoch = h.logEpoch(s)
+	if len(s.absent) > 0 {
+		h.seek(s) // the first of them come in one part with those that are open
 		return
 	}
-	s.phase = snapshotting
-	h.begin(s, false)
+	h.opened(s)
 }
 
-// findFor is how long the store may take for all the tasks of a subscription.
+// opened goes on with a snapshot of which a part is at hand.
+func (h *hub) opened(s *sub) {
+	s.phase = snapshotting
+	switch {
+	case !s.told:
+		s.told = true
+		h.begin(s, false)
+	case h.roomFor(s):
+		h.taskPart(s)
+	default:
+		h.later(s)
+	}
+}
+
+// opening is the open tasks of a warehouse and the place in its log from which what follows is new.
+type opening struct {
+	open   []*task.View
+	at     view.Place
+	taken  time.Time
+	took   time.Duration
+	number uint64 // of those of this hub
+}
+
+// A long list of open tasks serves all who come within openingShare times as long as it took to make, and not longer than
+// openingFor: neither lists nor the time for them grow with the number of clients. The log tells what has happened since.
+const (
+	openingShare = 20
+	openingFor   = 250 * time.Millisecond
+	openingLong  = 1000
+)
+
+// openingOf lists the open tasks of a warehouse, or has a list that is still good.
+func (h *hub) openingOf(now time.Time, w fleet.WarehouseID) *opening {
+	f := &h.tasks
+	began := time.Now()
+	if o := f.openings[w]; o != nil && began.Sub(o.taken) < min(openingShare*o.took, openingFor) {
+		if _, _, ok := h.views.Tasks.After(now, w, o.at); ok {
+			return o
+		}
+	}
+	f.numbers++
+	o := &opening{number: f.numbers}
+	o.open, o.at = h.views.Tasks.Join(w)
+	if o.taken, o.took = time.Now(), time.Since(began); len(o.open) >= openingLong {
+		if f.openings == nil {
+			f.openings = map[fleet.WarehouseID]*opening{}
+		}
+		f.openings[w] = o
+	}
+	return o
+}
+
+// tidy forgets what serves nobody any more.
+func (f *taskFloor) tidy(now time.Time) {
+	maps.DeleteFunc(f.openings, func(_ fleet.WarehouseID, o *opening) bool { return now.Sub(o.taken) > openingFor })
+	f.finders = slices.DeleteFunc(f.finders, func(s *sub) bool { return s.left.Load() })
+	if now.Sub(f.items.used) > itemsFor {
+		f.items = itemCache{}
+	}
+}
+
+// itemCache is the JSON of open tasks, while snapshots of them are made.
+type itemCache struct {
+	made  map[*task.View][]byte
+	bytes int
+	used  time.Time
+}
+
+// The bounds of the cache: when it is full it begins anew.
+const (
+	itemsBytes = 32 << 20
+	itemsFor   = 2 * time.Second
+)
+
+// itemOf is an open task's JSON.
+func (h *hub) itemOf(v *task.View) []byte {
+	c := &h.tasks.items
+	b, ok := c.made[v]
+	if !ok {
+		b = h.taskItem(v)
+		if c.bytes += len(b) + 100; c.made == nil || c.bytes > itemsBytes {
+			c.made, c.bytes = map[*task.View][]byte{}, len(b)+100
+		}
+		c.made[v] = b
+	}
+	return b
+}
+
+// findFor is how long the store may take for an answer.
 const findFor = 5 * time.Second
 
-// find reads the tasks of a subscription that were not open when it joined the log. The hub goes on meanwhile, and with
-// the subscription afterwards.
+// seek has the store asked for the next of a subscription's tasks that were not open when it joined the log. The hub goes
+// on meanwhile, and with the subscription afterwards.
+func (h *hub) seek(s *sub) {
+	s.phase = finding
+	s.answer.Store(nil)
+	h.tasks.finders = append(h.tasks.finders, s)
+	h.ask()
+}
+
+// ask gives the store the next questions: a few at a time of one tenant, and none whose answer would have to wait with us.
+// Who has got an answer and needs more stands at the end again.
+func (h *hub) ask() {
+	f := &h.tasks
+	for range len(f.finders) {
+		if f.finding.Load() >= maxFinding {
+			return
+		}
+		s := f.finders[0]
+		f.finders = slices.Delete(f.finders, 0, 1)
+		switch {
+		case s.left.Load():
+		case !h.roomFor(s):
+			f.finders = append(f.finders, s) // it is looked at with every beat
+		default:
+			n := min(len(s.absent), maxFound)
+			ids := s.absent[:n]
+			s.absent = s.absent[n:]
+			f.finding.Add(1)
+			h.srv.running.Go(func() { h.find(s, ids) }) // ends with the store's answer
+		}
+	}
+}
+
+// find reads tasks of a subscription from the store.
 func (h *hub) find(s *sub, ids []fleet.TaskID) {
-	s.session.finding.Lock() // one at a time of a connection, and few of all
-	defer s.session.finding.Unlock()
-	h.srv.finding <- struct{}{}
-	defer func() { <-h.srv.finding }()
 	ctx, cancel := context.WithTimeout(context.Background(), findFor)
 	defer cancel()
-	var found []task.View
-	for _, id := range ids {
-		if s.left.Load() {
-			return
+	found, err := h.srv.o.FindTasks(ctx, h.tenant, ids)
+	h.tasks.finding.Add(-1)
+	if err != nil {
+		if !s.left.Load() {
+			h.unanswered(s)
 		}
-		v, err := h.srv.o.FindTask(ctx, h.tenant, id)
-		switch {
-		case err == nil && (s.warehouse == "" || v.Spec.Shard.Warehouse == s.warehouse):
-			found = append(found, v)
-		case err != nil && !errors.Is(err, fact.ErrNotFound):
-			s.session.forget(s)
-			n := int64(s.id)
-			s.session.refuse(&n, &refusal{code: "UNAVAILABLE", message: "the tasks cannot be read now: subscribe again"})
-			return
-		}
+		return
+	}
+	if s.warehouse != "" {
+		found = slices.DeleteFunc(found, func(v task.View) bool { return v.Spec.Shard.Warehouse != s.warehouse })
 	}
 	s.answer.Store(&found)
 	h.ready(s)
+}
+
+// unanswered ends a subscription whose tasks cannot be read. A WebSocket's client may subscribe again; where the
+// subscription is all that there is, the client comes back by itself when the stream ends.
+func (h *hub) unanswered(s *sub) {
+	x := s.session
+	x.forget(s)
+	n := int64(s.id)
+	x.refuse(&n, &refusal{code: "UNAVAILABLE", message: "the tasks cannot be read now: subscribe again"})
+	if x.kind == "sse" {
+		x.close(closeRestart, "unavailable", 1000)
+	}
 }
 
 // found takes the store's answer. It may be newer than the place where the log was joined: steps that it has already are
 // not told again.
 func (h *hub) found(s *sub) {
 	answer := s.answer.Swap(nil)
+	h.ask()
 	if answer == nil {
 		return
 	}
-	s.stored = map[fleet.TaskID]int64{}
+	if s.stored == nil {
+		s.stored = map[fleet.TaskID]int64{}
+	}
 	for i := range *answer {
 		v := &(*answer)[i]
-		s.open = append(s.open, h.taskItem(v))
+		s.open = append(s.open, v)
 		s.stored[v.Spec.ID] = v.Version
 	}
-	s.phase = snapshotting
-	h.begin(s, false)
+	if len(s.open) == 0 && len(s.absent) > 0 {
+		h.seek(s)
+		return
+	}
+	h.opened(s)
 }
 
 func (h *hub) taskItem(v *task.View) []byte {
@@ -196,26 +351,49 @@ func (h *hub) taskItem(v *task.View) []byte {
 	return b
 }
 
-// taskPart sends the next part of the open tasks.
+// taskPart sends the next part of the open tasks. Who gets the same at the same time shares it.
 func (h *hub) taskPart(s *sub) {
+	k := frameKey{what: "tasks snapshot", warehouse: s.warehouse, id: s.id, seq: s.seq, row: len(s.open)}
+	if s.list != nil {
+		k.from = s.list.number
+	}
+	p, ok := h.frames[k]
+	if s.list == nil || !ok {
+		p.payload, p.next = h.encodePart(s)
+		if s.list != nil {
+			h.frames[k] = p
+		}
+	}
+	if s.open = s.open[p.next:]; len(s.open) == 0 {
+		s.list, s.open = nil, nil
+	}
+	s.more.Store(true) // the rest, or what has happened since
+	if len(s.open) == 0 && len(s.absent) == 0 {
+		s.phase = live // from the last part a client may go on
+	}
+	h.give(s, "snapshot", p.payload, false)
+	if len(s.open) == 0 && len(s.absent) > 0 {
+		h.seek(s)
+	}
+}
+
+// encodePart makes a part of a snapshot, of n tasks.
+func (h *hub) encodePart(s *sub) (p *payload, n int) {
 	b := append(head(nil, "snapshot", s), `,"items":[`...)
-	n := 0
 	for n < len(s.open) && n < partItems && (n == 0 || len(b) < partBytes) {
 		if n > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, s.open[n]...)
-		s.open[n] = nil
+		if s.list != nil {
+			b = append(b, h.itemOf(s.open[n])...)
+		} else {
+			b = append(b, h.taskItem(s.open[n])...)
+		}
 		n++
 	}
-	s.open = s.open[n:]
+	h.tasks.items.used = time.Now()
 	b = append(b, `],"more":`...)
-	b = append(strconv.AppendBool(b, len(s.open) > 0), '}')
-	if len(s.open) == 0 {
-		s.phase, s.open = live, nil
-	}
-	s.more.Store(true) // the rest, or what has happened since
-	h.give(s, "snapshot", &payload{data: b}, false)
+	return &payload{data: append(strconv.AppendBool(b, n < len(s.open) || len(s.absent) > 0), '}')}, n
 }
 
 // taskDelta is a batch as a subscription is told of it; nil where nothing in it is for it.
