@@ -2,10 +2,8 @@ package stream
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"starling/engine/fleet"
@@ -148,7 +146,7 @@ func (m *mirror) layOut(s *sub, f *binaryFrame) []byte {
 	}
 	for _, row := range f.fresh {
 		code := m.code(row)
-		b = append(b, uuidBytes(m.rows[row].id)...)
+		b = append(b, m.rows[row].key[:]...)
 		b = append(append(b, byte(len(code))), code...)
 	}
 	return b
@@ -188,14 +186,6 @@ func (m *mirror) code(row int32) string {
 		return s.Code[:min(255, len(s.Code))]
 	}
 	return ""
-}
-
-func uuidBytes(id fleet.RobotID) []byte {
-	b, err := hex.DecodeString(strings.ReplaceAll(string(id), "-", ""))
-	if err != nil || len(b) != 16 {
-		return make([]byte, 16)
-	}
-	return b
 }
 
 func (m *mirror) binarySnapshot(s *sub, picked []int32, more bool) []byte {

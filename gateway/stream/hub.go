@@ -38,7 +38,7 @@ type sub struct {
 	id        uint32
 	channel   channel
 	warehouse fleet.WarehouseID // "" = all
-	robots    map[fleet.RobotID]bool
+	robots    idSet             // nil = all
 	tasks     map[fleet.TaskID]bool
 	rect      *rect
 	rate      int // tenths of a hertz

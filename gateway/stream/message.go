@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"starling/engine/fleet"
 )
 
@@ -226,10 +228,7 @@ func (s *sub) filterBy(w *filterWish, f *faults) {
 		if s.channel != chanRobots {
 			f.add("filter.robot_ids", "goes with the channel robots")
 		}
-		s.robots = map[fleet.RobotID]bool{}
-		for _, id := range ids("filter.robot_ids", w.RobotIDs, f) {
-			s.robots[fleet.RobotID(id)] = true
-		}
+		s.robots = setOf(ids("filter.robot_ids", w.RobotIDs, f))
 	}
 	if w.TaskIDs != nil {
 		if s.channel != chanTasks {
@@ -270,6 +269,31 @@ func ids(name string, in []string, f *faults) []string {
 		out[i] = strings.ToLower(id)
 	}
 	return out
+}
+
+// idSet is ids in ascending order: sixteen bytes each, for they are kept as long as the subscription is.
+type idSet [][16]byte
+
+func setOf(ids []string) idSet {
+	s := make(idSet, len(ids))
+	for i, id := range ids {
+		s[i] = keyOf(id)
+	}
+	slices.SortFunc(s, compareKeys)
+	return slices.Compact(s)
+}
+
+func (s idSet) has(key [16]byte) bool {
+	_, ok := slices.BinarySearchFunc(s, key, compareKeys)
+	return ok
+}
+
+func compareKeys(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) }
+
+// keyOf is the bytes of a uuid, nought where it is none.
+func keyOf(id string) [16]byte {
+	u, _ := uuid.Parse(id)
+	return u
 }
 
 func isUUID(s string) bool {

@@ -22,6 +22,7 @@ type mirror struct {
 	gone  []lost
 	rev   []uint64         // of the removals
 	cells map[cell][]int32 // rows by place
+	byKey map[[16]byte]int32
 
 	floors  map[fleet.WarehouseID]*floor
 	all     grid // of all warehouses
@@ -37,10 +38,12 @@ type mirror struct {
 type lost struct {
 	view.Gone[fleet.RobotID]
 	born uint64
+	key  [16]byte
 }
 
 type mirrored struct {
 	id        fleet.RobotID
+	key       [16]byte // the same
 	warehouse fleet.WarehouseID
 	born      uint64
 	puts      uint64
@@ -87,7 +90,8 @@ func (m *mirror) removed(g *view.Gone[fleet.RobotID]) {
 	if g.Row >= len(m.rows) || m.rows[g.Row].id != g.ID {
 		return // it came and went between two looks
 	}
-	born := m.rows[g.Row].born
+	l := lost{*g, m.rows[g.Row].born, m.rows[g.Row].key}
+	delete(m.byKey, l.key)
 	if x := &m.rows[g.Row]; x.located {
 		m.unplace(int32(g.Row), x)
 	}
@@ -97,7 +101,7 @@ func (m *mirror) removed(g *view.Gone[fleet.RobotID]) {
 		m.cut = m.rev[half-1]
 		m.gone, m.rev = slices.Delete(m.gone, 0, half), slices.Delete(m.rev, 0, half)
 	}
-	m.gone, m.rev = append(m.gone, lost{*g, born}), append(m.rev, g.Rev())
+	m.gone, m.rev = append(m.gone, l), append(m.rev, g.Rev())
 }
 
 // maxRemoved is how many removals the mirror remembers.
@@ -113,7 +117,14 @@ func (m *mirror) changed(r *view.Row[robot.View]) {
 		if x.located {
 			m.unplace(int32(r.Row), x)
 		}
-		*x = mirrored{id: v.ID, born: r.Born}
+		if m.byKey == nil {
+			m.byKey = map[[16]byte]int32{}
+		}
+		if m.byKey[x.key] == int32(r.Row) {
+			delete(m.byKey, x.key)
+		}
+		*x = mirrored{id: v.ID, key: keyOf(string(v.ID)), born: r.Born}
+		m.byKey[x.key] = int32(r.Row)
 	}
 	m.revs[r.Row] = r.Rev
 	if x.located && (!v.Located || x.cell != cellOf(v.Pose.X, v.Pose.Y)) {
@@ -160,7 +171,7 @@ func (m *mirror) ask(w fleet.WarehouseID) {
 
 // wants says whether a robot matches a subscription.
 func (s *sub) wants(x *mirrored) bool {
-	return (s.warehouse == "" || s.warehouse == x.warehouse) && (s.robots == nil || s.robots[x.id]) &&
+	return (s.warehouse == "" || s.warehouse == x.warehouse) && (s.robots == nil || s.robots.has(x.key)) &&
 		(s.rect == nil || x.located && s.rect.holds(x.x, x.y))
 }
 

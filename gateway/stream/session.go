@@ -239,6 +239,16 @@ func (x *session) subscribe(s *sub) *refusal {
 		x.mu.Unlock()
 		return &refusal{code: "RESOURCE_EXHAUSTED", message: "too many subscriptions on one connection"}
 	}
+	named := len(s.robots) + len(s.tasks)
+	for id, other := range x.subs {
+		if id != s.id {
+			named += len(other.robots) + len(other.tasks)
+		}
+	}
+	if named > maxNamed {
+		x.mu.Unlock()
+		return &refusal{code: "RESOURCE_EXHAUSTED", message: "the subscriptions of one connection name too many ids"}
+	}
 	x.subs[s.id] = s
 	x.mu.Unlock()
 	if old != nil {

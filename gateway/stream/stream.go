@@ -1,9 +1,10 @@
 // Package stream is the live channel: WebSocket and SSE subscriptions to robots, zones and tasks. State conflates,
 // events do not; who is too slow never costs the others anything. It reads the views and decides nothing.
 //
-// Size: a subscription is about 500 bytes and, where it has a viewport, one bit a robot; a WebSocket connection about
-// 36 kB (26 of them net/http's and melody's: three goroutines, 10 kB of buffers). What is on its way to clients is bounded
-// by Options.MaxQueued over all connections. A robot is encoded once a change, whoever looks at it. bench/live measures it.
+// Size: a subscription is about 500 bytes, 16 for each robot (100 for each task) that it names and, where it has a
+// viewport, one bit a robot; a WebSocket connection about 36 kB (26 of them net/http's and melody's: three goroutines,
+// 10 kB of buffers). What is on its way to clients is bounded by Options.MaxQueued over all connections. A robot is
+// encoded once a change, whoever looks at it. bench/live measures it.
 package stream
 
 import (
@@ -115,6 +116,7 @@ const (
 	maxMessage  = 64 << 10 // bytes of a client's message
 	maxSubs     = 16
 	maxIDs      = 1000
+	maxNamed    = 4000 // ids, in all filters
 	maxDetailed = 20
 	maxBad      = 20 // unreadable messages
 	queuePlaces = 64 // frames given to a connection and not yet written

@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -257,6 +258,51 @@ func TestWhatCannotBeFollowedIsRefusedWithAllItsFaults(t *testing.T) {
 			}
 			return
 		}
+	}
+}
+
+// TestAConnectionNamesSoManyIDs fills the filters of one connection, with robots and tasks.
+func TestAConnectionNamesSoManyIDs(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, nil)
+	c := g.viewer()
+	ask := func(id int, channel, filter string, of func(int) string) *message {
+		all := make([]string, 1000)
+		for i := range all {
+			all[i] = fmt.Sprintf("%q", of(i))
+		}
+		c.send(`{"op":"subscribe","id":%d,"channel":%q,"filter":{%q:[%s]}}`, id, channel, filter, strings.Join(all, ","))
+		for {
+			m, err := c.next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.ID == id && (m.Op == "subscribed" || m.Op == "error") {
+				return m
+			}
+		}
+	}
+	bots := func(i int) string { return string(robotID(i)) }
+	for id := range 3 {
+		if m := ask(id+1, "robots", "robot_ids", bots); m.Op != "subscribed" {
+			t.Fatalf("%d: %+v", id+1, m)
+		}
+	}
+	if m := ask(4, "tasks", "task_ids", func(i int) string { return string(taskID(i)) }); m.Op != "subscribed" {
+		t.Fatalf("%+v", m)
+	}
+	if m := ask(5, "robots", "robot_ids", bots); m.Error.Code != "RESOURCE_EXHAUSTED" {
+		t.Errorf("4,000 are named, and 1,000 more: %+v", m)
+	}
+	if m := ask(2, "robots", "robot_ids", bots); m.Op != "subscribed" { // in place of its own
+		t.Errorf("%+v", m)
+	}
+	c.send(`{"op":"subscribe","id":5,"channel":"robots"}`) // names none
+	c.want("subscribed", 5)
+	c.send(`{"op":"unsubscribe","id":3}`)
+	c.want("unsubscribed", 3)
+	if m := ask(6, "robots", "robot_ids", bots); m.Op != "subscribed" {
+		t.Errorf("after an unsubscribe: %+v", m)
 	}
 }
 

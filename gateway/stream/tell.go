@@ -94,10 +94,9 @@ func (m *mirror) tell(s *sub) (left []leaver, changed []sighting) {
 	case s.partial():
 		return m.tellPart(s, left)
 	case s.robots != nil && len(s.robots) < len(m.rows)/16:
-		for id := range s.robots {
-			row, ok := m.hub.views.Robots.Find(id)
-			if ok && row < len(m.rows) && m.rows[row].id == id && m.revs[row] > s.rev && s.wants(&m.rows[row]) {
-				changed = append(changed, sighting{int32(row), m.rows[row].born > s.rev})
+		for _, key := range s.robots {
+			if row, ok := m.byKey[key]; ok && m.revs[row] > s.rev && s.wants(&m.rows[row]) {
+				changed = append(changed, sighting{row, m.rows[row].born > s.rev})
 			}
 		}
 		slices.SortFunc(changed, byRow)
@@ -126,7 +125,7 @@ func (m *mirror) removals(s *sub) (left []leaver) {
 				continue
 			}
 			s.know(g.Row, false)
-		case s.warehouse != "" && s.warehouse != g.Warehouse, s.robots != nil && !s.robots[g.ID]:
+		case s.warehouse != "" && s.warehouse != g.Warehouse, s.robots != nil && !s.robots.has(g.key):
 			continue
 		}
 		left = append(left, leaver{g.Row, g.ID})
