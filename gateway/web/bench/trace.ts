@@ -63,10 +63,10 @@ async function cpu(browser: CDPSession): Promise<{ renderer: number; GPU: number
   return { renderer: of("renderer"), GPU: of("GPU") };
 }
 
-/** The figures of a trace. The page's thread is the one that ran the most animation frames. */
+/** The figures of a trace. The page's thread is the one that called the most functions. */
 export function readEvents(events: readonly TraceEvent[], seconds: number): Omit<Trace, "heapMB" | "pageCPU" | "graphicsCPU"> {
   const threads = new Map<string, number>();
-  for (const e of events) if (e.name === "FireAnimationFrame") threads.set(`${e.pid}/${e.tid}`, (threads.get(`${e.pid}/${e.tid}`) ?? 0) + 1);
+  for (const e of events) if (e.name === "FireAnimationFrame" || e.name === "FunctionCall") threads.set(`${e.pid}/${e.tid}`, (threads.get(`${e.pid}/${e.tid}`) ?? 0) + 1);
   const thread = [...threads].sort((a, b) => b[1] - a[1])[0]?.[0] ?? "";
   const own = events.filter((e) => e.ph === "X" && `${e.pid}/${e.tid}` === thread);
   const frames = own.filter((e) => e.name === "FireAnimationFrame");

@@ -95,7 +95,8 @@ export class Starling {
     await until(`${robots} robots online`, async () => {
       if (!alive(child.process)) throw new Error(`the simulator ended:\n${child.output()}`);
       const { robots: r } = await this.api.get("/api/v1/overview", { query: { warehouse_id } });
-      return r.connection["ONLINE"] === robots;
+      // Who reports seldom may count as stale between two words.
+      return (r.connection["ONLINE"] ?? 0) + (o.statusEvery === undefined ? 0 : (r.connection["STALE"] ?? 0)) === robots;
     }, o.minutes);
   }
 

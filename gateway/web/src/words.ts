@@ -134,6 +134,11 @@ export function percent(v: number | null): string {
   return v === null || Number.isNaN(v) ? "—" : `${Math.round(v * 100)} %`;
 }
 
+/** 1,234, and from 10,000 on 12k: where there is little room. */
+export function brief(n: number): string {
+  return n < 10_000 ? count(n) : `${Math.floor(n / 1000)}k`;
+}
+
 /** 1,234. */
 export function count(n: number): string {
   return n.toLocaleString("en-GB");

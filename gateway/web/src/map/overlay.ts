@@ -70,13 +70,21 @@ export class Overlay {
 
   // A zone's number, on the colour of its load.
   #count(g: CanvasRenderingContext2D, s: Scene, z: Zone, x: number, y: number, w: number, h: number): void {
-    const size = Math.round(Math.min(22, Math.max(11, Math.min(w / 3.2, h / 2.2))));
+    let size = Math.round(Math.min(22, Math.max(11, Math.min(w / 3.2, h / 2.2))));
     const heat = mixed(s.theme.rgba["floor-free"], heatOf(loadOf(z.shape) ?? 0, s.theme), CLUSTER_ALPHA);
     const ink = s.theme.rgba["map-text"], halo = s.theme.rgba["map-text-halo"];
     const best = contrast(ink, heat) >= contrast(halo, heat) ? ink : halo;
-    const text = numbers(z, w);
-    const font = this.#font(g, s, 600, size);
-    const wide = this.#widths.of(g, font, text);
+    // Where both numbers do not fit, smaller; where that does not help, the first alone.
+    let text = numbers(z, w);
+    let wide = this.#widths.of(g, this.#font(g, s, 600, size), text);
+    if (wide > w - 6) {
+      size = Math.max(11, Math.floor((size * (w - 6)) / wide));
+      wide = this.#widths.of(g, this.#font(g, s, 600, size), text);
+    }
+    if (wide > w - 4) {
+      text = String(z.shape.occupancy);
+      wide = this.#widths.of(g, this.#font(g, s, 600, size), text);
+    }
     if (!this.#grid.place(x - wide / 2, y - size / 2, wide, size)) return;
     g.textAlign = "center";
     g.textBaseline = "middle";

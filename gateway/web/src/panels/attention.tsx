@@ -5,7 +5,7 @@ import { useWatch } from "../page.js";
 import { selection } from "../route.js";
 import { mayAdminister, mayOperate } from "../session.js";
 import { since } from "../time.js";
-import { causeWords, count, short } from "../words.js";
+import { brief, causeWords, count, short } from "../words.js";
 import { SureButton } from "./sure.js";
 import { showRobot } from "./stage.js";
 import type { Watch } from "../watch.js";
@@ -63,7 +63,7 @@ export function Attention() {
       <div class="chips" role="group" aria-label="Kinds">
         {(Object.keys(kinds) as Item["kind"][]).map((k) => (
           <button key={k} class="chip" aria-pressed={kind.value === k} onClick={() => (kind.value = kind.value === k ? "" : k)}>
-            <span aria-hidden="true">{signs[k]}</span> {kinds[k]} {all ? count(all.kinds[k] ?? 0) : ""}
+            <span aria-hidden="true">{signs[k]}</span> {kinds[k]} {all ? brief(all.kinds[k] ?? 0) : ""}
           </button>
         ))}
       </div>
