@@ -296,6 +296,15 @@ func (h *hub) ask() {
 func (h *hub) find(s *sub, ids []fleet.TaskID) {
 	ctx, cancel := context.WithTimeout(context.Background(), findFor)
 	defer cancel()
+	answered := make(chan struct{})
+	defer close(answered)
+	h.srv.running.Go(func() { // ends with the answer; nobody wants it after the last connection
+		select {
+		case <-h.done:
+			cancel()
+		case <-answered:
+		}
+	})
 	found, err := h.srv.o.FindTasks(ctx, h.tenant, ids)
 	h.tasks.finding.Add(-1)
 	if err != nil {
