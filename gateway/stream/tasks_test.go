@@ -219,7 +219,13 @@ func TestATenantThatAsksForManyTasksDelaysOnlyItself(t *testing.T) {
 func TestSomeTasksAreToldStepByStepOverDisconnects(t *testing.T) {
 	t.Parallel()
 	const events, tasks = 6_000, 60
-	g := newRig(t, nil)
+	g := newRig(t, func(o *stream.Options) {
+		find := o.FindTasks
+		o.FindTasks = func(ctx context.Context, tenant fleet.TenantID, ids []fleet.TaskID) ([]task.View, error) {
+			time.Sleep(10 * time.Millisecond) // meanwhile some of them are created, and go on
+			return find(ctx, tenant, ids)
+		}
+	})
 	var done atomic.Bool
 	var all sync.WaitGroup
 	var snapshots, steps atomic.Int64
@@ -247,15 +253,13 @@ func TestSomeTasksAreToldStepByStepOverDisconnects(t *testing.T) {
 	truth, rng := map[string]int64{}, rand.New(rand.NewPCG(8, 9))
 	views := make([]task.View, tasks)
 	for n := range events {
-		v := &views[rng.IntN(tasks)]
+		i := rng.IntN(min(tasks, 5+n*tasks/(events/2))) // more and more
+		v := &views[i]
 		var e task.Event = task.Started{}
 		switch {
 		case v.Status.Final():
 			continue
 		case v.Version == 0:
-			i := 0
-			for ; &views[i] != v; i++ {
-			}
 			e = task.Created{Spec: specOf(i + 1)}
 		case v.Version > 70 && rng.IntN(20) == 0:
 			e = task.Succeeded{}
