@@ -154,6 +154,28 @@ test("an expired token is told, and the callback is asked for another", async (t
   assert.equal((await rig.conn()).protocols[1], "bearer.new");
 });
 
+test("a token that has ended, and that the server's leeway for clocks still lets pass, is tried at growing intervals", async (t) => {
+  const rig = await Rig.start(t); // its /me answers 200, as REST does within the leeway
+  let told = 0;
+  const live = rig.live(t, { token: () => jwt(-5), timing: { backoffFirstMs: 20, backoffMostMs: 60_000 } });
+  live.onState((s: LiveState) => {
+    if (s.phase === "waiting" && s.reason === "token_expired") told++;
+    assert.notEqual(s.reason, "refused");
+  });
+  const end = Date.now() + 1_500;
+  const closing = (async () => {
+    for (;;) {
+      const conn = await rig.conn();
+      conn.send({ op: "closing", reason: "token_expired", retry_after_ms: 0 });
+      conn.socket.close(4001, "token_expired");
+    }
+  })();
+  closing.catch(() => {}); // the last one waited for does not come
+  await pause(end - Date.now());
+  assert.ok(told > 0, "the reason is told");
+  assert.ok(rig.handshakes >= 2 && rig.handshakes < 30, `${rig.handshakes} handshakes in a second and a half`);
+});
+
 test("a token that the server does not take ends the attempts until there is another", async (t) => {
   const rig = await Rig.start(t);
   rig.refuse = 401;
