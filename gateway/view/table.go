@@ -118,14 +118,6 @@ func (t *Table[K, V]) Get(id K) (v V, puts uint64, ok bool) {
 	return v, t.list[i].puts, true
 }
 
-// Find returns the row of an entry.
-func (t *Table[K, V]) Find(id K) (row int, ok bool) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	row, ok = t.rows[id]
-	return row, ok
-}
-
 // Now is the number of the newest change, and how many rows there are, empty ones included.
 func (t *Table[K, V]) Now() (rev uint64, rows int) {
 	t.mu.RLock()
