@@ -119,14 +119,13 @@ func (h *hub) after(now time.Time, s *sub) (next *view.Batch, behind int, ok boo
 	switch {
 	case !ok:
 		return nil, 0, false
-	case behind <= maxBehind && s.allow > 0:
+	case s.allow == 0: // the first look
+		s.allow = min(behind+maxBehind, view.MaxKept)
+	case behind <= maxBehind:
 		s.allow = maxBehind
-	case behind <= s.allow:
-	case s.allow > 0 && s.busy.Load() && time.Since(s.gave) > slowAfter:
+	case behind > s.allow && s.busy.Load() && time.Since(s.gave) > slowAfter:
 		s.session.close(closeSlow, "slow_consumer", 1000)
 		return nil, 0, true
-	default:
-		s.allow = min(behind+maxBehind, view.MaxKept)
 	}
 	return next, behind, true
 }
