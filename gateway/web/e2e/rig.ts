@@ -45,8 +45,8 @@ export class Calm {
 
 /** The browser tells each answer that is no success, and software rendering tells when it is read back. */
 export const answered = (status: number): RegExp => new RegExp(`status of ${status}`);
-/** A server that is away. */
-export const away = [/ERR_CONNECTION_REFUSED/, /ERR_CONNECTION_RESET/, /ERR_EMPTY_RESPONSE/, /WebSocket connection to/, answered(503)];
+/** A server that is away, or dies in the middle of an answer. */
+export const away = [/ERR_(CONNECTION_(REFUSED|RESET|CLOSED|ABORTED)|SOCKET_NOT_CONNECTED|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|CONTENT_LENGTH_MISMATCH)/, /WebSocket connection to/, answered(503)];
 
 export interface Visit {
   /** The query of the link. */
