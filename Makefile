@@ -102,7 +102,7 @@ bench-live: ## the live channel: cost of a frame, 1,000 and 10,000 clients, bad 
 	@$(GO) run ./bench/live $(ARGS)
 
 bench-page: postgres-installed build ## trace the page in a real browser with 10,000 and 100,000 robots (half an hour)
-	@cd gateway/web && npx --no-install playwright test --project bench
+	@cd gateway/web && npx --no-install playwright test --project=bench
 
 SEEDS ?= 10000
 soak: ## many seeds of the simulation with every fault: SEEDS=n

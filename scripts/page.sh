@@ -57,7 +57,7 @@ check)
 	install
 	npx --no-install tsc --noEmit
 	npx --no-install eslint --max-warnings 0 .
-	summed --project unit
+	summed --project=unit
 	;;
 browser)
 	browser
@@ -66,7 +66,7 @@ test)
 	shift
 	install
 	browser
-	summed --project e2e "$@"
+	summed --project=e2e "$@"
 	;;
 *)
 	echo "usage: scripts/page.sh build|check|browser|test" >&2
