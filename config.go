@@ -7,11 +7,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
-	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -38,9 +36,15 @@ type Config struct {
 	HTTPPort           int           // HTTP_PORT; 0 = any free one
 	RequestTimeout     time.Duration // REQUEST_TIMEOUT_MS: after it a request is answered 504
 	ShutdownTimeout    time.Duration // SHUTDOWN_TIMEOUT_MS: bound of the graceful stop
-	CORSAllowedOrigins []string      // CORS_ALLOWED_ORIGINS: comma-separated; empty = no cross-origin calls
+	CORSAllowedOrigins []string      // CORS_ALLOWED_ORIGINS: comma-separated; empty = no cross-origin calls but those that tenants allow
+	HTTPCertFile       string        // HTTP_TLS_CERT_FILE: PEM chain; "" = plain HTTP, for a proxy in front or for loopback
+	HTTPKeyFile        string        // HTTP_TLS_KEY_FILE
 	LinkHost           string        // LINK_HOST: address that the robots' gRPC link listens on
 	LinkPort           int           // LINK_PORT; 0 = any free one
+	LinkCertFile       string        // LINK_TLS_CERT_FILE: PEM chain; "" = plain gRPC
+	LinkKeyFile        string        // LINK_TLS_KEY_FILE
+	LinkClientCAFile   string        // LINK_TLS_CLIENT_CA_FILE: who signs robots' certificates; "" = tokens alone
+	LinkTrustDomain    string        // LINK_TRUST_DOMAIN: of the names in those certificates, spiffe://<domain>/…
 	MetricsPort        int           // METRICS_PORT; 0 = /metrics on the HTTP port
 
 	DatabaseURL       Secret        // DATABASE_URL: postgres://…; required
@@ -50,12 +54,22 @@ type Config struct {
 	DBConnMaxLifetime time.Duration // DB_CONN_MAX_LIFETIME_SECONDS
 	DBAutoMigrate     bool          // DB_AUTO_MIGRATE: migrate up at start
 
-	OIDCIssuer       string        // OIDC_ISSUER: required unless the development issuer is on
-	OIDCAudience     string        // OIDC_AUDIENCE: required unless the development issuer is on
+	OIDCIssuer       string        // OIDC_ISSUER: required unless OIDC_ISSUERS_FILE names issuers or the development issuer is on
+	OIDCAudience     string        // OIDC_AUDIENCE: required with OIDC_ISSUER
+	OIDCIssuersFile  string        // OIDC_ISSUERS_FILE: several issuers, each for its tenants, instead of OIDC_ISSUER
+	OIDCRoleMap      string        // OIDC_ROLE_MAP: theirs=ours,… ; roles of the contract's names need no entry
+	OIDCClientID     string        // OIDC_CLIENT_ID: as whom the page signs people in
 	OIDCJWKSURL      string        // OIDC_JWKS_URL: "" = from the issuer's discovery document
 	JWKSCacheTTL     time.Duration // JWKS_CACHE_TTL_SECONDS
 	JWTClockSkew     time.Duration // JWT_CLOCK_SKEW_SECONDS
 	DevIssuerEnabled bool          // DEV_ISSUER_ENABLED: this process issues tokens; only under ENV=dev
+
+	RoleOverride bool   // ROLE_OVERRIDE_ENABLED: users.role, where set, replaces the token's roles
+	AuditEnabled bool   // AUDIT_ENABLED
+	AuditReads   bool   // AUDIT_READS: reads of single robots and tasks are recorded too
+	AuditDir     string // AUDIT_DIR: where entries wait while the database is away
+	AuditMonths  int    // AUDIT_RETENTION_MONTHS: whole months kept before the present one
+	RedisURL     Secret // REDIS_URL: redis://…; "" = quotas are counted by each process alone
 
 	Lease            time.Duration // LEASE_MS: how long a shard is owned after a renewal was sent
 	LeaseRenew       time.Duration // LEASE_RENEW_MS: how often it is renewed, at most a third of Lease
@@ -218,7 +232,7 @@ func fill(merged *koanf.Koanf, faults *Faults) Config {
 		}
 	}
 	if set, _ := configText(merged.Get("DEV_ISSUER_ENABLED")); set == "" {
-		c.DevIssuerEnabled = c.Env == envDev && c.OIDCIssuer == ""
+		c.DevIssuerEnabled = c.Env == envDev && c.OIDCIssuer == "" && c.OIDCIssuersFile == ""
 	}
 	return c
 }
@@ -235,13 +249,17 @@ func (c *Config) check(faults *Faults) {
 	}
 	require("DATABASE_URL", c.DatabaseURL.Reveal())
 	switch {
+	case !c.DevIssuerEnabled && c.OIDCIssuersFile != "":
+		if c.OIDCIssuer != "" {
+			faults.invalid("OIDC_ISSUERS_FILE", "either OIDC_ISSUER or OIDC_ISSUERS_FILE")
+		}
 	case !c.DevIssuerEnabled:
 		require("OIDC_ISSUER", c.OIDCIssuer)
 		require("OIDC_AUDIENCE", c.OIDCAudience)
 	case c.Env != envDev:
 		faults.invalid("DEV_ISSUER_ENABLED", "the development issuer is refused outside ENV=dev")
-	case c.OIDCIssuer != "":
-		faults.invalid("DEV_ISSUER_ENABLED", "either OIDC_ISSUER or the development issuer")
+	case c.OIDCIssuer != "" || c.OIDCIssuersFile != "":
+		faults.invalid("DEV_ISSUER_ENABLED", "either OIDC_ISSUER, OIDC_ISSUERS_FILE or the development issuer")
 	default:
 		c.OIDCAudience = cmp.Or(c.OIDCAudience, "starling")
 	}
@@ -250,6 +268,18 @@ func (c *Config) check(faults *Faults) {
 	}
 	if 3*c.LeaseRenew > c.Lease && !has("LEASE_RENEW_MS") && !has("LEASE_MS") {
 		faults.invalid("LEASE_RENEW_MS", "want at most a third of LEASE_MS")
+	}
+	for _, pair := range [][4]string{
+		{"HTTP_TLS_CERT_FILE", c.HTTPCertFile, "HTTP_TLS_KEY_FILE", c.HTTPKeyFile},
+		{"LINK_TLS_CERT_FILE", c.LinkCertFile, "LINK_TLS_KEY_FILE", c.LinkKeyFile},
+	} {
+		if pair[1] != "" || pair[3] != "" {
+			require(pair[0], pair[1])
+			require(pair[2], pair[3])
+		}
+	}
+	if c.LinkClientCAFile != "" {
+		require("LINK_TLS_CERT_FILE", c.LinkCertFile)
 	}
 	ports := map[int]string{}
 	for _, p := range []struct {
@@ -285,165 +315,4 @@ func configText(v any) (string, bool) {
 	default:
 		return fmt.Sprint(v), true
 	}
-}
-
-// configKey is one row of the table of keys.
-type configKey struct {
-	name       string
-	fallback   string                                         // default; "" = none
-	devDefault string                                         // default under ENV=dev, "" = fallback
-	set        func(c *Config, value string) (problem string) // leaves c alone when there is a problem
-}
-
-func (k configKey) defaultFor(env string) string {
-	if env == envDev && k.devDefault != "" {
-		return k.devDefault
-	}
-	return k.fallback
-}
-
-// configKeys is the table of all keys, ENV first: what is not here does not exist.
-func configKeys() []configKey {
-	return []configKey{
-		{name: "ENV", fallback: envDev, set: oneOf(func(c *Config) *string { return &c.Env }, envDev, envStaging, envProd)},
-		{name: "SERVICE_NAME", fallback: "starling", set: text(func(c *Config) *string { return &c.ServiceName }, 64)},
-		{name: "LOG_LEVEL", fallback: "info", set: setLogLevel},
-		{name: "CONFIG_PATH", set: text(func(c *Config) *string { return &c.ConfigPath }, 4096)},
-
-		{name: "HTTP_HOST", fallback: "0.0.0.0", devDefault: "127.0.0.1", set: text(func(c *Config) *string { return &c.HTTPHost }, 253)},
-		{name: "HTTP_PORT", fallback: "8080", set: number(func(c *Config) *int { return &c.HTTPPort }, 0, 65535)},
-		{name: "REQUEST_TIMEOUT_MS", fallback: "10000", set: duration(func(c *Config) *time.Duration { return &c.RequestTimeout }, time.Millisecond, 1, 600_000)},
-		{name: "SHUTDOWN_TIMEOUT_MS", fallback: "15000", set: duration(func(c *Config) *time.Duration { return &c.ShutdownTimeout }, time.Millisecond, 100, 600_000)},
-		{name: "CORS_ALLOWED_ORIGINS", set: setOrigins},
-		{name: "LINK_HOST", fallback: "0.0.0.0", devDefault: "127.0.0.1", set: text(func(c *Config) *string { return &c.LinkHost }, 253)},
-		{name: "LINK_PORT", fallback: "8081", set: number(func(c *Config) *int { return &c.LinkPort }, 0, 65535)},
-		{name: "METRICS_PORT", fallback: "0", set: number(func(c *Config) *int { return &c.MetricsPort }, 0, 65535)},
-
-		{name: "DATABASE_URL", set: setDatabaseURL},
-		{name: "DB_MAX_CONNS", fallback: "16", set: number(func(c *Config) *int { return &c.DBMaxConns }, 1, 1000)},
-		{name: "DB_MIN_CONNS", fallback: "2", set: number(func(c *Config) *int { return &c.DBMinConns }, 0, 1000)},
-		{name: "DB_CONN_MAX_IDLE_SECONDS", fallback: "300", set: duration(func(c *Config) *time.Duration { return &c.DBConnMaxIdle }, time.Second, 1, 86_400)},
-		{name: "DB_CONN_MAX_LIFETIME_SECONDS", fallback: "3600", set: duration(func(c *Config) *time.Duration { return &c.DBConnMaxLifetime }, time.Second, 1, 604_800)},
-		{name: "DB_AUTO_MIGRATE", fallback: "false", set: flag(func(c *Config) *bool { return &c.DBAutoMigrate })},
-
-		{name: "OIDC_ISSUER", set: webURL(func(c *Config) *string { return &c.OIDCIssuer })},
-		{name: "OIDC_AUDIENCE", set: text(func(c *Config) *string { return &c.OIDCAudience }, 256)},
-		{name: "OIDC_JWKS_URL", set: webURL(func(c *Config) *string { return &c.OIDCJWKSURL })},
-		{name: "JWKS_CACHE_TTL_SECONDS", fallback: "300", set: duration(func(c *Config) *time.Duration { return &c.JWKSCacheTTL }, time.Second, 1, 86_400)},
-		{name: "JWT_CLOCK_SKEW_SECONDS", fallback: "30", set: duration(func(c *Config) *time.Duration { return &c.JWTClockSkew }, time.Second, 0, 300)},
-		{name: "DEV_ISSUER_ENABLED", set: flag(func(c *Config) *bool { return &c.DevIssuerEnabled })},
-
-		{name: "LEASE_MS", fallback: "1500", set: duration(func(c *Config) *time.Duration { return &c.Lease }, time.Millisecond, 300, 60_000)},
-		{name: "LEASE_RENEW_MS", fallback: "300", set: duration(func(c *Config) *time.Duration { return &c.LeaseRenew }, time.Millisecond, 50, 20_000)},
-		{name: "ZONE_TICK_MS", fallback: "100", set: duration(func(c *Config) *time.Duration { return &c.ZoneTick }, time.Millisecond, 10, 10_000)},
-		{name: "DISPATCH_INTERVAL_MS", fallback: "250", set: duration(func(c *Config) *time.Duration { return &c.DispatchInterval }, time.Millisecond, 10, 60_000)},
-	}
-}
-
-type setter = func(c *Config, value string) (problem string)
-
-func text(field func(*Config) *string, longest int) setter {
-	return func(c *Config, value string) string {
-		if len(value) > longest || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			return fmt.Sprintf("want at most %d printable characters", longest)
-		}
-		*field(c) = value
-		return ""
-	}
-}
-
-func oneOf(field func(*Config) *string, choices ...string) setter {
-	return func(c *Config, value string) string {
-		if !slices.Contains(choices, value) {
-			return "want one of " + strings.Join(choices, ", ")
-		}
-		*field(c) = value
-		return ""
-	}
-}
-
-func number(field func(*Config) *int, least, most int) setter {
-	return func(c *Config, value string) string {
-		n, err := strconv.Atoi(value)
-		if err != nil || n < least || n > most {
-			return fmt.Sprintf("want a whole number %d..%d", least, most)
-		}
-		*field(c) = n
-		return ""
-	}
-}
-
-func duration(field func(*Config) *time.Duration, unit time.Duration, least, most int) setter {
-	return func(c *Config, value string) string {
-		var n int
-		if problem := number(func(*Config) *int { return &n }, least, most)(c, value); problem != "" {
-			return problem
-		}
-		*field(c) = time.Duration(n) * unit
-		return ""
-	}
-}
-
-func flag(field func(*Config) *bool) setter {
-	return func(c *Config, value string) string {
-		b, err := strconv.ParseBool(value)
-		if err != nil {
-			return "want true or false"
-		}
-		*field(c) = b
-		return ""
-	}
-}
-
-func webURL(field func(*Config) *string) setter {
-	return func(c *Config, value string) string {
-		u, err := url.Parse(value)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return "want a URL http(s)://host…"
-		}
-		*field(c) = value
-		return ""
-	}
-}
-
-func setLogLevel(c *Config, value string) string {
-	switch value {
-	case "debug":
-		c.LogLevel = slog.LevelDebug
-	case "info":
-		c.LogLevel = slog.LevelInfo
-	case "warn":
-		c.LogLevel = slog.LevelWarn
-	case "error":
-		c.LogLevel = slog.LevelError
-	default:
-		return "want one of debug, info, warn, error"
-	}
-	return ""
-}
-
-func setDatabaseURL(c *Config, value string) string {
-	u, err := url.Parse(value)
-	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return "want a URL postgres://user:password@host:port/database"
-	}
-	c.DatabaseURL = NewSecret(value)
-	return ""
-}
-
-func setOrigins(c *Config, value string) string {
-	var origins []string
-	for part := range strings.SplitSeq(value, ",") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
-		}
-		u, err := url.Parse(part)
-		if part != "*" && (err != nil || u.Scheme == "" || u.Host == "" || strings.Trim(u.Path, "/") != "") {
-			return "want origins such as https://host:port, separated by commas, or *"
-		}
-		origins = append(origins, strings.TrimSuffix(part, "/"))
-	}
-	c.CORSAllowedOrigins = origins
-	return ""
 }

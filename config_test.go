@@ -56,6 +56,8 @@ func TestTheEnvironmentBeatsTheFileBeatsTheDefaults(t *testing.T) {
 		DatabaseURL: NewSecret(someDatabase), DBMaxConns: 16, DBMinConns: 2,
 		DBConnMaxIdle: 5 * time.Minute, DBConnMaxLifetime: time.Hour, DBAutoMigrate: true,
 		OIDCAudience: "starling", JWKSCacheTTL: 5 * time.Minute, JWTClockSkew: 30 * time.Second, DevIssuerEnabled: true,
+		LinkTrustDomain: "starling", OIDCClientID: "starling-page",
+		AuditEnabled: true, AuditReads: true, AuditDir: ".starling/audit", AuditMonths: 24,
 		Lease: 1500 * time.Millisecond, LeaseRenew: 300 * time.Millisecond,
 		ZoneTick: 100 * time.Millisecond, DispatchInterval: 250 * time.Millisecond,
 	}
@@ -112,7 +114,7 @@ func TestFaultsOfSingleKeys(t *testing.T) {
 		"two listeners on one port":              {env: []string{"HTTP_PORT", "8081"}, want: "LINK_PORT: the same as HTTP_PORT"},
 		"a dev issuer in prod":                   {env: []string{"ENV", "prod", "DEV_ISSUER_ENABLED", "true"}, want: "DEV_ISSUER_ENABLED: the development issuer is refused outside ENV=dev"},
 		"a dev issuer in staging":                {env: []string{"ENV", "staging", "DEV_ISSUER_ENABLED", "true"}, want: "DEV_ISSUER_ENABLED: the development issuer is refused outside ENV=dev"},
-		"two issuers":                            {env: []string{"DEV_ISSUER_ENABLED", "true", "OIDC_ISSUER", "https://i"}, want: "DEV_ISSUER_ENABLED: either OIDC_ISSUER or the development issuer"},
+		"two issuers":                            {env: []string{"DEV_ISSUER_ENABLED", "true", "OIDC_ISSUER", "https://i"}, want: "DEV_ISSUER_ENABLED: either OIDC_ISSUER, OIDC_ISSUERS_FILE or the development issuer"},
 		"an issuer without audience":             {env: []string{"OIDC_ISSUER", "https://i"}, want: "OIDC_AUDIENCE: missing"},
 		"a control character in the name":        {env: []string{"SERVICE_NAME", "a\nb"}, want: "SERVICE_NAME: want at most 64 printable characters"},
 		"a file that is no mapping":              {file: "- a\n- b\n", want: "CONFIG_PATH: the file is not a YAML mapping of keys to values"},

@@ -71,6 +71,9 @@ type Unit struct {
 	Incarnation fleet.Incarnation // 0 = unfenced (dev)
 	Facts       []Fact
 	Idempotency *Idempotency
+	// Audit is the intent of the request that causes the unit: it becomes durable with it, under a savepoint, and is
+	// completed when the request has been answered. nil = there is none. It is not changed any more.
+	Audit *AuditEntry
 }
 
 // Fact is one recorded event with its envelope.

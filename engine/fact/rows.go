@@ -28,12 +28,14 @@ type List[T any] struct {
 	Next  string
 }
 
-// Tenant is one customer. Version counts changes of Settings, a JSON object.
+// Tenant is one customer. Version counts changes of Settings, a JSON object. Limits, a JSON object too, are the bounds
+// that the platform's administrators set: the quotas of Settings never exceed them.
 type Tenant struct {
 	ID        fleet.TenantID
 	Slug      string
 	Name      string
 	Settings  json.RawMessage
+	Limits    json.RawMessage
 	Version   int64
 	CreatedAt time.Time
 }
@@ -206,7 +208,18 @@ type DecisionFilter struct {
 	Robot     fleet.RobotID
 }
 
-// AuditEntry says who did what. Tenant "" = unknown: a refused sign-in.
+// AuditFilter narrows a list of audit entries; zero values narrow nothing.
+type AuditFilter struct {
+	From, To     time.Time // occurred_at in [From, To)
+	Actor        string    // a user's id, or a token's subject
+	Action       string    // whole, or up to a dot: "task" finds task.create
+	ResourceType string
+	ResourceID   string
+	RequestID    string
+}
+
+// AuditEntry says who did what. Tenant "" = unknown: a refused sign-in. Status 0 = an intent: the request has not been
+// answered yet, or the process ended before it was.
 type AuditEntry struct {
 	ID           string // uuid
 	At           time.Time

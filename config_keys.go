@@ -1,0 +1,197 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// configKey is one row of the table of keys.
+type configKey struct {
+	name       string
+	fallback   string                                         // default; "" = none
+	devDefault string                                         // default under ENV=dev, "" = fallback
+	set        func(c *Config, value string) (problem string) // leaves c alone when there is a problem
+}
+
+func (k configKey) defaultFor(env string) string {
+	if env == envDev && k.devDefault != "" {
+		return k.devDefault
+	}
+	return k.fallback
+}
+
+// configKeys is the table of all keys, ENV first: what is not here does not exist.
+func configKeys() []configKey {
+	return []configKey{
+		{name: "ENV", fallback: envDev, set: oneOf(func(c *Config) *string { return &c.Env }, envDev, envStaging, envProd)},
+		{name: "SERVICE_NAME", fallback: "starling", set: text(func(c *Config) *string { return &c.ServiceName }, 64)},
+		{name: "LOG_LEVEL", fallback: "info", set: setLogLevel},
+		{name: "CONFIG_PATH", set: text(func(c *Config) *string { return &c.ConfigPath }, 4096)},
+
+		{name: "HTTP_HOST", fallback: "0.0.0.0", devDefault: "127.0.0.1", set: text(func(c *Config) *string { return &c.HTTPHost }, 253)},
+		{name: "HTTP_PORT", fallback: "8080", set: number(func(c *Config) *int { return &c.HTTPPort }, 0, 65535)},
+		{name: "REQUEST_TIMEOUT_MS", fallback: "10000", set: duration(func(c *Config) *time.Duration { return &c.RequestTimeout }, time.Millisecond, 1, 600_000)},
+		{name: "SHUTDOWN_TIMEOUT_MS", fallback: "15000", set: duration(func(c *Config) *time.Duration { return &c.ShutdownTimeout }, time.Millisecond, 100, 600_000)},
+		{name: "CORS_ALLOWED_ORIGINS", set: setOrigins},
+		{name: "HTTP_TLS_CERT_FILE", set: text(func(c *Config) *string { return &c.HTTPCertFile }, 4096)},
+		{name: "HTTP_TLS_KEY_FILE", set: text(func(c *Config) *string { return &c.HTTPKeyFile }, 4096)},
+		{name: "LINK_HOST", fallback: "0.0.0.0", devDefault: "127.0.0.1", set: text(func(c *Config) *string { return &c.LinkHost }, 253)},
+		{name: "LINK_PORT", fallback: "8081", set: number(func(c *Config) *int { return &c.LinkPort }, 0, 65535)},
+		{name: "LINK_TLS_CERT_FILE", set: text(func(c *Config) *string { return &c.LinkCertFile }, 4096)},
+		{name: "LINK_TLS_KEY_FILE", set: text(func(c *Config) *string { return &c.LinkKeyFile }, 4096)},
+		{name: "LINK_TLS_CLIENT_CA_FILE", set: text(func(c *Config) *string { return &c.LinkClientCAFile }, 4096)},
+		{name: "LINK_TRUST_DOMAIN", fallback: "starling", set: text(func(c *Config) *string { return &c.LinkTrustDomain }, 255)},
+		{name: "METRICS_PORT", fallback: "0", set: number(func(c *Config) *int { return &c.MetricsPort }, 0, 65535)},
+
+		{name: "DATABASE_URL", set: setDatabaseURL},
+		{name: "DB_MAX_CONNS", fallback: "16", set: number(func(c *Config) *int { return &c.DBMaxConns }, 1, 1000)},
+		{name: "DB_MIN_CONNS", fallback: "2", set: number(func(c *Config) *int { return &c.DBMinConns }, 0, 1000)},
+		{name: "DB_CONN_MAX_IDLE_SECONDS", fallback: "300", set: duration(func(c *Config) *time.Duration { return &c.DBConnMaxIdle }, time.Second, 1, 86_400)},
+		{name: "DB_CONN_MAX_LIFETIME_SECONDS", fallback: "3600", set: duration(func(c *Config) *time.Duration { return &c.DBConnMaxLifetime }, time.Second, 1, 604_800)},
+		{name: "DB_AUTO_MIGRATE", fallback: "false", set: flag(func(c *Config) *bool { return &c.DBAutoMigrate })},
+
+		{name: "OIDC_ISSUER", set: webURL(func(c *Config) *string { return &c.OIDCIssuer })},
+		{name: "OIDC_AUDIENCE", set: text(func(c *Config) *string { return &c.OIDCAudience }, 256)},
+		{name: "OIDC_JWKS_URL", set: webURL(func(c *Config) *string { return &c.OIDCJWKSURL })},
+		{name: "OIDC_ISSUERS_FILE", set: text(func(c *Config) *string { return &c.OIDCIssuersFile }, 4096)},
+		{name: "OIDC_ROLE_MAP", set: text(func(c *Config) *string { return &c.OIDCRoleMap }, 4096)},
+		{name: "OIDC_CLIENT_ID", fallback: "starling-page", set: text(func(c *Config) *string { return &c.OIDCClientID }, 256)},
+		{name: "JWKS_CACHE_TTL_SECONDS", fallback: "300", set: duration(func(c *Config) *time.Duration { return &c.JWKSCacheTTL }, time.Second, 1, 86_400)},
+		{name: "JWT_CLOCK_SKEW_SECONDS", fallback: "30", set: duration(func(c *Config) *time.Duration { return &c.JWTClockSkew }, time.Second, 0, 300)},
+		{name: "DEV_ISSUER_ENABLED", set: flag(func(c *Config) *bool { return &c.DevIssuerEnabled })},
+
+		{name: "ROLE_OVERRIDE_ENABLED", fallback: "false", set: flag(func(c *Config) *bool { return &c.RoleOverride })},
+		{name: "AUDIT_ENABLED", fallback: "true", set: flag(func(c *Config) *bool { return &c.AuditEnabled })},
+		{name: "AUDIT_READS", fallback: "true", set: flag(func(c *Config) *bool { return &c.AuditReads })},
+		{name: "AUDIT_DIR", fallback: ".starling/audit", set: text(func(c *Config) *string { return &c.AuditDir }, 4096)},
+		{name: "AUDIT_RETENTION_MONTHS", fallback: "24", set: number(func(c *Config) *int { return &c.AuditMonths }, 1, 240)},
+		{name: "REDIS_URL", set: setRedisURL},
+
+		{name: "LEASE_MS", fallback: "1500", set: duration(func(c *Config) *time.Duration { return &c.Lease }, time.Millisecond, 300, 60_000)},
+		{name: "LEASE_RENEW_MS", fallback: "300", set: duration(func(c *Config) *time.Duration { return &c.LeaseRenew }, time.Millisecond, 50, 20_000)},
+		{name: "ZONE_TICK_MS", fallback: "100", set: duration(func(c *Config) *time.Duration { return &c.ZoneTick }, time.Millisecond, 10, 10_000)},
+		{name: "DISPATCH_INTERVAL_MS", fallback: "250", set: duration(func(c *Config) *time.Duration { return &c.DispatchInterval }, time.Millisecond, 10, 60_000)},
+	}
+}
+
+type setter = func(c *Config, value string) (problem string)
+
+func text(field func(*Config) *string, longest int) setter {
+	return func(c *Config, value string) string {
+		if len(value) > longest || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return fmt.Sprintf("want at most %d printable characters", longest)
+		}
+		*field(c) = value
+		return ""
+	}
+}
+
+func oneOf(field func(*Config) *string, choices ...string) setter {
+	return func(c *Config, value string) string {
+		if !slices.Contains(choices, value) {
+			return "want one of " + strings.Join(choices, ", ")
+		}
+		*field(c) = value
+		return ""
+	}
+}
+
+func number(field func(*Config) *int, least, most int) setter {
+	return func(c *Config, value string) string {
+		n, err := strconv.Atoi(value)
+		if err != nil || n < least || n > most {
+			return fmt.Sprintf("want a whole number %d..%d", least, most)
+		}
+		*field(c) = n
+		return ""
+	}
+}
+
+func duration(field func(*Config) *time.Duration, unit time.Duration, least, most int) setter {
+	return func(c *Config, value string) string {
+		var n int
+		if problem := number(func(*Config) *int { return &n }, least, most)(c, value); problem != "" {
+			return problem
+		}
+		*field(c) = time.Duration(n) * unit
+		return ""
+	}
+}
+
+func flag(field func(*Config) *bool) setter {
+	return func(c *Config, value string) string {
+		b, err := strconv.ParseBool(value)
+		if err != nil {
+			return "want true or false"
+		}
+		*field(c) = b
+		return ""
+	}
+}
+
+func webURL(field func(*Config) *string) setter {
+	return func(c *Config, value string) string {
+		u, err := url.Parse(value)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return "want a URL http(s)://host…"
+		}
+		*field(c) = value
+		return ""
+	}
+}
+
+func setLogLevel(c *Config, value string) string {
+	switch value {
+	case "debug":
+		c.LogLevel = slog.LevelDebug
+	case "info":
+		c.LogLevel = slog.LevelInfo
+	case "warn":
+		c.LogLevel = slog.LevelWarn
+	case "error":
+		c.LogLevel = slog.LevelError
+	default:
+		return "want one of debug, info, warn, error"
+	}
+	return ""
+}
+
+func setDatabaseURL(c *Config, value string) string {
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return "want a URL postgres://user:password@host:port/database"
+	}
+	c.DatabaseURL = NewSecret(value)
+	return ""
+}
+
+func setRedisURL(c *Config, value string) string {
+	u, err := url.Parse(value)
+	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" {
+		return "want a URL redis://user:password@host:port/number or rediss://…"
+	}
+	c.RedisURL = NewSecret(value)
+	return ""
+}
+
+func setOrigins(c *Config, value string) string {
+	var origins []string
+	for part := range strings.SplitSeq(value, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		u, err := url.Parse(part)
+		if part != "*" && (err != nil || u.Scheme == "" || u.Host == "" || strings.Trim(u.Path, "/") != "") {
+			return "want origins such as https://host:port, separated by commas, or *"
+		}
+		origins = append(origins, strings.TrimSuffix(part, "/"))
+	}
+	c.CORSAllowedOrigins = origins
+	return ""
+}
