@@ -56,6 +56,19 @@ func (r *RobotsRepo) GetRobotByCode(ctx context.Context, tenant fleet.TenantID, 
 	return v, err
 }
 
+// CountRobots says how many robots the tenant has registered and not removed.
+func (r *RobotsRepo) CountRobots(ctx context.Context, tenant fleet.TenantID) (n int, err error) {
+	if err := known(tenant); err != nil {
+		return 0, err
+	}
+	err = r.s.inTenant(ctx, reading, tenant, func(q *gen.Queries) error {
+		count, err := q.CountRobots(ctx, string(tenant))
+		n = int(count)
+		return err
+	})
+	return n, err
+}
+
 // ListRobots lists a tenant's robots by code.
 func (r *RobotsRepo) ListRobots(ctx context.Context, tenant fleet.TenantID, f fact.RobotFilter, p fact.Page) (l fact.List[*robot.View], err error) {
 	c, err := from(p, "robots", cursor{})

@@ -12,7 +12,7 @@ import (
 
 func tenantOf(t *gen.Tenant) (fact.Tenant, error) {
 	return fact.Tenant{
-		ID: fleet.TenantID(t.TenantID), Slug: t.Slug, Name: t.Name, Settings: t.Settings, Version: t.Version, CreatedAt: t.CreatedAt.UTC(),
+		ID: fleet.TenantID(t.TenantID), Slug: t.Slug, Name: t.Name, Settings: t.Settings, Limits: t.Limits, Version: t.Version, CreatedAt: t.CreatedAt.UTC(),
 	}, nil
 }
 
@@ -25,12 +25,8 @@ func (r *TenantsRepo) CreateTenant(ctx context.Context, t fact.Tenant, idem *fac
 		if err := remember(ctx, q, "", idem); err != nil {
 			return err
 		}
-		settings := t.Settings
-		if len(settings) == 0 {
-			settings = json.RawMessage("{}")
-		}
 		_, err := q.CreateTenant(ctx, gen.CreateTenantParams{
-			TenantID: string(t.ID), Slug: t.Slug, Name: t.Name, Settings: settings, CreatedAt: t.CreatedAt,
+			TenantID: string(t.ID), Slug: t.Slug, Name: t.Name, Settings: object(t.Settings), Limits: object(t.Limits), CreatedAt: t.CreatedAt,
 		})
 		if broke(err, "tenants_slug_key") {
 			return &fact.ConflictError{Key: "slug"}
@@ -41,6 +37,53 @@ func (r *TenantsRepo) CreateTenant(ctx context.Context, t fact.Tenant, idem *fac
 		return fmt.Errorf("create tenant %s: %w", t.ID, err)
 	}
 	return nil
+}
+
+// object is a JSON object, the empty one where nothing was given.
+func object(raw json.RawMessage) json.RawMessage {
+	if len(raw) == 0 {
+		return json.RawMessage("{}")
+	}
+	return raw
+}
+
+// SetTenantLimits changes a tenant's name (nil = stays) and replaces its limits (empty = stay); for platform
+// administrators, the database refuses others. ifVersion -1 = whatever it is; another version than the present is a
+// *fact.ConflictError with Key "version". Errors: fact.ErrNotFound.
+func (r *TenantsRepo) SetTenantLimits(ctx context.Context, id fleet.TenantID, name *string, limits json.RawMessage, ifVersion int64) (t fact.Tenant, err error) {
+	if err := known(id); err != nil {
+		return t, err
+	}
+	if len(limits) == 0 {
+		limits = nil // NULL: what is there stays
+	}
+	err = r.s.asPlatform(ctx, writing, func(q *gen.Queries) error {
+		if err := q.SetTenant(ctx, string(id)); err != nil {
+			return err
+		}
+		row, err := q.LockTenant(ctx, string(id))
+		if err != nil {
+			return err
+		}
+		if ifVersion >= 0 && row.Version != ifVersion {
+			return &fact.ConflictError{Key: "version", Existing: string(id)}
+		}
+		if row, err = q.SetTenantLimits(ctx, gen.SetTenantLimitsParams{TenantID: string(id), Name: name, Limits: limits}); err != nil {
+			return err
+		}
+		t, err = tenantOf(&row)
+		return err
+	})
+	return t, err
+}
+
+// Origins returns the origins that any tenant's settings let in, at most atMost of them, in no order.
+func (r *TenantsRepo) Origins(ctx context.Context, atMost int) (origins []string, err error) {
+	err = r.s.asPlatform(ctx, reading, func(q *gen.Queries) (err error) {
+		origins, err = q.TenantOrigins(ctx, int32(atMost))
+		return err
+	})
+	return origins, err
 }
 
 // GetTenantByID returns a tenant; fact.ErrNotFound where there is none.

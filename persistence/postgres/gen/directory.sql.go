@@ -10,6 +10,17 @@ import (
 	"time"
 )
 
+const CountRobots = `-- name: CountRobots :one
+SELECT count(*) FROM robots WHERE tenant_id = $1 AND removed_at IS NULL
+`
+
+func (q *Queries) CountRobots(ctx context.Context, tenantID string) (int64, error) {
+	row := q.db.QueryRow(ctx, CountRobots, tenantID)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const CreateMap = `-- name: CreateMap :exec
 INSERT INTO maps (map_id, tenant_id, warehouse_id, name, created_by_user_id, created_at)
 VALUES ($1, $2, $3, $4, $5, $6)
@@ -82,8 +93,8 @@ func (q *Queries) CreateMapVersion(ctx context.Context, arg CreateMapVersionPara
 }
 
 const CreateTenant = `-- name: CreateTenant :one
-INSERT INTO tenants (tenant_id, slug, name, settings, created_at)
-VALUES ($1, $2, $3, $4, $5) RETURNING tenant_id, slug, name, settings, version, created_at
+INSERT INTO tenants (tenant_id, slug, name, settings, limits, created_at)
+VALUES ($1, $2, $3, $4, $5, $6) RETURNING tenant_id, slug, name, settings, version, created_at, limits
 `
 
 type CreateTenantParams struct {
@@ -91,6 +102,7 @@ type CreateTenantParams struct {
 	Slug      string
 	Name      string
 	Settings  []byte
+	Limits    []byte
 	CreatedAt time.Time
 }
 
@@ -100,6 +112,7 @@ func (q *Queries) CreateTenant(ctx context.Context, arg CreateTenantParams) (Ten
 		arg.Slug,
 		arg.Name,
 		arg.Settings,
+		arg.Limits,
 		arg.CreatedAt,
 	)
 	var i Tenant
@@ -110,6 +123,7 @@ func (q *Queries) CreateTenant(ctx context.Context, arg CreateTenantParams) (Ten
 		&i.Settings,
 		&i.Version,
 		&i.CreatedAt,
+		&i.Limits,
 	)
 	return i, err
 }
@@ -494,7 +508,7 @@ func (q *Queries) GetRobotByCode(ctx context.Context, arg GetRobotByCodeParams) 
 }
 
 const GetTenant = `-- name: GetTenant :one
-SELECT tenant_id, slug, name, settings, version, created_at FROM tenants WHERE tenant_id = $1
+SELECT tenant_id, slug, name, settings, version, created_at, limits FROM tenants WHERE tenant_id = $1
 `
 
 func (q *Queries) GetTenant(ctx context.Context, tenantID string) (Tenant, error) {
@@ -507,12 +521,13 @@ func (q *Queries) GetTenant(ctx context.Context, tenantID string) (Tenant, error
 		&i.Settings,
 		&i.Version,
 		&i.CreatedAt,
+		&i.Limits,
 	)
 	return i, err
 }
 
 const GetTenantBySlug = `-- name: GetTenantBySlug :one
-SELECT tenant_id, slug, name, settings, version, created_at FROM tenants WHERE slug = $1
+SELECT tenant_id, slug, name, settings, version, created_at, limits FROM tenants WHERE slug = $1
 `
 
 func (q *Queries) GetTenantBySlug(ctx context.Context, slug string) (Tenant, error) {
@@ -525,6 +540,7 @@ func (q *Queries) GetTenantBySlug(ctx context.Context, slug string) (Tenant, err
 		&i.Settings,
 		&i.Version,
 		&i.CreatedAt,
+		&i.Limits,
 	)
 	return i, err
 }
@@ -863,7 +879,7 @@ func (q *Queries) LanesOfVersion(ctx context.Context, arg LanesOfVersionParams) 
 }
 
 const LockTenant = `-- name: LockTenant :one
-SELECT tenant_id, slug, name, settings, version, created_at FROM tenants WHERE tenant_id = $1 FOR UPDATE
+SELECT tenant_id, slug, name, settings, version, created_at, limits FROM tenants WHERE tenant_id = $1 FOR UPDATE
 `
 
 func (q *Queries) LockTenant(ctx context.Context, tenantID string) (Tenant, error) {
@@ -876,6 +892,7 @@ func (q *Queries) LockTenant(ctx context.Context, tenantID string) (Tenant, erro
 		&i.Settings,
 		&i.Version,
 		&i.CreatedAt,
+		&i.Limits,
 	)
 	return i, err
 }
@@ -995,9 +1012,35 @@ func (q *Queries) RaiseMapVersion(ctx context.Context, arg RaiseMapVersionParams
 	return i, err
 }
 
+const SetTenantLimits = `-- name: SetTenantLimits :one
+UPDATE tenants SET name = coalesce($1::text, name), limits = coalesce($2::jsonb, limits), version = version + 1
+WHERE tenant_id = $3 RETURNING tenant_id, slug, name, settings, version, created_at, limits
+`
+
+type SetTenantLimitsParams struct {
+	Name     *string
+	Limits   []byte
+	TenantID string
+}
+
+func (q *Queries) SetTenantLimits(ctx context.Context, arg SetTenantLimitsParams) (Tenant, error) {
+	row := q.db.QueryRow(ctx, SetTenantLimits, arg.Name, arg.Limits, arg.TenantID)
+	var i Tenant
+	err := row.Scan(
+		&i.TenantID,
+		&i.Slug,
+		&i.Name,
+		&i.Settings,
+		&i.Version,
+		&i.CreatedAt,
+		&i.Limits,
+	)
+	return i, err
+}
+
 const SetTenantSettings = `-- name: SetTenantSettings :one
 UPDATE tenants SET settings = $1, version = version + 1
-WHERE tenant_id = $2 AND ($3::bigint < 0 OR version = $3::bigint) RETURNING tenant_id, slug, name, settings, version, created_at
+WHERE tenant_id = $2 AND ($3::bigint < 0 OR version = $3::bigint) RETURNING tenant_id, slug, name, settings, version, created_at, limits
 `
 
 type SetTenantSettingsParams struct {
@@ -1016,8 +1059,35 @@ func (q *Queries) SetTenantSettings(ctx context.Context, arg SetTenantSettingsPa
 		&i.Settings,
 		&i.Version,
 		&i.CreatedAt,
+		&i.Limits,
 	)
 	return i, err
+}
+
+const TenantOrigins = `-- name: TenantOrigins :many
+SELECT DISTINCT (jsonb_path_query(settings, '$.cors.allowed_origins[*] ? (@.type() == "string")') #>> '{}')::text AS origin
+FROM tenants LIMIT $1
+`
+
+// The origins that any tenant lets in, in no order; a settings document of another shape gives none.
+func (q *Queries) TenantOrigins(ctx context.Context, atMost int32) ([]string, error) {
+	rows, err := q.db.Query(ctx, TenantOrigins, atMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var origin string
+		if err := rows.Scan(&origin); err != nil {
+			return nil, err
+		}
+		items = append(items, origin)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const UpdateOverlay = `-- name: UpdateOverlay :one

@@ -509,7 +509,7 @@ func (q *Queries) ListTasks(ctx context.Context, arg ListTasksParams) ([]Task, e
 }
 
 const ListTenants = `-- name: ListTenants :many
-SELECT tenant_id, slug, name, settings, version, created_at FROM tenants
+SELECT tenant_id, slug, name, settings, version, created_at, limits FROM tenants
 WHERE (created_at, tenant_id) < ($1::timestamptz, $2::uuid) AND slug <> 'platform'
 ORDER BY created_at DESC, tenant_id DESC LIMIT $3
 `
@@ -536,6 +536,7 @@ func (q *Queries) ListTenants(ctx context.Context, arg ListTenantsParams) ([]Ten
 			&i.Settings,
 			&i.Version,
 			&i.CreatedAt,
+			&i.Limits,
 		); err != nil {
 			return nil, err
 		}

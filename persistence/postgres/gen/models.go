@@ -294,6 +294,7 @@ type Tenant struct {
 	Settings  []byte
 	Version   int64
 	CreatedAt time.Time
+	Limits    []byte
 }
 
 type User struct {

@@ -1,6 +1,6 @@
 -- name: CreateTenant :one
-INSERT INTO tenants (tenant_id, slug, name, settings, created_at)
-VALUES (@tenant_id, @slug, @name, @settings, @created_at) RETURNING *;
+INSERT INTO tenants (tenant_id, slug, name, settings, limits, created_at)
+VALUES (@tenant_id, @slug, @name, @settings, @limits, @created_at) RETURNING *;
 
 -- name: GetTenant :one
 SELECT * FROM tenants WHERE tenant_id = @tenant_id;
@@ -14,6 +14,18 @@ SELECT * FROM tenants WHERE tenant_id = @tenant_id FOR UPDATE;
 -- name: SetTenantSettings :one
 UPDATE tenants SET settings = @settings, version = version + 1
 WHERE tenant_id = @tenant_id AND (@if_version::bigint < 0 OR version = @if_version::bigint) RETURNING *;
+
+-- name: SetTenantLimits :one
+UPDATE tenants SET name = coalesce(sqlc.narg('name')::text, name), limits = coalesce(sqlc.narg('limits')::jsonb, limits), version = version + 1
+WHERE tenant_id = @tenant_id RETURNING *;
+
+-- name: TenantOrigins :many
+-- The origins that any tenant lets in, in no order; a settings document of another shape gives none.
+SELECT DISTINCT (jsonb_path_query(settings, '$.cors.allowed_origins[*] ? (@.type() == "string")') #>> '{}')::text AS origin
+FROM tenants LIMIT @at_most;
+
+-- name: CountRobots :one
+SELECT count(*) FROM robots WHERE tenant_id = @tenant_id AND removed_at IS NULL;
 
 -- name: UpsertUser :one
 INSERT INTO users (user_id, tenant_id, subject, email, display_name)
