@@ -188,7 +188,7 @@ func (a *app) startLink(ctx context.Context, links *lateLinks, registry promethe
 	if a.linkAt, err = listen(ctx, a.Config.LinkHost, a.Config.LinkPort); err != nil {
 		return err
 	}
-	a.link = link.New(link.Options{Auth: linkAuth{a.verifier}, Directory: directory{a.store}, Engine: a.system, Log: a.Log, Registerer: registry})
+	a.link = link.New(link.Options{Auth: linkAuth{a.verifier, a.Config.LinkTrustDomain}, Directory: directory{a.store}, Engine: a.system, Log: a.Log, Registerer: registry})
 	links.server.Store(a.link)
 	go func() { // ends with link.Stop
 		if err := a.link.Serve(a.linkAt); err != nil {
@@ -337,26 +337,6 @@ func (a *app) count(_ net.Conn, s http.ConnState) {
 		a.conns.Add(-1)
 	case http.StateActive, http.StateIdle:
 	}
-}
-
-// linkAuth lets the robot link check tokens by the same rules as REST.
-type linkAuth struct{ verifier *auth.Verifier }
-
-// AuthenticateLink implements link.Authenticator.
-func (l linkAuth) AuthenticateLink(ctx context.Context, bearer, tenant string) (link.Identity, error) {
-	i, err := l.verifier.Verify(ctx, bearer)
-	if err == nil {
-		err = i.Choose(fleet.TenantID(tenant))
-	}
-	switch {
-	case errors.Is(err, auth.ErrUnauthenticated):
-		return link.Identity{}, link.ErrUnauthenticated
-	case errors.Is(err, auth.ErrForbidden) || err == nil && (i.Tenant == "" || !i.Has(auth.Admin, auth.Service, auth.RobotRole)):
-		return link.Identity{}, link.ErrForbidden
-	case err != nil:
-		return link.Identity{}, err
-	}
-	return link.Identity{Tenant: i.Tenant, Any: i.Has(auth.Admin, auth.Service), Robot: i.RobotID, Fleet: i.Fleet}, nil
 }
 
 // directory finds robots in the store.

@@ -32,11 +32,11 @@ type house struct {
 	opens    func(id fleet.RobotID)
 }
 
-func (h *house) AuthenticateLink(_ context.Context, bearer, tenant string) (link.Identity, error) {
-	if bearer != "secret" {
+func (h *house) AuthenticateLink(_ context.Context, c link.Credentials) (link.Identity, error) {
+	if !slices.Equal(c.Authorization, []string{"Bearer secret"}) || len(c.TenantIDs) != 1 {
 		return link.Identity{}, link.ErrUnauthenticated
 	}
-	return link.Identity{Tenant: fleet.TenantID(tenant), Any: true}, nil
+	return link.Identity{Tenant: fleet.TenantID(c.TenantIDs[0]), Any: true}, nil
 }
 
 func (h *house) FindRobot(_ context.Context, t fleet.TenantID, id fleet.RobotID, _ string) (link.Found, error) {

@@ -67,6 +67,12 @@ func (t *stream) close(c *linkv1.Closing) {
 	t.nudge()
 }
 
+func (t *stream) ending() codes.Code {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.over
+}
+
 // write sends what waits, the most important first: welcomes (they make handles known), commands, orders, high water.
 func (t *stream) write(ctx context.Context) error {
 	pause := time.NewTimer(0)
@@ -86,7 +92,7 @@ func (t *stream) write(ctx context.Context) error {
 				return err
 			}
 			if last {
-				return status.Error(codes.Unavailable, m.GetClosing().GetReason())
+				return status.Error(t.ending(), m.GetClosing().GetReason())
 			}
 		}
 		pause.Reset(gather)

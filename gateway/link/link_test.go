@@ -10,6 +10,7 @@ import (
 	"net"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -120,7 +121,19 @@ func (e *engine) ActiveGraph(context.Context, fleet.Shard) (*roadmap.Graph, erro
 }
 
 // AuthenticateLink takes the token for what it says.
-func (e *engine) AuthenticateLink(_ context.Context, bearer, tenant string) (Identity, error) {
+func (e *engine) AuthenticateLink(_ context.Context, c Credentials) (Identity, error) {
+	if c.Certificate != nil {
+		return Identity{Tenant: "t", Robot: fleet.RobotID(c.Certificate.Subject.CommonName), Expires: c.Certificate.NotAfter}, nil
+	}
+	bearer, ok := strings.CutPrefix(strings.Join(c.Authorization, ","), "Bearer ")
+	if !ok {
+		return Identity{}, ErrUnauthenticated
+	}
+	tenant := strings.Join(c.TenantIDs, ",")
+	if left, ok := strings.CutPrefix(bearer, "for "); ok {
+		d, err := time.ParseDuration(left)
+		return Identity{Tenant: "t", Any: true, Expires: time.Now().Add(d)}, err
+	}
 	switch bearer {
 	case "expired":
 		return Identity{}, fmt.Errorf("check: %w", ErrUnauthenticated)

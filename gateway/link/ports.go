@@ -7,7 +7,9 @@ package link
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
+	"time"
 
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
@@ -21,17 +23,27 @@ type Identity struct {
 	Any   bool
 	Robot fleet.RobotID
 	Fleet string
+	// Expires: when the token or the certificate ends, and the stream with it. Zero = never.
+	Expires time.Time
 }
 
-// ErrUnauthenticated and ErrForbidden are what Authenticate wraps.
+// Credentials are what a caller shows when it opens a stream.
+type Credentials struct {
+	Authorization []string // the values of the metadata authorization
+	TenantIDs     []string // of x-tenant-id
+	// Certificate of the caller, verified in the handshake; nil = it has none.
+	Certificate *x509.Certificate
+}
+
+// ErrUnauthenticated and ErrForbidden are what AuthenticateLink wraps.
 var (
-	ErrUnauthenticated = errors.New("no valid token")
-	ErrForbidden       = errors.New("the token does not allow to open the link")
+	ErrUnauthenticated = errors.New("no valid token or certificate")
+	ErrForbidden       = errors.New("token or certificate do not allow to open the link")
 )
 
-// Authenticator checks a bearer token; tenant is the x-tenant-id metadata, "" where there was none.
+// Authenticator says who opens a stream.
 type Authenticator interface {
-	AuthenticateLink(ctx context.Context, bearer, tenant string) (Identity, error)
+	AuthenticateLink(ctx context.Context, c Credentials) (Identity, error)
 }
 
 // Found is a registered robot.

@@ -2,11 +2,12 @@ package link
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +15,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"starling/engine/fleet"
@@ -24,6 +28,9 @@ import (
 	linkv1 "starling/proto/gen/starling/link/v1"
 )
 
+// maxMetadata bounds the metadata of a call in bytes: a token has at most 16 KiB.
+const maxMetadata = 32 << 10
+
 // Options are the link's ports and settings. The zero value of a setting is its stated default.
 type Options struct {
 	Auth       Authenticator
@@ -31,6 +38,7 @@ type Options struct {
 	Engine     Engine
 	Log        *slog.Logger
 	Registerer prometheus.Registerer // nil = metrics are kept and not registered
+	TLS        *tls.Config           // nil = plain
 	MaxRobots  int                   // per stream; 0 = 10,000
 	SlowReader time.Duration         // a frame that cannot be sent for so long ends the stream; 0 = 10 s
 	// A stream that sends more in a second is read no further until the next.
@@ -78,9 +86,15 @@ func New(o Options) *Server {
 	for i := range s.routes {
 		s.routes[i].m = map[fleet.RobotID]*carried{}
 	}
+	transport := insecure.NewCredentials()
+	if o.TLS != nil {
+		transport = credentials.NewTLS(o.TLS)
+	}
 	s.grpc = grpc.NewServer(
+		grpc.Creds(transport),
 		grpc.ForceServerCodecV2(Codec{}),
 		grpc.MaxRecvMsgSize(2*maxFrame), // what is a little too large is told so by the codec
+		grpc.MaxHeaderListSize(maxMetadata),
 		grpc.MaxConcurrentStreams(1000),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
@@ -165,28 +179,36 @@ func (s *Server) Connect(ss grpc.BidiStreamingServer[linkv1.Uplink, linkv1.Downl
 	return err
 }
 
+// authenticate says who opens a stream: by the token of its metadata, by the certificate of its connection, or by both.
 func (s *Server) authenticate(ctx context.Context) (Identity, error) {
 	md, _ := metadata.FromIncomingContext(ctx)
-	first := func(key string) string {
-		if v := md.Get(key); len(v) > 0 {
-			return v[0]
-		}
-		return ""
+	c := Credentials{Authorization: md.Get("authorization"), TenantIDs: md.Get("x-tenant-id"), Certificate: certificateOf(ctx)}
+	if len(c.Authorization) == 0 && c.Certificate == nil {
+		return Identity{}, status.Error(codes.Unauthenticated, "want metadata authorization: Bearer <token>, or a client certificate")
 	}
-	bearer, ok := strings.CutPrefix(first("authorization"), "Bearer ")
-	if !ok {
-		return Identity{}, status.Error(codes.Unauthenticated, "want metadata authorization: Bearer <token>")
-	}
-	id, err := s.Auth.AuthenticateLink(ctx, bearer, first("x-tenant-id"))
+	id, err := s.Auth.AuthenticateLink(ctx, c)
 	switch {
 	case errors.Is(err, ErrForbidden):
 		return id, status.Error(codes.PermissionDenied, ErrForbidden.Error())
-	case errors.Is(err, ErrUnauthenticated):
+	case errors.Is(err, ErrUnauthenticated), err == nil && id.expired(time.Now()):
 		return id, status.Error(codes.Unauthenticated, ErrUnauthenticated.Error())
 	case err != nil:
-		return id, status.Error(codes.Unavailable, "the token cannot be checked now")
+		return id, status.Error(codes.Unavailable, "who opens the link cannot be checked now")
 	}
 	return id, nil
+}
+
+// certificateOf is the caller's certificate, nil where it showed none that the handshake could verify.
+func certificateOf(ctx context.Context) *x509.Certificate {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil
+	}
+	info, ok := p.AuthInfo.(credentials.TLSInfo)
+	if !ok || len(info.State.VerifiedChains) == 0 {
+		return nil
+	}
+	return info.State.VerifiedChains[0][0]
 }
 
 func (s *Server) part(id fleet.RobotID) *routes {

@@ -56,6 +56,7 @@ type stream struct {
 	status robot.StatusReported
 	rate   rate
 	both   sync.WaitGroup // reader and writer
+	expiry *time.Timer    // when who has to show itself anew
 
 	mu        sync.Mutex
 	welcomes  []*linkv1.Welcome
@@ -67,12 +68,33 @@ type stream struct {
 	orderly   []uint32 // handles in the order in which their orders came
 	highWater map[uint32]uint64
 	closing   *linkv1.Closing
+	over      codes.Code // with which the stream ends after closing
 	wake      chan struct{}
 	sending   time.Time // since when a frame is on its way out, zero = none
 }
 
 func newStream(s *Server, ss grpc.BidiStreamingServer[linkv1.Uplink, linkv1.Downlink], who Identity) *stream {
-	return &stream{server: s, ss: ss, who: who, orders: map[uint32]*linkv1.Order{}, highWater: map[uint32]uint64{}, wake: make(chan struct{}, 1)}
+	t := &stream{server: s, ss: ss, who: who, orders: map[uint32]*linkv1.Order{}, highWater: map[uint32]uint64{}, wake: make(chan struct{}, 1), over: codes.Unavailable}
+	t.expiry = time.NewTimer(time.Until(who.Expires))
+	if who.Expires.IsZero() {
+		t.expiry.Stop()
+	}
+	return t
+}
+
+func (i *Identity) expired(now time.Time) bool { return !i.Expires.IsZero() && !now.Before(i.Expires) }
+
+// expire ends the stream of who has expired, and says so first; whoever has a new token connects with it. A clock that
+// was set back makes it last longer, as long as the token.
+func (t *stream) expire() {
+	if !t.who.expired(time.Now()) {
+		t.expiry.Reset(time.Until(t.who.Expires))
+		return
+	}
+	t.mu.Lock()
+	t.over = codes.Unauthenticated
+	t.mu.Unlock()
+	t.close(&linkv1.Closing{Reason: "token or certificate has expired"})
 }
 
 // run reads and writes until one of them ends. When it returns, grpc ends the stream, and with it whichever of the
@@ -85,10 +107,13 @@ func (t *stream) run() error {
 	defer cancel()
 	slow := time.NewTicker(min(time.Second, t.server.SlowReader/4+1))
 	defer slow.Stop()
+	defer t.expiry.Stop()
 	for {
 		select {
 		case err := <-ended:
 			return err
+		case <-t.expiry.C:
+			t.expire()
 		case <-slow.C:
 			t.mu.Lock()
 			stuck := !t.sending.IsZero() && time.Since(t.sending) > t.server.SlowReader
