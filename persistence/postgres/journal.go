@@ -45,6 +45,7 @@ type group struct {
 	conn  *pgxpool.Conn
 	q     *gen.Queries
 	xid   string
+	mute  bool // without intents: they have spoilt it before
 }
 
 // appendGroup fills errs and returns how the group as a whole ended.
@@ -64,11 +65,11 @@ func (s *Store) appendGroup(ctx context.Context, units []fact.Unit, errs []error
 		items[i] = it
 		g.items = append(g.items, it)
 	}
-	err := g.run(ctx, false)
+	err := g.try(ctx, false)
 	if _, bad := refused(err); bad {
-		err = g.run(ctx, true) // once more, setting the bad ones aside
+		err = g.try(ctx, true) // once more, setting the bad ones aside
 	} else if unlucky(err) {
-		err = g.run(ctx, false)
+		err = g.try(ctx, false)
 	}
 	switch {
 	case err == nil:
@@ -92,6 +93,26 @@ func fill(errs []error, err error) {
 	for i := range errs {
 		errs[i] = err
 	}
+}
+
+// try is run, and run again without intents where these have taken the transaction with them.
+func (g *group) try(ctx context.Context, careful bool) error {
+	err := g.run(ctx, careful)
+	if errors.Is(err, errUnsealed) {
+		g.mute = true
+		err = g.run(ctx, careful)
+	}
+	return err
+}
+
+// intents lists those of the units that are recorded.
+func (g *group) intents() (list []*fact.AuditEntry) {
+	for _, it := range g.items {
+		if it.unit.Audit != nil && it.err == nil && !it.lost && !g.mute {
+			list = append(list, it.unit.Audit)
+		}
+	}
+	return list
 }
 
 // run writes and commits the group. careful: a statement that is refused is tried with halves of its units.
@@ -119,10 +140,14 @@ func (g *group) run(ctx context.Context, careful bool) error {
 		}
 	}
 	began := time.Now()
-	_, err = conn.Exec(ctx, "commit")
+	err = g.s.seal(ctx, conn, g.intents())
 	g.s.metrics.commit.Observe(time.Since(began).Seconds())
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, errUnsealed) {
+		rollback(ctx, conn)
+		return err
 	}
 	if decidedly(err) {
 		return err
@@ -137,6 +162,7 @@ func (g *group) open(ctx context.Context) error {
 	tenant, warehouse := string(u.Shard.Tenant), string(u.Shard.Warehouse)
 	b := &pgx.Batch{}
 	b.Queue(string(writing))
+	b.Queue(actAsApp)
 	b.Queue(gen.OpenGroup, tenant).QueryRow(func(row pgx.Row) error {
 		var r gen.OpenGroupRow
 		if err := row.Scan(&r.TenantID, &r.Seqscan, &r.Xid); err != nil {

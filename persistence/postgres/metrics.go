@@ -15,6 +15,7 @@ type metrics struct {
 	size   prometheus.Histogram
 	append prometheus.Histogram
 	commit prometheus.Histogram
+	audit  *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -33,9 +34,13 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "starling_postgres_commit_seconds", Help: "COMMIT alone, of group commits.",
+			Name: "starling_postgres_commit_seconds", Help: "COMMIT of group commits, with their audit intents where there are some.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 14),
 		}),
+		audit: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "starling_postgres_audit_total",
+			Help: "Audit rows: intents recorded or lost with what they are about, entries written or refused.",
+		}, []string{"outcome"}),
 	}
 }
 
@@ -49,7 +54,7 @@ func (m *metrics) register(r prometheus.Registerer, pool *pgxpool.Pool) error {
 			func() float64 { return read(pool.Stat()) })
 	}
 	for _, c := range []prometheus.Collector{
-		m.groups, m.units, m.size, m.append, m.commit,
+		m.groups, m.units, m.size, m.append, m.commit, m.audit,
 		gauge("conns", "Open connections.", func(s *pgxpool.Stat) float64 { return float64(s.TotalConns()) }),
 		gauge("acquired", "Connections in use.", func(s *pgxpool.Stat) float64 { return float64(s.AcquiredConns()) }),
 		gauge("max", "Bound of open connections.", func(s *pgxpool.Stat) float64 { return float64(s.MaxConns()) }),

@@ -24,7 +24,7 @@ func (r *RobotsRepo) UpsertRobot(ctx context.Context, tenant fleet.TenantID, f f
 
 // append records one fact outside the actors.
 func (s *Store) append(ctx context.Context, shard fleet.Shard, f fact.Fact, idem *fact.Idempotency) error {
-	return s.Append(ctx, []fact.Unit{{Shard: shard, Facts: []fact.Fact{f}, Idempotency: idem}})[0]
+	return s.Append(ctx, []fact.Unit{{Shard: shard, Facts: []fact.Fact{f}, Idempotency: idem, Audit: AuditOf(ctx)}})[0]
 }
 
 // GetRobot returns a robot as it is registered, with its last snapshot; fact.ErrNotFound where there is none.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -31,6 +32,7 @@ type Options struct {
 	Lease            time.Duration // 1.5 s: how long a renewed lease lasts
 	Drift            time.Duration // 100 ms: how far clocks may run apart within a lease
 	PartitionDays    int           // 3: days for which partitions are made ahead
+	AuditMonths      int           // whole months of the audit log kept before the present one; 0 = all
 	Log              *slog.Logger  // nil = silence
 	Registerer       prometheus.Registerer
 }
@@ -43,8 +45,10 @@ type Store struct {
 	leases  *pgxpool.Pool // acts as starling_worker: a renewal never waits for a free connection
 	metrics *metrics
 	doubts  doubts
-	stop    context.CancelFunc
-	done    sync.WaitGroup
+	// complained is when (UnixNano) lost intents were last logged.
+	complained atomic.Int64
+	stop       context.CancelFunc
+	done       sync.WaitGroup
 
 	Tenants    *TenantsRepo
 	Users      *UsersRepo
@@ -62,6 +66,9 @@ type Store struct {
 const (
 	roleApp    = "starling_app"
 	roleWorker = "starling_worker"
+	// actAsApp begins each transaction on customers' rows: whatever its connection was made to do before, and whoever has
+	// logged in, row-level security holds for it.
+	actAsApp   = "set local role " + roleApp
 	leaseConns = 2
 	// idleInTransaction ends a transaction whose client has gone silent: it may hold the fence that a taker waits for.
 	idleInTransaction = 5 * time.Second
@@ -186,6 +193,11 @@ func (s *Store) partitions(ctx context.Context) error {
 	if _, err := q.ForgetPartitions(ctx); err != nil {
 		return fmt.Errorf("drop partitions: %w", err)
 	}
+	if s.o.AuditMonths > 0 {
+		if _, err := q.ForgetAudit(ctx, int32(s.o.AuditMonths)); err != nil {
+			return fmt.Errorf("drop old months of the audit log: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -202,7 +214,7 @@ func (s *Store) inTenant(ctx context.Context, m mode, tenant fleet.TenantID, fn 
 	return s.transact(ctx, m, gen.SetTenant, []any{string(tenant)}, fn)
 }
 
-// asPlatform runs fn in a transaction that sees all tenants' rows in tenants and users.
+// asPlatform runs fn in a transaction that sees all rows of tenants, and no row of any other table.
 func (s *Store) asPlatform(ctx context.Context, m mode, fn func(q *gen.Queries) error) error {
 	return s.transact(ctx, m, gen.SetPlatform, nil, fn)
 }
@@ -215,8 +227,12 @@ func (s *Store) transact(ctx context.Context, m mode, scope string, args []any, 
 		return readError(err)
 	}
 	defer conn.Release()
-	if err = attempt(ctx, conn, m, scope, args, fn); unlucky(err) {
-		err = attempt(ctx, conn, m, scope, args, fn)
+	intents := intentsOf(ctx, m)
+	if err = s.attempt(ctx, conn, m, scope, args, fn, intents); unlucky(err) {
+		err = s.attempt(ctx, conn, m, scope, args, fn, intents)
+	}
+	if errors.Is(err, errUnsealed) {
+		err = s.attempt(ctx, conn, m, scope, args, fn, nil)
 	}
 	if errors.Is(err, fact.ErrUnknown) {
 		return err
@@ -225,9 +241,12 @@ func (s *Store) transact(ctx context.Context, m mode, scope string, args []any, 
 }
 
 // attempt returns what the server said, as it said it; fact.ErrUnknown where it did not say whether it committed.
-func attempt(ctx context.Context, conn *pgxpool.Conn, m mode, scope string, args []any, fn func(q *gen.Queries) error) error {
+func (s *Store) attempt(
+	ctx context.Context, conn *pgxpool.Conn, m mode, scope string, args []any, fn func(q *gen.Queries) error, intents []*fact.AuditEntry,
+) error {
 	b := &pgx.Batch{}
 	b.Queue(string(m))
+	b.Queue(actAsApp)
 	b.Queue(scope, args...)
 	if err := conn.SendBatch(ctx, b).Close(); err != nil {
 		rollback(ctx, conn)
@@ -241,7 +260,11 @@ func attempt(ctx context.Context, conn *pgxpool.Conn, m mode, scope string, args
 		rollback(ctx, conn)
 		return err
 	}
-	if _, err := conn.Exec(ctx, "commit"); err != nil {
+	if err := s.seal(ctx, conn, intents); err != nil {
+		if errors.Is(err, errUnsealed) {
+			rollback(ctx, conn)
+			return err
+		}
 		if m == writing && !decidedly(err) {
 			return unknown(err)
 		}

@@ -633,66 +633,6 @@ func (q *Queries) GetZone(ctx context.Context, arg GetZoneParams) (GetZoneRow, e
 	return i, err
 }
 
-const InsertAudit = `-- name: InsertAudit :exec
-INSERT INTO audit_logs (audit_id, occurred_at, tenant_id, actor_user_id, subject, action, resource_type, resource_id,
-    request_id, trace_id, method, path, status_code, duration_ms, client_ip, user_agent, details)
-SELECT i.audit_id, i.occurred_at, $1::uuid, nullif(i.actor_user, '')::uuid, i.subject, i.action, i.resource_type,
-    i.resource_id, i.request_id, i.trace_id, i.method, i.path, i.status_code, i.duration, nullif(i.client_ip, '')::inet,
-    i.user_agent, i.details::jsonb
-FROM (
-    SELECT unnest($2::uuid[]) AS audit_id, unnest($3::timestamptz[]) AS occurred_at,
-        unnest($4::text[]) AS actor_user, unnest($5::text[]) AS subject, unnest($6::text[]) AS action,
-        unnest($7::text[]) AS resource_type, unnest($8::text[]) AS resource_id,
-        unnest($9::text[]) AS request_id, unnest($10::text[]) AS trace_id,
-        unnest($11::text[]) AS method, unnest($12::text[]) AS path, unnest($13::integer[]) AS status_code,
-        unnest($14::double precision[]) AS duration, unnest($15::text[]) AS client_ip,
-        unnest($16::text[]) AS user_agent, unnest($17::text[]) AS details
-) i
-`
-
-type InsertAuditParams struct {
-	TenantID      string
-	AuditIds      []string
-	Ats           []time.Time
-	Users         []string
-	Subjects      []string
-	Actions       []string
-	ResourceTypes []string
-	ResourceIds   []string
-	RequestIds    []string
-	TraceIds      []string
-	Methods       []string
-	Paths         []string
-	StatusCodes   []int32
-	Durations     []float64
-	ClientIps     []string
-	UserAgents    []string
-	Details       []string
-}
-
-func (q *Queries) InsertAudit(ctx context.Context, arg InsertAuditParams) error {
-	_, err := q.db.Exec(ctx, InsertAudit,
-		arg.TenantID,
-		arg.AuditIds,
-		arg.Ats,
-		arg.Users,
-		arg.Subjects,
-		arg.Actions,
-		arg.ResourceTypes,
-		arg.ResourceIds,
-		arg.RequestIds,
-		arg.TraceIds,
-		arg.Methods,
-		arg.Paths,
-		arg.StatusCodes,
-		arg.Durations,
-		arg.ClientIps,
-		arg.UserAgents,
-		arg.Details,
-	)
-	return err
-}
-
 const InsertLanes = `-- name: InsertLanes :exec
 INSERT INTO lanes (lane_id, map_id, tenant_id, from_version, from_vertex, to_vertex, length_m, speed_limit_mps, closed, geom)
 SELECT i.lane_id, $1::uuid, $2::uuid, $3::integer, i.from_vertex, i.to_vertex, i.length, i.speed,

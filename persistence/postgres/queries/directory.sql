@@ -158,22 +158,6 @@ SELECT * FROM commands WHERE tenant_id = @tenant_id AND robot_id = @robot_id AND
 -- name: GetDecision :one
 SELECT * FROM decisions WHERE tenant_id = @tenant_id AND decision_id = @decision_id;
 
--- name: InsertAudit :exec
-INSERT INTO audit_logs (audit_id, occurred_at, tenant_id, actor_user_id, subject, action, resource_type, resource_id,
-    request_id, trace_id, method, path, status_code, duration_ms, client_ip, user_agent, details)
-SELECT i.audit_id, i.occurred_at, @tenant_id::uuid, nullif(i.actor_user, '')::uuid, i.subject, i.action, i.resource_type,
-    i.resource_id, i.request_id, i.trace_id, i.method, i.path, i.status_code, i.duration, nullif(i.client_ip, '')::inet,
-    i.user_agent, i.details::jsonb
-FROM (
-    SELECT unnest(@audit_ids::uuid[]) AS audit_id, unnest(@ats::timestamptz[]) AS occurred_at,
-        unnest(@users::text[]) AS actor_user, unnest(@subjects::text[]) AS subject, unnest(@actions::text[]) AS action,
-        unnest(@resource_types::text[]) AS resource_type, unnest(@resource_ids::text[]) AS resource_id,
-        unnest(@request_ids::text[]) AS request_id, unnest(@trace_ids::text[]) AS trace_id,
-        unnest(@methods::text[]) AS method, unnest(@paths::text[]) AS path, unnest(@status_codes::integer[]) AS status_code,
-        unnest(@durations::double precision[]) AS duration, unnest(@client_ips::text[]) AS client_ip,
-        unnest(@user_agents::text[]) AS user_agent, unnest(@details::text[]) AS details
-) i;
-
 -- name: PlaceOfTask :one
 SELECT warehouse_id FROM tasks WHERE tenant_id = @tenant_id AND task_id = @id;
 

@@ -1,0 +1,11 @@
+BEGIN;
+SET LOCAL ROLE starling_migrate;
+SET LOCAL lock_timeout = '10s';
+DROP FUNCTION forget_audit(integer);
+DROP INDEX audit_logs_open;
+REVOKE UPDATE (status_code, duration_ms, resource_id, details) ON audit_logs FROM starling_app;
+DROP POLICY tenant_completes ON audit_logs;
+DROP POLICY tenant_adds ON audit_logs;
+DROP POLICY tenant_reads ON audit_logs;
+CREATE POLICY tenant ON audit_logs TO starling_app USING (tenant_id = (SELECT app_tenant()));
+COMMIT;

@@ -1,0 +1,162 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"starling/engine/fact"
+	"starling/persistence/postgres/gen"
+)
+
+// An intent is the audit entry of a request that has not been answered yet (status 0). It rides in the transaction of what
+// the request writes, under a savepoint: whatever goes wrong with it is undone, counted and logged, and the write succeeds.
+
+const (
+	// auditPatience is how long an intent waits for a lock on the log.
+	auditPatience = 500 * time.Millisecond
+	// auditQuiet is how often faults of intents are logged at most.
+	auditQuiet = time.Second
+)
+
+type auditKey struct{}
+
+// WithAudit puts the intent of a request into its context: every writing transaction of the repositories records it. The
+// entry must not be changed any more. nil = there is none.
+func WithAudit(ctx context.Context, e *fact.AuditEntry) context.Context {
+	return context.WithValue(ctx, auditKey{}, e)
+}
+
+// AuditOf returns the intent of a context, nil = there is none.
+func AuditOf(ctx context.Context) *fact.AuditEntry {
+	e, _ := ctx.Value(auditKey{}).(*fact.AuditEntry)
+	return e
+}
+
+// errUnsealed says that the audit part took the transaction with it: nothing is committed, and the writes are to be done
+// again without that part.
+var errUnsealed = errors.New("the audit part has ended the transaction")
+
+// intentsOf lists what a transaction has to record besides what it is for.
+func intentsOf(ctx context.Context, m mode) []*fact.AuditEntry {
+	if e := AuditOf(ctx); e != nil && m == writing {
+		return []*fact.AuditEntry{e}
+	}
+	return nil
+}
+
+// seal commits the transaction of conn with the intents of what it has written: in one round trip where nothing is wrong
+// with them. Errors are those of COMMIT, or errUnsealed.
+func (s *Store) seal(ctx context.Context, conn *pgxpool.Conn, entries []*fact.AuditEntry) error {
+	if len(entries) == 0 {
+		_, err := conn.Exec(ctx, "commit")
+		return err
+	}
+	b := &pgx.Batch{}
+	rows := s.queueIntents(ctx, b, entries)
+	b.Queue("commit")
+	done, err := inOrder(conn.SendBatch(ctx, b), b.Len())
+	switch {
+	case err == nil:
+		s.metrics.audit.WithLabelValues("intent").Add(float64(rows))
+		return nil
+	case done == b.Len()-1, conn.Conn().IsClosed():
+		return err
+	}
+	if err := s.salvage(ctx, conn, entries, err); err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "commit")
+	return err
+}
+
+// queueIntents adds what records the entries under the savepoint "audit", and returns how many there are.
+func (s *Store) queueIntents(ctx context.Context, b *pgx.Batch, entries []*fact.AuditEntry) (rows int) {
+	b.Queue("savepoint audit")
+	u := &queue{}
+	q := gen.New(u)
+	byTenant, _ := auditParams(entries)
+	for i := range byTenant {
+		p := &byTenant[i]
+		rows += len(p.AuditIds)
+		_ = q.ScopeAudit(ctx, gen.ScopeAuditParams{TenantID: p.TenantID, LockTimeout: millis(auditPatience)}) // a queue takes all
+		_, _ = q.AddAudit(ctx, *p)
+	}
+	b.QueuedQueries = append(b.QueuedQueries, u.batch.QueuedQueries...)
+	b.Queue("release savepoint audit")
+	return rows
+}
+
+// inOrder reads the results of a batch and returns how many statements succeeded; after the first that fails the server
+// does no more.
+func inOrder(r pgx.BatchResults, n int) (done int, err error) {
+	for ; done < n && err == nil; done++ {
+		_, err = r.Exec()
+	}
+	if err != nil {
+		done--
+		_ = r.Close() // says the same again
+		return done, err
+	}
+	return done, r.Close()
+}
+
+// salvage undoes the audit part that failed, and tries entries alone where their own values may be to blame. Nothing
+// has been committed. Errors: errUnsealed, or the connection's own.
+func (s *Store) salvage(ctx context.Context, conn *pgxpool.Conn, entries []*fact.AuditEntry, cause error) error {
+	if _, err := conn.Exec(ctx, "rollback to savepoint audit"); err != nil {
+		var e *pgconn.PgError
+		if errors.As(err, &e) && !conn.Conn().IsClosed() {
+			s.lostIntents(ctx, len(entries), cause)
+			return fmt.Errorf("%w: %v", errUnsealed, cause) //nolint:errorlint // the cause is told, it is not the transaction's own
+		}
+		return err
+	}
+	if _, data := refused(cause); len(entries) == 1 && !unlucky(cause) || !data && !unlucky(cause) {
+		s.lostIntents(ctx, len(entries), cause)
+		return nil
+	}
+	parts := [][]*fact.AuditEntry{entries}
+	if len(entries) > 1 {
+		parts = [][]*fact.AuditEntry{entries[:len(entries)/2], entries[len(entries)/2:]}
+	}
+	for _, part := range parts {
+		b := &pgx.Batch{}
+		rows := s.queueIntents(ctx, b, part)
+		_, err := inOrder(conn.SendBatch(ctx, b), b.Len())
+		switch {
+		case err == nil:
+			s.metrics.audit.WithLabelValues("intent").Add(float64(rows))
+			continue
+		case conn.Conn().IsClosed():
+			return err
+		case unlucky(err): // twice is enough
+			err = errors.Join(errors.New("unlucky again"), errText(err))
+		}
+		if err := s.salvage(ctx, conn, part, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errText keeps of an error what it says.
+func errText(err error) error { return errors.New(err.Error()) }
+
+// lostIntents counts intents that were not recorded. Their entries are added when the requests have been answered; only
+// where the process dies in between they are missing.
+func (s *Store) lostIntents(ctx context.Context, n int, cause error) {
+	s.metrics.audit.WithLabelValues("intent_lost").Add(float64(n))
+	now := time.Now().UnixNano()
+	if last := s.complained.Load(); now-last < int64(auditQuiet) || !s.complained.CompareAndSwap(last, now) {
+		return
+	}
+	s.log.LogAttrs(ctx, slog.LevelError, "audit intent not recorded, the write goes on", slog.String("event", "audit.intent_lost"),
+		slog.Int("entries", n), slog.String("error", cause.Error()))
+}
