@@ -91,7 +91,7 @@ func (r *TenantsRepo) GetTenantByID(ctx context.Context, id fleet.TenantID) (t f
 	if err := known(id); err != nil {
 		return t, err
 	}
-	err = r.s.asPlatform(ctx, reading, func(q *gen.Queries) error {
+	err = r.s.inTenant(ctx, reading, id, func(q *gen.Queries) error {
 		row, err := q.GetTenant(ctx, string(id))
 		if err != nil {
 			return err
