@@ -96,6 +96,7 @@ func (b *box) isSealed() bool {
 type ask struct {
 	msg    any
 	idem   *fact.Idempotency
+	audit  *fact.AuditEntry // recorded with what it causes, nil = none
 	ready  chan struct{}
 	once   atomic.Bool
 	answer any

@@ -276,7 +276,7 @@ func (s *shell[M, E, F]) submit(st *step[E, F]) {
 			to: s.box, ask: st.ask,
 		}
 		if st.ask != nil {
-			st.rec.unit.Idempotency = st.ask.idem
+			st.rec.unit.Idempotency, st.rec.unit.Audit = st.ask.idem, st.ask.audit
 		}
 	}
 	if err := sh.writer.submit(st.rec); err != nil {

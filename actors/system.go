@@ -43,6 +43,9 @@ type Options struct {
 	Manual bool
 	// Owner names this process in the ownership table; "" = the actor system's id.
 	Owner string
+	// Audit finds the intent in the context of a call: the unit that the call causes carries it to the journal. nil =
+	// there are none.
+	Audit func(context.Context) *fact.AuditEntry
 	// Lost is called, once a shard, when a newer owner has been found; nil = nobody. It must not block.
 	Lost func(fleet.Shard)
 
@@ -278,6 +281,9 @@ func (s *System) await(ctx context.Context, a *ask) error {
 func request[A any](ctx context.Context, sh *shard, k kind, id string, msg any, idem *fact.Idempotency) (A, error) {
 	var zero A
 	a := &ask{msg: msg, idem: idem, ready: make(chan struct{}), sys: sh.sys}
+	if sh.sys.Audit != nil {
+		a.audit = sh.sys.Audit(ctx)
+	}
 	if err := sh.tell(k, id, a); err != nil {
 		return zero, err
 	}

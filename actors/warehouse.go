@@ -220,7 +220,7 @@ func (w *warehouseShell) createTasks(c createTasks, a *ask) {
 		}
 	}
 	r := &record{
-		unit: fact.Unit{Shard: sh.id, Incarnation: sh.incarnation(), Facts: facts, Idempotency: a.idem},
+		unit: fact.Unit{Shard: sh.id, Incarnation: sh.incarnation(), Facts: facts, Idempotency: a.idem, Audit: a.audit},
 		to:   w.box, client: true, ask: a,
 	}
 	r.then = func(err error) {

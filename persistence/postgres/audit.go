@@ -41,7 +41,7 @@ func (r *AuditRepo) WriteAuditLog(ctx context.Context, entries []fact.AuditEntry
 func (r *AuditRepo) write(ctx context.Context, p *gen.AddAuditParams) error {
 	n := len(p.AuditIds)
 	err := r.s.inTenant(WithAudit(ctx, nil), writing, fleet.TenantID(p.TenantID), func(q *gen.Queries) error {
-		if err := q.ScopeAudit(ctx, gen.ScopeAuditParams{TenantID: p.TenantID, LockTimeout: millis(r.s.o.StatementTimeout)}); err != nil {
+		if err := q.ScopeAudit(ctx, gen.ScopeAuditParams{TenantID: p.TenantID, PatienceMs: int32(r.s.o.StatementTimeout.Milliseconds())}); err != nil {
 			return err
 		}
 		// Added first: an intent whose transaction is just being committed is waited for, and found by what follows.
@@ -158,7 +158,7 @@ func (r *AuditRepo) ListAudit(
 		return l, err
 	}
 	q := gen.ListAuditParams{
-		TenantID: keyOf(tenant), BeforeAt: c.At, BeforeID: c.ID, FromAt: f.From, ToAt: f.To, Actor: f.Actor, Action: f.Action,
+		TenantID: keyOf(tenant), BeforeAt: c.At, BeforeID: c.ID, FromAt: f.From, ToAt: f.To, Actor: f.Actor, ActorUser: nilID, Action: f.Action,
 		ResourceType: f.ResourceType, ResourceID: f.ResourceID, RequestID: f.RequestID, PageSize: size(p),
 	}
 	if q.ToAt.IsZero() {

@@ -85,7 +85,7 @@ func (s *Store) queueIntents(ctx context.Context, b *pgx.Batch, entries []*fact.
 	for i := range byTenant {
 		p := &byTenant[i]
 		rows += len(p.AuditIds)
-		_ = q.ScopeAudit(ctx, gen.ScopeAuditParams{TenantID: p.TenantID, LockTimeout: millis(auditPatience)}) // a queue takes all
+		_ = q.ScopeAudit(ctx, gen.ScopeAuditParams{TenantID: p.TenantID, PatienceMs: int32(auditPatience.Milliseconds())}) // a queue takes all
 		_, _ = q.AddAudit(ctx, *p)
 	}
 	b.QueuedQueries = append(b.QueuedQueries, u.batch.QueuedQueries...)

@@ -130,7 +130,7 @@ SELECT audit_id, occurred_at, tenant_id, actor_user_id, subject, action, resourc
 WHERE tenant_id = $1 AND (occurred_at, audit_id) < ($2::timestamptz, $3::uuid)
   AND occurred_at <= $2::timestamptz -- said again: which partitions are read goes by it
   AND occurred_at >= $4::timestamptz AND occurred_at < $5::timestamptz
-  AND ($6::text = '' OR subject = $6::text OR actor_user_id = nullif($7::text, '')::uuid)
+  AND ($6::text = '' OR subject = $6::text OR actor_user_id = $7::uuid)
   AND ($8::text = '' OR action = $8::text OR starts_with(action, $8::text || '.'))
   AND ($9::text = '' OR resource_type = $9::text)
   AND ($10::text = '' OR resource_id = $10::text)
@@ -207,18 +207,18 @@ func (q *Queries) ListAudit(ctx context.Context, arg ListAuditParams) ([]AuditLo
 const ScopeAudit = `-- name: ScopeAudit :exec
 SELECT set_config('app.tenant_id', $1::text, true),
     set_config('app.platform', CASE WHEN $1::text = '00000000-0000-0000-0000-000000000000' THEN 'on' ELSE '' END, true),
-    set_config('lock_timeout', $2::text, true), set_config('enable_seqscan', 'off', true)
+    set_config('lock_timeout', ($2::integer)::text, true), set_config('enable_seqscan', 'off', true)
 `
 
 type ScopeAuditParams struct {
-	TenantID    string
-	LockTimeout string
+	TenantID   string
+	PatienceMs int32
 }
 
 // The tenant of the entries that follow. Whoever holds the log shut does not hold up the writes that it is about: what
 // could not be noted with them is added when the request has been answered. Plans are kept by sessions: one that was made
 // while the log was young must not read it whole when it has grown.
 func (q *Queries) ScopeAudit(ctx context.Context, arg ScopeAuditParams) error {
-	_, err := q.db.Exec(ctx, ScopeAudit, arg.TenantID, arg.LockTimeout)
+	_, err := q.db.Exec(ctx, ScopeAudit, arg.TenantID, arg.PatienceMs)
 	return err
 }

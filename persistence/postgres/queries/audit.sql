@@ -4,7 +4,7 @@
 -- while the log was young must not read it whole when it has grown.
 SELECT set_config('app.tenant_id', @tenant_id::text, true),
     set_config('app.platform', CASE WHEN @tenant_id::text = '00000000-0000-0000-0000-000000000000' THEN 'on' ELSE '' END, true),
-    set_config('lock_timeout', @lock_timeout::text, true), set_config('enable_seqscan', 'off', true);
+    set_config('lock_timeout', (@patience_ms::integer)::text, true), set_config('enable_seqscan', 'off', true);
 
 -- name: AddAudit :execrows
 -- What is there already stays as it is.
@@ -41,7 +41,7 @@ SELECT * FROM audit_logs
 WHERE tenant_id = @tenant_id AND (occurred_at, audit_id) < (@before_at::timestamptz, @before_id::uuid)
   AND occurred_at <= @before_at::timestamptz -- said again: which partitions are read goes by it
   AND occurred_at >= @from_at::timestamptz AND occurred_at < @to_at::timestamptz
-  AND (@actor::text = '' OR subject = @actor::text OR actor_user_id = nullif(@actor_user::text, '')::uuid)
+  AND (@actor::text = '' OR subject = @actor::text OR actor_user_id = @actor_user::uuid)
   AND (@action::text = '' OR action = @action::text OR starts_with(action, @action::text || '.'))
   AND (@resource_type::text = '' OR resource_type = @resource_type::text)
   AND (@resource_id::text = '' OR resource_id = @resource_id::text)
