@@ -179,7 +179,7 @@ func launchFrame(t *testing.T) *mannered {
 		t.Fatal(err)
 	}
 	s := httptest.NewServer(rest.New(rest.Options{
-		Facts: struct{ rest.Facts }{}, Auth: auth.New(auth.Options{Issuer: "http://issuer", Audience: "starling", Keys: issuer}), Stacks: true,
+		Facts: struct{ rest.Facts }{}, Auth: auth.NewGuard(auth.New(auth.Options{Issuer: "http://issuer", Audience: "starling", Keys: issuer}), nil), Stacks: true,
 		Log: newLogger(out, LogOptions{Level: slog.LevelDebug, Service: "starling", Env: envDev, Version: "test"}),
 	}))
 	t.Cleanup(s.Close)

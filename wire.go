@@ -61,6 +61,7 @@ type app struct {
 	stream   *stream.Server
 	issuer   *auth.DevIssuer
 	verifier *auth.Verifier
+	guard    *auth.Guard
 	http     *http.Server
 	listener net.Listener
 	linkAt   net.Listener
@@ -152,6 +153,10 @@ func (a *app) identify() error {
 		a.issuer, o.Keys = d, d
 	}
 	a.verifier = auth.New(o)
+	a.guard = auth.NewGuard(a.verifier, func(ctx context.Context, slug string) (fleet.TenantID, error) {
+		t, err := a.store.Tenants.GetTenantBySlug(ctx, slug)
+		return t.ID, err
+	})
 	return nil
 }
 
@@ -202,7 +207,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	c := &a.Config
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	o := rest.Options{
-		Views: a.views, Facts: newFacts(a.store), Auth: a.verifier, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
+		Views: a.views, Facts: newFacts(a.store), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
 		Checks:   []rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}},
 		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins,
 	}
@@ -238,12 +243,8 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 
 func (a *app) newStream(registry prometheus.Registerer) *stream.Server {
 	return stream.New(stream.Options{
-		Views: a.views, Auth: a.verifier, Origins: a.Config.CORSAllowedOrigins, Log: a.Log, Registerer: registry,
+		Views: a.views, Auth: a.guard, Origins: a.Config.CORSAllowedOrigins, Log: a.Log, Registerer: registry,
 		Task: rest.TaskBody, FindTasks: a.store.Tasks.GetTasks,
-		TenantBySlug: func(ctx context.Context, slug string) (fleet.TenantID, error) {
-			t, err := a.store.Tenants.GetTenantBySlug(ctx, slug)
-			return t.ID, err
-		},
 		Graph: func(s fleet.Shard) *roadmap.Graph {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()

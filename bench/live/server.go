@@ -24,7 +24,6 @@ import (
 	"github.com/olahol/melody"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
 	"starling/engine/robot"
@@ -90,13 +89,12 @@ func serve(in io.Reader, out io.Writer) error {
 	}
 	h := &house{views: view.New(), registry: prometheus.NewRegistry(), plain: melody.New(), ends: map[string]chan struct{}{}}
 	channel := stream.New(stream.Options{
-		Views: h.views, Auth: auth.New(auth.Options{Issuer: "http://issuer", Audience: "starling", Keys: issuer}), Log: slog.New(slog.DiscardHandler),
+		Views: h.views, Auth: auth.NewGuard(auth.New(auth.Options{Issuer: "http://issuer", Audience: "starling", Keys: issuer}), nil), Log: slog.New(slog.DiscardHandler),
 		Registerer: h.registry, Graph: func(fleet.Shard) *roadmap.Graph { return nil },
 		Task: func(v *task.View) any {
 			return map[string]any{"task_id": v.Spec.ID, "status": v.Status.String(), "version": v.Version, "reason": v.Reason}
 		},
-		FindTasks:    func(context.Context, fleet.TenantID, []fleet.TaskID) ([]task.View, error) { return nil, nil },
-		TenantBySlug: func(context.Context, string) (fleet.TenantID, error) { return "", fact.ErrNotFound },
+		FindTasks: func(context.Context, fleet.TenantID, []fleet.TaskID) ([]task.View, error) { return nil, nil },
 	})
 	h.plain.HandleSentMessageBinary(func(*melody.Session, []byte) { h.sent.Add(1) })
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it ends with the process

@@ -22,6 +22,9 @@ type (
 	EventID     string
 )
 
+// NilTenant is nobody's: under it stands what belongs to the platform itself, and what names no tenant.
+const NilTenant TenantID = "00000000-0000-0000-0000-000000000000"
+
 // Vertex is the dense index of a vertex in one version of a map (0..n-1), as roadmap.Graph numbers them.
 // It is meaningful only together with the map version that is active in the warehouse.
 type Vertex int32

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"reflect"
 	"runtime/debug"
 	"slices"
@@ -38,12 +37,17 @@ type Options struct {
 	Engine  Engine // nil = this process has no engine role: engine routes answer UNAVAILABLE
 	Views   Views
 	Facts   Facts
-	Auth    *auth.Verifier
+	Auth    *auth.Guard
 	Dev     *auth.DevIssuer // nil = not in development
 	Log     *slog.Logger
 	Metrics http.Handler          // served at /metrics; nil = served elsewhere
 	Registr prometheus.Registerer // nil = metrics are kept and not registered
 	Checks  []Check
+	// Audit takes what is to be on record, nil = nothing is; AuditReads: reads of single objects too. Intent gives the store
+	// the intent of a write, so that it becomes durable with it.
+	Audit      Audit
+	AuditReads bool
+	Intent     func(ctx context.Context, e *fact.AuditEntry) context.Context
 	// Faults of the configuration: the process serves health and readiness and nothing else.
 	Missing []string
 	Invalid any
@@ -69,8 +73,10 @@ type api struct {
 	metrics metrics
 	uploads chan struct{} // a place for each upload under way
 	graphs  graphs
+	policy  *auth.Policy
 
 	overviews overviews
+	refusals  perSecond // entries about refused requests
 }
 
 type metrics struct {
@@ -120,9 +126,9 @@ func build(o Options) (http.Handler, huma.API) {
 	if o.MaxUploads <= 0 {
 		o.MaxUploads = 2
 	}
-	a := &api{Options: o, metrics: newMetrics(o.Registr), uploads: make(chan struct{}, o.MaxUploads)}
+	a := &api{Options: o, metrics: newMetrics(o.Registr), uploads: make(chan struct{}, o.MaxUploads), policy: auth.NewPolicy()}
 	r := chi.NewRouter()
-	r.Use(identify, a.access)
+	r.Use(identify, a.access, a.witness)
 	if len(o.CORS) > 0 {
 		r.Use(cors.Handler(cors.Options{
 			AllowedOrigins: o.CORS, AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
@@ -176,25 +182,28 @@ func schemaName(t reflect.Type, hint string) string {
 	return strings.TrimSuffix(strings.TrimSuffix(name, "Body"), "JSON")
 }
 
-// op describes one operation.
+// op describes one operation. Who may ask for it stands in auth.Policy.
 type op struct {
 	method, path, id, summary, tag string
-	roles                          []string // one of these; nil = anybody with a token
-	status                         int      // of success; 0 = 200
-	body                           int64    // bound of the body in bytes; 0 = maxBody
-	engine                         bool     // needs the engine role
-	tenantless                     bool     // needs no tenant
-	answer                         any      // type of a body that is rendered by hand
-	also                           []int    // further statuses it may answer with
+	status                         int   // of success; 0 = 200
+	body                           int64 // bound of the body in bytes; 0 = maxBody
+	engine                         bool  // needs the engine role
+	answer                         any   // type of a body that is rendered by hand
+	also                           []int // further statuses it may answer with
 }
 
 // add registers an operation: token, role and tenant are checked before h runs, and whatever h returns as an error
-// becomes the uniform body.
+// becomes the uniform body. An operation that the policy does not know cannot be registered.
 func add[I, O any](a *api, o op, h func(ctx context.Context, who *auth.Identity, in *I) (*O, error)) {
+	rule := a.policy.Rule(o.method + " " + o.path)
+	if rule == nil {
+		panic("the policy has no rule for " + o.method + " " + o.path)
+	}
 	d := huma.Operation{
 		Method: o.method, Path: o.path, OperationID: o.id, Summary: o.summary, Tags: []string{o.tag}, DefaultStatus: o.status,
 		MaxBodyBytes: max(o.body, maxBody), Errors: statuses(o),
-		Middlewares: huma.Middlewares{func(c huma.Context, next func(huma.Context)) { a.authorise(c, next, o) }},
+		Middlewares: huma.Middlewares{func(c huma.Context, next func(huma.Context)) { a.authorise(c, next, o, rule) }},
+		Security:    []map[string][]string{{"bearer": rule.Every()}},
 	}
 	if o.body > maxBody {
 		d.BodyReadTimeout = time.Minute
@@ -246,127 +255,6 @@ func (a *api) explain(ctx context.Context, err error) *Error {
 		q.stack = string(debug.Stack())
 	}
 	return e
-}
-
-// authorise lets an operation run for who may.
-func (a *api) authorise(c huma.Context, next func(huma.Context), o op) {
-	ctx := c.Context()
-	refuse := func(err error) {
-		e := a.explain(ctx, err)
-		c.SetHeader("Content-Type", "application/json")
-		if e.retry != "" {
-			c.SetHeader("Retry-After", e.retry)
-		}
-		if e.status == http.StatusUnauthorized {
-			c.SetHeader("WWW-Authenticate", `Bearer realm="starling"`)
-		}
-		c.SetStatus(e.status)
-		_ = json.NewEncoder(c.BodyWriter()).Encode(e)
-	}
-	bearer, ok := strings.CutPrefix(c.Header("Authorization"), "Bearer ")
-	if !ok {
-		refuse(auth.ErrUnauthenticated)
-		return
-	}
-	who, err := a.Auth.Verify(ctx, bearer)
-	if err == nil {
-		err = a.chooseTenant(ctx, who, c)
-	}
-	switch {
-	case err != nil:
-	case o.roles != nil && !who.Has(o.roles...):
-		err = auth.ErrForbidden
-	case !o.tenantless && who.Tenant == "" && len(who.Tenants) == 0:
-		err = auth.ErrForbidden
-	case !o.tenantless && who.Tenant == "":
-		err = invalid("header.X-Tenant-ID", "the token names several tenants: choose one")
-	case o.engine && a.Engine == nil:
-		err = fact.ErrUnavailable
-	default:
-		err = meant(c)
-	}
-	if err != nil {
-		refuse(err)
-		return
-	}
-	if o.body > maxBody {
-		select {
-		case a.uploads <- struct{}{}:
-			defer func() { <-a.uploads }()
-		default:
-			a.metrics.dropped.WithLabelValues("uploads").Inc()
-			refuse(newError(http.StatusTooManyRequests, codeExhausted, "too many maps are being uploaded"))
-			return
-		}
-	}
-	requestOf(ctx).tenant = string(who.Tenant)
-	oneSpelling(c)
-	next(huma.WithContext(c, auth.With(ctx, who)))
-}
-
-// oneSpelling writes the ids of a path as we write them: an id in capitals is the same id.
-func oneSpelling(c huma.Context) {
-	r, _ := humachi.Unwrap(c)
-	for _, p := range c.Operation().Parameters {
-		if p.In != "path" {
-			continue
-		}
-		if v := c.Param(p.Name); isUUID(v) {
-			r.SetPathValue(p.Name, strings.ToLower(v))
-		}
-	}
-}
-
-// meant refuses what would be passed over in silence though somebody meant something by it.
-func meant(c huma.Context) error {
-	var f faults
-	c.EachHeader(func(name, value string) {
-		if value == "" && (name == "Idempotency-Key" || name == "If-Match") {
-			f.add("header."+name, "is empty")
-		}
-	})
-	u := c.URL()
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return newError(http.StatusBadRequest, codeInvalid, "the query is not readable").with("fields", []Field{{"query", "not readable"}})
-	}
-	for _, p := range c.Operation().Parameters {
-		if values, there := query[p.Name]; there && p.In == "query" && slices.Contains(values, "") && !mayBeEmpty(p.Schema) {
-			f.add("query."+p.Name, "is empty")
-		}
-	}
-	return f.err()
-}
-
-func mayBeEmpty(s *huma.Schema) bool {
-	return s.Type == huma.TypeString && s.Format == "" && len(s.Enum) == 0
-}
-
-func (a *api) chooseTenant(ctx context.Context, who *auth.Identity, c huma.Context) error {
-	id, slug, empty := c.Header("X-Tenant-ID"), c.Header("X-Tenant-Slug"), false
-	c.EachHeader(func(name, value string) {
-		empty = empty || value == "" && (name == "X-Tenant-Id" || name == "X-Tenant-Slug")
-	})
-	switch {
-	case empty:
-		return auth.ErrForbidden // somebody meant a tenant and lost its name: not the default one
-	case slug != "":
-		if !slugShape.MatchString(slug) {
-			return auth.ErrForbidden
-		}
-		t, err := a.Facts.GetTenantBySlug(ctx, slug)
-		if errors.Is(err, fact.ErrNotFound) {
-			return auth.ErrForbidden
-		}
-		if err != nil {
-			return err
-		}
-		if id != "" && !strings.EqualFold(id, string(t.ID)) {
-			return auth.ErrForbidden // two names, two tenants
-		}
-		id = string(t.ID)
-	}
-	return who.Choose(fleet.TenantID(strings.ToLower(id)))
 }
 
 // by is the actor of what an identity causes.

@@ -44,7 +44,7 @@ func (a *api) commands() {
 		RawBody []byte
 		Body    newCommand
 	}
-	add(a, op{method: http.MethodPost, path: "/api/v1/robots/{robot_id}/commands", id: "command-robot", summary: "Tell a robot what to do", tag: "robots", roles: []string{auth.Operator}, status: 202, engine: true, answer: commandID{}},
+	add(a, op{method: http.MethodPost, path: "/api/v1/robots/{robot_id}/commands", id: "command-robot", summary: "Tell a robot what to do", tag: "robots", status: 202, engine: true, answer: commandID{}},
 		func(ctx context.Context, who *auth.Identity, in *post) (*created, error) {
 			return a.once(ctx, who.Tenant, "POST /robots/"+in.ID+"/commands", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				r, err := a.robot(ctx, who, in.ID)
@@ -65,7 +65,7 @@ func (a *api) commands() {
 		Command string `path:"command_id" format:"uuid"`
 	}
 	type out struct{ Body commandBody }
-	add(a, op{method: http.MethodGet, path: "/api/v1/robots/{robot_id}/commands/{command_id}", id: "get-command", summary: "How far a command has got", tag: "robots", roles: []string{auth.Viewer}},
+	add(a, op{method: http.MethodGet, path: "/api/v1/robots/{robot_id}/commands/{command_id}", id: "get-command", summary: "How far a command has got", tag: "robots"},
 		func(ctx context.Context, who *auth.Identity, in *get) (*out, error) {
 			c, err := a.Facts.GetCommand(ctx, who.Tenant, fleet.RobotID(in.ID), fleet.CommandID(in.Command))
 			if err != nil {
@@ -186,7 +186,7 @@ func (a *api) explanations() {
 	type ofRobot struct {
 		ID string `path:"robot_id" format:"uuid"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/robots/{robot_id}/why", id: "why-robot", summary: "Why a robot waits", tag: "robots", roles: []string{auth.Viewer}, engine: true},
+	add(a, op{method: http.MethodGet, path: "/api/v1/robots/{robot_id}/why", id: "why-robot", summary: "Why a robot waits", tag: "robots", engine: true},
 		func(ctx context.Context, who *auth.Identity, in *ofRobot) (*out, error) {
 			r, err := a.robot(ctx, who, in.ID)
 			if err != nil {
@@ -198,7 +198,7 @@ func (a *api) explanations() {
 	type ofTask struct {
 		ID string `path:"task_id" format:"uuid"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/tasks/{task_id}/why", id: "why-task", summary: "Why a task does not go on", tag: "tasks", roles: []string{auth.Viewer}, engine: true},
+	add(a, op{method: http.MethodGet, path: "/api/v1/tasks/{task_id}/why", id: "why-task", summary: "Why a task does not go on", tag: "tasks", engine: true},
 		func(ctx context.Context, who *auth.Identity, in *ofTask) (*out, error) {
 			t, err := a.task(ctx, who, in.ID)
 			if err != nil {

@@ -54,7 +54,7 @@ func (a *api) lanes() {
 		Paged
 		MapID string `query:"map_id" required:"true" format:"uuid"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/lanes", id: "list-lanes", summary: "Lanes of a map", tag: "maps", roles: []string{auth.Viewer, auth.Service}},
+	add(a, op{method: http.MethodGet, path: "/api/v1/lanes", id: "list-lanes", summary: "Lanes of a map", tag: "maps"},
 		func(ctx context.Context, who *auth.Identity, in *query) (*listed[laneBody], error) {
 			if _, err := a.Facts.GetMap(ctx, who.Tenant, fleet.MapID(in.MapID)); err != nil {
 				return nil, err
@@ -67,7 +67,7 @@ func (a *api) lanes() {
 		Body laneWish
 	}
 	type out struct{ Body laneBody }
-	add(a, op{method: http.MethodPatch, path: "/api/v1/lanes/{lane_id}", id: "patch-lane", summary: "Close, open or slow a lane", tag: "maps", roles: []string{auth.Admin}, engine: true},
+	add(a, op{method: http.MethodPatch, path: "/api/v1/lanes/{lane_id}", id: "patch-lane", summary: "Close, open or slow a lane", tag: "maps", engine: true},
 		func(ctx context.Context, who *auth.Identity, in *patch) (*out, error) {
 			l, err := a.Facts.GetLane(ctx, who.Tenant, fleet.LaneID(in.ID))
 			if err != nil {
@@ -145,14 +145,13 @@ type zoneOut struct {
 }
 
 func (a *api) zones() {
-	read := []string{auth.Viewer, auth.Service}
 	type query struct {
 		Paged
 		MapID       string `query:"map_id" format:"uuid"`
 		WarehouseID string `query:"warehouse_id" format:"uuid"`
 		Kind        string `query:"kind" enum:"traffic,keep_out,slow,parking,charging"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/zones", id: "list-zones", summary: "Zones", tag: "zones", roles: read},
+	add(a, op{method: http.MethodGet, path: "/api/v1/zones", id: "list-zones", summary: "Zones", tag: "zones"},
 		func(ctx context.Context, who *auth.Identity, in *query) (*listed[zoneBody], error) {
 			f := fact.ZoneFilter{Map: fleet.MapID(in.MapID), Warehouse: fleet.WarehouseID(in.WarehouseID), Kind: in.Kind}
 			l, err := a.Facts.ListZones(ctx, who.Tenant, f, in.page())
@@ -161,7 +160,7 @@ func (a *api) zones() {
 	type get struct {
 		ID string `path:"zone_id" format:"uuid"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/zones/{zone_id}", id: "get-zone", summary: "A zone", tag: "zones", roles: read},
+	add(a, op{method: http.MethodGet, path: "/api/v1/zones/{zone_id}", id: "get-zone", summary: "A zone", tag: "zones"},
 		func(ctx context.Context, who *auth.Identity, in *get) (*zoneGot, error) {
 			z, err := a.Facts.GetZone(ctx, who.Tenant, fleet.ZoneID(in.ID))
 			return &zoneGot{etag(z.Version), a.zoneOf(who)(&z)}, err
@@ -171,7 +170,7 @@ func (a *api) zones() {
 		IfMatch string `header:"If-Match" minLength:"1"`
 		Body    newZone
 	}
-	add(a, op{method: http.MethodPut, path: "/api/v1/zones/{zone_id}", id: "put-zone", summary: "Draw or redraw an overlay", tag: "zones", roles: []string{auth.Admin}, engine: true},
+	add(a, op{method: http.MethodPut, path: "/api/v1/zones/{zone_id}", id: "put-zone", summary: "Draw or redraw an overlay", tag: "zones", engine: true},
 		func(ctx context.Context, who *auth.Identity, in *put) (*zoneOut, error) {
 			return a.putZone(ctx, who, in.ID, in.IfMatch, &in.Body)
 		})
@@ -181,7 +180,7 @@ func (a *api) zones() {
 		ID      string `path:"zone_id" format:"uuid"`
 		IfMatch string `header:"If-Match" minLength:"1"`
 	}
-	add(a, op{method: http.MethodDelete, path: "/api/v1/zones/{zone_id}", id: "delete-zone", summary: "Remove an overlay", tag: "zones", roles: []string{auth.Admin}, engine: true, status: 204},
+	add(a, op{method: http.MethodDelete, path: "/api/v1/zones/{zone_id}", id: "delete-zone", summary: "Remove an overlay", tag: "zones", engine: true, status: 204},
 		func(ctx context.Context, who *auth.Identity, in *remove) (*struct{}, error) {
 			z, err := a.Facts.GetZone(ctx, who.Tenant, fleet.ZoneID(in.ID))
 			if err != nil {

@@ -155,6 +155,11 @@ func (h *house) GetTenantBySlug(_ context.Context, slug string) (fact.Tenant, er
 	return fact.Tenant{}, fact.ErrNotFound
 }
 
+func (h *house) idBySlug(ctx context.Context, slug string) (fleet.TenantID, error) {
+	t, err := h.GetTenantBySlug(ctx, slug)
+	return t.ID, err
+}
+
 func (h *house) ListTenants(_ context.Context, p fact.Page) (fact.List[fact.Tenant], error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -51,7 +51,7 @@ func settingsOf(t *fact.Tenant) *settingsOut {
 	return &settingsOut{ETag: etag(t.Version), Body: settingsBody{Settings: s, Version: t.Version}}
 }
 
-var slugShape = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var slugShape = regexp.MustCompile(auth.SlugShape)
 
 type newTenant struct {
 	Slug string `json:"slug" minLength:"1" maxLength:"63" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"`
@@ -77,7 +77,7 @@ func ifMatch(h string) (int64, error) {
 
 func (a *api) identity() {
 	type me struct{ Body meBody }
-	add(a, op{method: http.MethodGet, path: "/api/v1/me", id: "get-me", summary: "Who am I", tag: "identity", tenantless: true},
+	add(a, op{method: http.MethodGet, path: "/api/v1/me", id: "get-me", summary: "Who am I", tag: "identity"},
 		func(_ context.Context, who *auth.Identity, _ *struct{}) (*me, error) {
 			for k, v := range who.Claims {
 				if at, ok := v.(time.Time); ok {
@@ -94,12 +94,12 @@ func (a *api) identity() {
 			return &me{b}, nil
 		})
 	type tenant struct{ Body tenantBody }
-	add(a, op{method: http.MethodGet, path: "/api/v1/tenants/current", id: "get-current-tenant", summary: "The tenant in force", tag: "identity", roles: []string{auth.Viewer, auth.Service}},
+	add(a, op{method: http.MethodGet, path: "/api/v1/tenants/current", id: "get-current-tenant", summary: "The tenant in force", tag: "identity"},
 		func(ctx context.Context, who *auth.Identity, _ *struct{}) (*tenant, error) {
 			t, err := a.Facts.GetTenant(ctx, who.Tenant)
 			return &tenant{tenantOf(&t)}, err
 		})
-	add(a, op{method: http.MethodGet, path: "/api/v1/tenants", id: "list-tenants", summary: "All tenants", tag: "identity", roles: []string{auth.PlatformAdmin}, tenantless: true},
+	add(a, op{method: http.MethodGet, path: "/api/v1/tenants", id: "list-tenants", summary: "All tenants", tag: "identity"},
 		func(ctx context.Context, _ *auth.Identity, in *Paged) (*listed[tenantBody], error) {
 			l, err := a.Facts.ListTenants(ctx, in.page())
 			return listOf(l, tenantOf), err
@@ -109,7 +109,7 @@ func (a *api) identity() {
 		RawBody []byte
 		Body    newTenant
 	}
-	add(a, op{method: http.MethodPost, path: "/api/v1/tenants", id: "create-tenant", summary: "Create a tenant", tag: "identity", roles: []string{auth.PlatformAdmin}, tenantless: true, status: 201, answer: tenantBody{}},
+	add(a, op{method: http.MethodPost, path: "/api/v1/tenants", id: "create-tenant", summary: "Create a tenant", tag: "identity", status: 201, answer: tenantBody{}},
 		func(ctx context.Context, _ *auth.Identity, in *createTenant) (*created, error) {
 			return a.once(ctx, "", "POST /tenants", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				t := fact.Tenant{ID: fleet.TenantID(uuid.NewString()), Slug: in.Body.Slug, Name: in.Body.Name, Settings: json.RawMessage(`{}`), CreatedAt: a.Now()}
@@ -121,7 +121,7 @@ func (a *api) identity() {
 }
 
 func (a *api) settings() {
-	add(a, op{method: http.MethodGet, path: "/api/v1/tenants/current/settings", id: "get-settings", summary: "The tenant's settings", tag: "identity", roles: []string{auth.Admin}},
+	add(a, op{method: http.MethodGet, path: "/api/v1/tenants/current/settings", id: "get-settings", summary: "The tenant's settings", tag: "identity"},
 		func(ctx context.Context, who *auth.Identity, _ *struct{}) (*settingsOut, error) {
 			t, err := a.Facts.GetTenant(ctx, who.Tenant)
 			return settingsOf(&t), err
@@ -130,7 +130,7 @@ func (a *api) settings() {
 		IfMatch string         `header:"If-Match" minLength:"1"`
 		Body    map[string]any `doc:"JSON merge patch of the settings"`
 	}
-	add(a, op{method: http.MethodPatch, path: "/api/v1/tenants/current/settings", id: "patch-settings", summary: "Change the tenant's settings", tag: "identity", roles: []string{auth.Admin}},
+	add(a, op{method: http.MethodPatch, path: "/api/v1/tenants/current/settings", id: "patch-settings", summary: "Change the tenant's settings", tag: "identity"},
 		func(ctx context.Context, who *auth.Identity, in *patch) (*settingsOut, error) {
 			v, err := ifMatch(in.IfMatch)
 			if err != nil {

@@ -142,10 +142,9 @@ func (a *api) upload(who *auth.Identity, m fact.Map, version int, src *MapSource
 }
 
 func (a *api) maps() {
-	read := []string{auth.Viewer, auth.Service}
 	type validate struct{ Body MapSource }
 	type validated struct{ Body reportBody }
-	add(a, op{method: http.MethodPost, path: "/api/v1/maps:validate", id: "validate-map", summary: "The report of a map, nothing stored", tag: "maps", roles: []string{auth.Viewer, auth.Service}, body: maxMap},
+	add(a, op{method: http.MethodPost, path: "/api/v1/maps:validate", id: "validate-map", summary: "The report of a map, nothing stored", tag: "maps", body: maxMap},
 		func(_ context.Context, _ *auth.Identity, in *validate) (*validated, error) {
 			_, report := roadmap.Import(in.Body.Format, in.Body.Content, in.Body.ResolutionM)
 			return &validated{reportOf(&report)}, nil
@@ -155,7 +154,7 @@ func (a *api) maps() {
 		RawBody []byte
 		Body    newMap
 	}
-	add(a, op{method: http.MethodPost, path: "/api/v1/maps", id: "create-map", summary: "Upload a map as a draft", tag: "maps", roles: []string{auth.Admin}, status: 201, body: maxMap, answer: uploadBody{}},
+	add(a, op{method: http.MethodPost, path: "/api/v1/maps", id: "create-map", summary: "Upload a map as a draft", tag: "maps", status: 201, body: maxMap, answer: uploadBody{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
 			return a.once(ctx, who.Tenant, "POST /maps", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				if _, err := a.shardOf(ctx, who, string(in.Body.WarehouseID), "body.warehouse_id"); err != nil {
@@ -174,7 +173,7 @@ func (a *api) maps() {
 		Paged
 		WarehouseID string `query:"warehouse_id" format:"uuid"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/maps", id: "list-maps", summary: "Maps", tag: "maps", roles: read},
+	add(a, op{method: http.MethodGet, path: "/api/v1/maps", id: "list-maps", summary: "Maps", tag: "maps"},
 		func(ctx context.Context, who *auth.Identity, in *query) (*listed[mapBody], error) {
 			l, err := a.Facts.ListMaps(ctx, who.Tenant, fleet.WarehouseID(in.WarehouseID), in.page())
 			return listOf(l, mapOf), err
@@ -186,7 +185,7 @@ func (a *api) maps() {
 		ETag string `header:"ETag"`
 		Body mapBody
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/maps/{map_id}", id: "get-map", summary: "A map", tag: "maps", roles: read},
+	add(a, op{method: http.MethodGet, path: "/api/v1/maps/{map_id}", id: "get-map", summary: "A map", tag: "maps"},
 		func(ctx context.Context, who *auth.Identity, in *get) (*out, error) {
 			m, err := a.Facts.GetMap(ctx, who.Tenant, fleet.MapID(in.ID))
 			return &out{etag(m.Revision), mapOf(&m)}, err
@@ -197,7 +196,6 @@ func (a *api) maps() {
 }
 
 func (a *api) mapVersions() {
-	read := []string{auth.Viewer, auth.Service}
 	type create struct {
 		Keyed
 		ID      string `path:"map_id" format:"uuid"`
@@ -205,7 +203,7 @@ func (a *api) mapVersions() {
 		RawBody []byte
 		Body    MapSource
 	}
-	add(a, op{method: http.MethodPost, path: "/api/v1/maps/{map_id}/versions", id: "create-map-version", summary: "Upload a further version as a draft", tag: "maps", roles: []string{auth.Admin}, status: 201, body: maxMap, answer: uploadBody{}},
+	add(a, op{method: http.MethodPost, path: "/api/v1/maps/{map_id}/versions", id: "create-map-version", summary: "Upload a further version as a draft", tag: "maps", status: 201, body: maxMap, answer: uploadBody{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
 			return a.once(ctx, who.Tenant, "POST /maps/"+in.ID+"/versions", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				m, err := a.Facts.GetMap(ctx, who.Tenant, fleet.MapID(in.ID))
@@ -234,7 +232,7 @@ func (a *api) mapVersions() {
 		Paged
 		ID string `path:"map_id" format:"uuid"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/maps/{map_id}/versions", id: "list-map-versions", summary: "Versions of a map", tag: "maps", roles: read},
+	add(a, op{method: http.MethodGet, path: "/api/v1/maps/{map_id}/versions", id: "list-map-versions", summary: "Versions of a map", tag: "maps"},
 		func(ctx context.Context, who *auth.Identity, in *query) (*listed[VersionBody], error) {
 			if _, err := a.Facts.GetMap(ctx, who.Tenant, fleet.MapID(in.ID)); err != nil {
 				return nil, err
@@ -252,7 +250,7 @@ func (a *api) activation() {
 		IfMatch string `header:"If-Match" minLength:"1"`
 	}
 	type activated struct{ Body VersionBody }
-	add(a, op{method: http.MethodPost, path: "/api/v1/maps/{map_id}/versions/{n}/activate", id: "activate-map-version", summary: "Drive on this version from now on", tag: "maps", roles: []string{auth.Admin}, engine: true},
+	add(a, op{method: http.MethodPost, path: "/api/v1/maps/{map_id}/versions/{n}/activate", id: "activate-map-version", summary: "Drive on this version from now on", tag: "maps", engine: true},
 		func(ctx context.Context, who *auth.Identity, in *activate) (*activated, error) {
 			m, err := a.Facts.GetMap(ctx, who.Tenant, fleet.MapID(in.ID))
 			if err != nil {
@@ -386,14 +384,13 @@ type diffBody struct {
 }
 
 func (a *api) mapContents() {
-	read := []string{auth.Viewer, auth.Service}
 	type get struct {
 		Paged
 		ID string `path:"map_id" format:"uuid"`
 		N  int    `path:"n" minimum:"1" maximum:"2000000000"`
 	}
 	type out struct{ Body contentBody }
-	add(a, op{method: http.MethodGet, path: "/api/v1/maps/{map_id}/versions/{n}", id: "get-map-version", summary: "A version: its report and, page by page, its vertices, each with the lanes that leave it", tag: "maps", roles: read},
+	add(a, op{method: http.MethodGet, path: "/api/v1/maps/{map_id}/versions/{n}", id: "get-map-version", summary: "A version: its report and, page by page, its vertices, each with the lanes that leave it", tag: "maps"},
 		func(ctx context.Context, who *auth.Identity, in *get) (*out, error) {
 			g, v, err := a.graph(ctx, who, in.ID, in.N)
 			if err != nil {
@@ -417,7 +414,7 @@ func (a *api) mapContents() {
 		Against int    `query:"against" required:"true" minimum:"1" maximum:"2000000000"`
 	}
 	type diffed struct{ Body diffBody }
-	add(a, op{method: http.MethodGet, path: "/api/v1/maps/{map_id}/versions/{n}/diff", id: "diff-map-version", summary: "What this version has that another has not", tag: "maps", roles: read, also: []int{412}},
+	add(a, op{method: http.MethodGet, path: "/api/v1/maps/{map_id}/versions/{n}/diff", id: "diff-map-version", summary: "What this version has that another has not", tag: "maps", also: []int{412}},
 		func(ctx context.Context, who *auth.Identity, in *diff) (*diffed, error) {
 			g, _, err := a.graph(ctx, who, in.ID, in.N)
 			if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 
+	"starling/engine/fact"
 	"starling/engine/fleet"
 )
 
@@ -29,6 +30,8 @@ type request struct {
 	tenant, robot, task  string
 	errorCode, errorText string
 	stack                string
+	entry                *fact.AuditEntry // what is to be on record of it, nil = nothing
+	details              map[string]any
 }
 
 func requestOf(ctx context.Context) *request {
@@ -181,6 +184,7 @@ func (a *api) access(next http.Handler) http.Handler {
 					end = append(end, slog.String("stack", q.stack))
 				}
 			}
+			a.recorded(q, w, took)
 			_, last := levels(r.URL.Path, w.status)
 			a.Log.LogAttrs(r.Context(), last, "request ended", end...)
 		}()

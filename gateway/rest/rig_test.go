@@ -95,7 +95,7 @@ func newRig(t *testing.T, change func(*Options)) *rig {
 	}
 	o := Options{
 		Engine: g.house, Facts: g.house, Views: view.New(), Dev: issuer, Stacks: true, Version: "test",
-		Auth: auth.New(auth.Options{Issuer: "http://issuer", Audience: "starling", Keys: issuer}),
+		Auth: auth.NewGuard(auth.New(auth.Options{Issuer: "http://issuer", Audience: "starling", Keys: issuer}), g.house.idBySlug),
 		Log:  slog.New(slog.NewJSONHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if change != nil {

@@ -194,13 +194,12 @@ type RobotPath struct {
 }
 
 func (a *api) robots() {
-	read := []string{auth.Viewer, auth.Service}
 	type create struct {
 		Keyed
 		RawBody []byte
 		Body    newRobot
 	}
-	add(a, op{method: http.MethodPost, path: "/api/v1/robots", id: "create-robot", summary: "Register a robot", tag: "robots", roles: []string{auth.Admin}, status: 201, engine: true, answer: robotBody{}},
+	add(a, op{method: http.MethodPost, path: "/api/v1/robots", id: "create-robot", summary: "Register a robot", tag: "robots", status: 201, engine: true, answer: robotBody{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
 			return a.once(ctx, who.Tenant, "POST /robots", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				return a.newRobot(ctx, who, &in.Body)
@@ -212,7 +211,7 @@ func (a *api) robots() {
 		Fleet       string `query:"fleet" maxLength:"64"`
 		Code        string `query:"robot_code" maxLength:"128"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/robots", id: "list-robots", summary: "Robots", tag: "robots", roles: read},
+	add(a, op{method: http.MethodGet, path: "/api/v1/robots", id: "list-robots", summary: "Robots", tag: "robots"},
 		func(ctx context.Context, who *auth.Identity, in *query) (*listed[robotBody], error) {
 			f := fact.RobotFilter{Warehouse: fleet.WarehouseID(in.WarehouseID), Fleet: in.Fleet, Code: in.Code}
 			var bad faults
@@ -224,7 +223,7 @@ func (a *api) robots() {
 			l, err := a.Facts.ListRobots(ctx, who.Tenant, f, in.page())
 			return listOf(l, a.robotsOf(ctx)), err
 		})
-	add(a, op{method: http.MethodGet, path: "/api/v1/robots/{robot_id}", id: "get-robot", summary: "A robot", tag: "robots", roles: read},
+	add(a, op{method: http.MethodGet, path: "/api/v1/robots/{robot_id}", id: "get-robot", summary: "A robot", tag: "robots"},
 		func(ctx context.Context, who *auth.Identity, in *RobotPath) (*robotOut, error) {
 			r, err := a.robot(ctx, who, in.ID)
 			if err != nil {
@@ -240,7 +239,7 @@ func (a *api) changeRobots() {
 		RobotPath
 		Body RobotWish
 	}
-	add(a, op{method: http.MethodPatch, path: "/api/v1/robots/{robot_id}", id: "patch-robot", summary: "Change a robot's registration", tag: "robots", roles: []string{auth.Admin}, engine: true},
+	add(a, op{method: http.MethodPatch, path: "/api/v1/robots/{robot_id}", id: "patch-robot", summary: "Change a robot's registration", tag: "robots", engine: true},
 		func(ctx context.Context, who *auth.Identity, in *patch) (*robotOut, error) {
 			r, err := a.changeRobot(ctx, who, in.ID, in.IfMatch, &in.Body)
 			if err != nil {
@@ -248,7 +247,7 @@ func (a *api) changeRobots() {
 			}
 			return &robotOut{etag(r.Version), a.robotOf(ctx, &r)}, nil
 		})
-	add(a, op{method: http.MethodDelete, path: "/api/v1/robots/{robot_id}", id: "delete-robot", summary: "Delete a robot's registration", tag: "robots", roles: []string{auth.Admin}, engine: true, status: 204},
+	add(a, op{method: http.MethodDelete, path: "/api/v1/robots/{robot_id}", id: "delete-robot", summary: "Delete a robot's registration", tag: "robots", engine: true, status: 204},
 		func(ctx context.Context, who *auth.Identity, in *RobotPath) (*struct{}, error) {
 			r, err := a.robot(ctx, who, in.ID)
 			if err != nil {
@@ -402,20 +401,19 @@ func judged(accepted bool, reason string) (acceptedBody, error) {
 }
 
 func (a *api) statuses() {
-	roles := []string{auth.RobotRole, auth.Admin, auth.Service}
 	type post struct {
 		ID   string `path:"robot_id" format:"uuid"`
 		Body StatusWish
 	}
 	type out struct{ Body acceptedBody }
-	add(a, op{method: http.MethodPost, path: "/api/v1/robots/{robot_id}/status", id: "post-status", summary: "Report a robot's status", tag: "robots", roles: roles, status: 202, engine: true},
+	add(a, op{method: http.MethodPost, path: "/api/v1/robots/{robot_id}/status", id: "post-status", summary: "Report a robot's status", tag: "robots", status: 202, engine: true},
 		func(ctx context.Context, who *auth.Identity, in *post) (*out, error) {
 			b, err := a.reportStatus(ctx, who, in.ID, in.Body.message(a.Now()))
 			return &out{b}, err
 		})
 	type batch struct{ Body statusesWish }
 	type outs struct{ Body verdictsBody }
-	add(a, op{method: http.MethodPost, path: "/api/v1/robots/status", id: "post-statuses", summary: "Report many robots' statuses", tag: "robots", roles: roles, engine: true},
+	add(a, op{method: http.MethodPost, path: "/api/v1/robots/status", id: "post-statuses", summary: "Report many robots' statuses", tag: "robots", engine: true},
 		func(ctx context.Context, who *auth.Identity, in *batch) (*outs, error) {
 			o := &outs{}
 			o.Body.Items = make([]itemBody, len(in.Body.Items))

@@ -246,14 +246,12 @@ func payloads(raw []byte, batch bool) []json.RawMessage {
 type taskOut struct{ Body taskJSON }
 
 func (a *api) tasks() {
-	read := []string{auth.Viewer, auth.Service}
-	write := []string{auth.Operator, auth.Service}
 	type create struct {
 		Keyed
 		RawBody []byte
 		Body    newTask
 	}
-	add(a, op{method: http.MethodPost, path: "/api/v1/tasks", id: "create-task", summary: "Create a task", tag: "tasks", roles: write, status: 201, engine: true, answer: taskJSON{}},
+	add(a, op{method: http.MethodPost, path: "/api/v1/tasks", id: "create-task", summary: "Create a task", tag: "tasks", status: 201, engine: true, answer: taskJSON{}},
 		func(ctx context.Context, who *auth.Identity, in *create) (*created, error) {
 			out, err := a.once(ctx, who.Tenant, "POST /tasks", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				var f faults
@@ -273,7 +271,7 @@ func (a *api) tasks() {
 			})
 			return a.asItIs(ctx, who, out, err)
 		})
-	a.taskBatch(write)
+	a.taskBatch()
 	type query struct {
 		Paged
 		Status       string    `query:"status" enum:"CREATED,ASSIGNED,EXECUTING,CANCELLING,SUCCEEDED,FAILED,CANCELLED"`
@@ -283,7 +281,7 @@ func (a *api) tasks() {
 		Source       string    `query:"source" enum:"api,rmf,schedule"`
 		CreatedAfter time.Time `query:"created_after"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/tasks", id: "list-tasks", summary: "Tasks, the newest first", tag: "tasks", roles: read},
+	add(a, op{method: http.MethodGet, path: "/api/v1/tasks", id: "list-tasks", summary: "Tasks, the newest first", tag: "tasks"},
 		func(ctx context.Context, who *auth.Identity, in *query) (*listed[taskJSON], error) {
 			f := fact.TaskFilter{Status: in.Status, Type: in.TaskType, Warehouse: fleet.WarehouseID(in.WarehouseID), Robot: fleet.RobotID(in.RobotID), Source: in.Source, CreatedAfter: in.CreatedAfter}
 			l, err := a.Facts.ListTasks(ctx, who.Tenant, f, in.page())
@@ -292,7 +290,7 @@ func (a *api) tasks() {
 	type get struct {
 		ID string `path:"task_id" format:"uuid"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/tasks/{task_id}", id: "get-task", summary: "A task", tag: "tasks", roles: read},
+	add(a, op{method: http.MethodGet, path: "/api/v1/tasks/{task_id}", id: "get-task", summary: "A task", tag: "tasks"},
 		func(ctx context.Context, who *auth.Identity, in *get) (*taskOut, error) {
 			t, err := a.task(ctx, who, in.ID)
 			return &taskOut{taskBody(&t)}, err
@@ -301,7 +299,7 @@ func (a *api) tasks() {
 		ID   string `path:"task_id" format:"uuid"`
 		Body *cancelWish
 	}
-	add(a, op{method: http.MethodPost, path: "/api/v1/tasks/{task_id}/cancel", id: "cancel-task", summary: "Cancel a task; always ends", tag: "tasks", roles: write, engine: true},
+	add(a, op{method: http.MethodPost, path: "/api/v1/tasks/{task_id}/cancel", id: "cancel-task", summary: "Cancel a task; always ends", tag: "tasks", engine: true},
 		func(ctx context.Context, who *auth.Identity, in *cancel) (*taskOut, error) {
 			reason := "cancelled by a client"
 			if in.Body != nil && in.Body.Reason != "" {
@@ -314,7 +312,7 @@ func (a *api) tasks() {
 			v, err := a.Engine.CancelTask(ctx, t.Spec.Shard, t.Spec.ID, reason, by(who), traceOf(ctx))
 			return &taskOut{taskBody(&v)}, err
 		})
-	a.taskEvents(read)
+	a.taskEvents()
 }
 
 // task reads a task of the tenant.
@@ -347,13 +345,13 @@ type batchBody struct {
 	Items []batchItem `json:"items"`
 }
 
-func (a *api) taskBatch(roles []string) {
+func (a *api) taskBatch() {
 	type batch struct {
 		Keyed
 		RawBody []byte
 		Body    newTasks
 	}
-	add(a, op{method: http.MethodPost, path: "/api/v1/tasks:batch", id: "create-tasks", summary: "Create many tasks of one warehouse, all or none", tag: "tasks", roles: roles, status: 201, engine: true, answer: batchBody{}},
+	add(a, op{method: http.MethodPost, path: "/api/v1/tasks:batch", id: "create-tasks", summary: "Create many tasks of one warehouse, all or none", tag: "tasks", status: 201, engine: true, answer: batchBody{}},
 		func(ctx context.Context, who *auth.Identity, in *batch) (*created, error) {
 			return a.once(ctx, who.Tenant, "POST /tasks:batch", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
 				var f faults
@@ -401,12 +399,12 @@ func eventOf(e *fact.TaskEvent) eventBody {
 	return eventBody{string(e.ID), e.Seq, e.Type, text(e.From), e.To, ts(e.At), text(actor), object(e.Payload)}
 }
 
-func (a *api) taskEvents(read []string) {
+func (a *api) taskEvents() {
 	type query struct {
 		Paged
 		ID string `path:"task_id" format:"uuid"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/tasks/{task_id}/events", id: "list-task-events", summary: "A task's history", tag: "tasks", roles: read},
+	add(a, op{method: http.MethodGet, path: "/api/v1/tasks/{task_id}/events", id: "list-task-events", summary: "A task's history", tag: "tasks"},
 		func(ctx context.Context, who *auth.Identity, in *query) (*listed[eventBody], error) {
 			if _, err := a.task(ctx, who, in.ID); err != nil {
 				return nil, err

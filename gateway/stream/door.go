@@ -5,13 +5,10 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"starling/engine/fact"
-	"starling/engine/fleet"
 	"starling/gateway/auth"
 )
 
@@ -46,70 +43,54 @@ func offered(r *http.Request) []string {
 
 // identify finds out who connects: the token comes in the header, or, from a browser, as a sub-protocol.
 func (s *Server) identify(r *http.Request) (*auth.Identity, *refusal) {
-	for _, name := range []string{"X-Tenant-Id", "X-Tenant-Slug"} {
-		if slices.Contains(r.Header.Values(name), "") {
-			return nil, notAllowed() // somebody meant a tenant and lost its name: not the default one
-		}
-	}
-	bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	tenant := r.Header.Get("X-Tenant-ID")
+	rule := s.o.Auth.Policy().Rule("GET " + r.URL.Path)
+	ask := auth.Ask{TenantIDs: r.Header.Values("X-Tenant-Id"), Slugs: r.Header.Values("X-Tenant-Slug")}
+	header, tokens := r.Header.Values("Authorization"), 0
 	for _, p := range offered(r) {
-		if t, is := strings.CutPrefix(p, "bearer."); is && !ok {
-			bearer, ok = t, true
+		if t, is := strings.CutPrefix(p, "bearer."); is {
+			ask.Token = t
+			tokens++
 		}
-		if t, is := strings.CutPrefix(p, "tenant."); is && tenant == "" {
-			tenant = t
+		if t, is := strings.CutPrefix(p, "tenant."); is && len(ask.TenantIDs) == 0 {
+			ask.TenantIDs = []string{t}
 		}
 	}
-	if !ok {
+	var err error
+	if len(header) > 0 || tokens == 0 {
+		ask.Token, err = auth.Bearer(header)
+	}
+	if err != nil || tokens > 1 || rule == nil {
+		_ = auth.Refuse(r.Context(), rule)
 		return nil, noToken()
 	}
-	return s.check(r.Context(), bearer, tenant, r.Header.Get("X-Tenant-Slug"))
+	return s.check(r.Context(), ask, rule)
 }
 
 // checkFor is how long the check of a token may take, with the look-ups that it needs.
 const checkFor = 5 * time.Second
 
-var slugShape = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-
 // expired says whether a token has ended by our clock, though the tolerance for clocks that differ still lets it pass.
 func expired(who *auth.Identity) bool { return !time.Now().Before(who.Expires) }
 
-// check verifies a token and chooses the tenant, by the rules of REST.
-func (s *Server) check(ctx context.Context, bearer, tenant, slug string) (*auth.Identity, *refusal) {
+// check asks the guard, whose rules are those of REST.
+func (s *Server) check(ctx context.Context, ask auth.Ask, rule *auth.Rule) (*auth.Identity, *refusal) {
 	ctx, cancel := context.WithTimeout(ctx, checkFor)
 	defer cancel()
-	who, err := s.o.Auth.Verify(ctx, bearer)
+	who, err := s.o.Auth.Enter(ctx, ask, rule)
 	switch {
-	case err == nil && slug != "" && !slugShape.MatchString(slug):
-		err = auth.ErrForbidden
-	case err == nil && slug != "":
-		var id fleet.TenantID
-		id, err = s.o.TenantBySlug(ctx, slug)
-		if errors.Is(err, fact.ErrNotFound) || err == nil && tenant != "" && !strings.EqualFold(tenant, string(id)) {
-			err = auth.ErrForbidden
-		}
-		tenant = string(id)
-	}
-	if err == nil {
-		err = who.Choose(fleet.TenantID(strings.ToLower(tenant)))
-	}
-	switch {
+	case err == nil:
+		return who, nil
 	case errors.Is(err, auth.ErrUnauthenticated):
 		return nil, noToken()
 	case errors.Is(err, auth.ErrForbidden):
 		return nil, notAllowed()
-	case err != nil:
-		return nil, noIssuer()
-	case who.Tenant == "" && len(who.Tenants) > 1:
+	case errors.Is(err, auth.ErrManyTenants):
 		return nil, &refusal{
 			status: http.StatusUnprocessableEntity, code: "INVALID_ARGUMENT", message: "the request is invalid",
-			fields: []field{{"header.X-Tenant-ID", "the token names several tenants: choose one"}},
+			fields: []field{{"header.X-Tenant-ID", err.Error()}},
 		}
-	case who.Tenant == "" || !who.Has(auth.Viewer, auth.Service):
-		return nil, notAllowed()
 	}
-	return who, nil
+	return nil, noIssuer()
 }
 
 // sameOrigin lets pages of our own and of the configured origins connect, and whatever is no page.

@@ -25,7 +25,7 @@ func TestATokenThatHasEndedOpensNothing(t *testing.T) {
 	g := newRig(t, nil)
 	g.stop()
 	g.start(func(o *stream.Options) {
-		o.Auth = auth.New(auth.Options{Issuer: "http://issuer", Audience: "starling", Keys: g.issuer, Skew: 30 * time.Second})
+		o.Auth = g.guard(30*time.Second, nil)
 	})
 	ended, _, err := g.issuer.Issue(auth.Grant{Tenant: tenantA, Role: auth.Viewer, TTL: 6 * time.Second, Subject: "somebody"}, time.Now().Add(-10*time.Second))
 	if err != nil {
@@ -76,8 +76,10 @@ func (g *rig) ask(path string, h http.Header) (status int, code string) {
 // store is down.
 func TestATenantIsChosenAsInREST(t *testing.T) {
 	t.Parallel()
-	g := newRig(t, func(o *stream.Options) {
-		o.TenantBySlug = func(ctx context.Context, slug string) (fleet.TenantID, error) {
+	g := newRig(t, nil)
+	g.stop()
+	g.start(func(o *stream.Options) {
+		o.Auth = g.guard(0, func(ctx context.Context, slug string) (fleet.TenantID, error) {
 			if _, bound := ctx.Deadline(); !bound {
 				return "", errors.New("may take for ever")
 			}
@@ -90,7 +92,7 @@ func TestATenantIsChosenAsInREST(t *testing.T) {
 				return "", errors.New("the store is down")
 			}
 			return "", fact.ErrNotFound
-		}
+		})
 	})
 	token := "Bearer " + g.token(tenantA, auth.Viewer, time.Hour)
 	for name, x := range map[string]struct {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 
 	"starling/engine/fleet"
+	"starling/gateway/auth"
 )
 
 // wish is any message of a client.
@@ -150,12 +151,13 @@ func (x *session) unsubscribe(id *int64) {
 // renew takes a newer token: of the same subject, for the same tenant. One that has ended is refused, and the connection
 // goes on with the one that it has.
 func (x *session) renew(token string) {
-	who, bad := x.srv.check(context.Background(), token, string(x.tenant), "")
+	ask := auth.Ask{Token: token, TenantIDs: []string{string(x.tenant)}}
+	who, bad := x.srv.check(context.Background(), ask, x.srv.o.Auth.Policy().Rule("GET /api/v1/ws"))
 	if bad == nil && expired(who) {
 		bad = noToken()
 	}
 	x.mu.Lock()
-	if bad == nil && who.Subject != x.who.Subject {
+	if bad == nil && (who.Subject != x.who.Subject || who.Issuer != x.who.Issuer) {
 		bad = notAllowed()
 	}
 	if bad == nil {
@@ -166,6 +168,9 @@ func (x *session) renew(token string) {
 	if bad != nil {
 		x.refuse(nil, bad)
 		return
+	}
+	if f := x.srv.o.Renewed; f != nil {
+		f(who, x.requestID)
 	}
 	x.answer("token", map[string]any{"op": "token", "expires_at": stamp(who.Expires)})
 }

@@ -20,7 +20,6 @@ import (
 
 	"github.com/gorilla/websocket"
 
-	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
 	"starling/engine/robot"
@@ -54,6 +53,11 @@ type rig struct {
 	stored map[fleet.TaskID]task.View
 }
 
+// guard is who lets clients in; bySlug nil = there are no slugs.
+func (g *rig) guard(skew time.Duration, bySlug func(context.Context, string) (fleet.TenantID, error)) *auth.Guard {
+	return auth.NewGuard(auth.New(auth.Options{Issuer: "http://issuer", Audience: "starling", Keys: g.issuer, Skew: skew}), bySlug)
+}
+
 func newRig(t *testing.T, change func(*stream.Options)) *rig {
 	t.Helper()
 	key, err := auth.NewKey()
@@ -72,7 +76,7 @@ func newRig(t *testing.T, change func(*stream.Options)) *rig {
 
 func (g *rig) start(change func(*stream.Options)) {
 	o := stream.Options{
-		Views: g.views, Auth: auth.New(auth.Options{Issuer: "http://issuer", Audience: "starling", Keys: g.issuer}), Log: slog.New(slog.DiscardHandler),
+		Views: g.views, Auth: g.guard(0, nil), Log: slog.New(slog.DiscardHandler),
 		Task: rest.TaskBody, Graph: func(fleet.Shard) *roadmap.Graph { return nil },
 		FindTasks: func(_ context.Context, tenant fleet.TenantID, ids []fleet.TaskID) (found []task.View, _ error) {
 			g.mu.Lock()
@@ -84,7 +88,6 @@ func (g *rig) start(change func(*stream.Options)) {
 			}
 			return found, nil
 		},
-		TenantBySlug: func(context.Context, string) (fleet.TenantID, error) { return "", fact.ErrNotFound },
 	}
 	if change != nil {
 		change(&o)

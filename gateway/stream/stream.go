@@ -34,9 +34,9 @@ import (
 // Options are the channel's ports and settings.
 type Options struct {
 	Views *view.Store
-	Auth  *auth.Verifier
-	// TenantBySlug finds a tenant's id.
-	TenantBySlug func(ctx context.Context, slug string) (fleet.TenantID, error)
+	Auth  *auth.Guard
+	// Renewed is told of who renews a token in band, with the request id of the connection; nil = nobody.
+	Renewed func(who *auth.Identity, requestID string)
 	// Graph is the map that a warehouse's robots drive on, nil = none.
 	Graph func(fleet.Shard) *roadmap.Graph
 	// Task renders a task as REST does.
