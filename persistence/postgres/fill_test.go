@@ -72,6 +72,8 @@ func (c customer) wants(table, column string) (sql string, ok bool) {
 		return "'PENDING'", true
 	case "commands.command":
 		return "'pause'", true
+	case "audit_logs.occurred_at":
+		return "date_trunc('month', now(), 'UTC')", true
 	case "audit_logs.status_code":
 		return "0", true // an intent
 	case "tasks.errands", "decisions.alternatives":

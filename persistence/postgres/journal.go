@@ -162,7 +162,7 @@ func (g *group) open(ctx context.Context) error {
 	tenant, warehouse := string(u.Shard.Tenant), string(u.Shard.Warehouse)
 	b := &pgx.Batch{}
 	b.Queue(string(writing))
-	b.Queue(actAsApp)
+	b.Queue(gen.ActAsApp)
 	b.Queue(gen.OpenGroup, tenant).QueryRow(func(row pgx.Row) error {
 		var r gen.OpenGroupRow
 		if err := row.Scan(&r.TenantID, &r.Seqscan, &r.Xid); err != nil {

@@ -170,7 +170,9 @@ func TestThePlatformSwitchOpensTenantsAlone(t *testing.T) {
 }
 
 // partitioners are the functions that act as their owner: they make and drop partitions and return how many.
-func partitioners() []string { return []string{"ensure_partitions", "forget_partitions", "forget_audit"} }
+func partitioners() []string {
+	return []string{"ensure_partitions", "forget_partitions", "forget_audit"}
+}
 
 // tap runs statements on a connection and counts what they return or change.
 type tap struct {
@@ -259,6 +261,8 @@ func (c closed) Tx() pgx.Tx                       { return nil }
 func rowless() map[string]string {
 	return map[string]string{
 		"WithTx":           "is no query",
+		"ScopeAudit":       "says who asks",
+		"ActAsApp":         "says who asks",
 		"SetTenant":        "says who asks",
 		"SetPlatform":      "says who asks; see TestThePlatformSwitchOpensTenantsAlone",
 		"OpenGroup":        "says who asks",
@@ -307,7 +311,7 @@ func argument(query, name string, kind reflect.Type) (any, bool) {
 	case bool:
 		return true, true
 	case time.Time:
-		if name == "BeforeAt" || strings.HasPrefix(name, "Reported") {
+		if name == "BeforeAt" || name == "ToAt" || strings.HasPrefix(name, "Reported") {
 			return time.Now().Add(time.Hour), true
 		}
 		return v.Add(time.Duration(1) << 62), true // the year 147
@@ -390,7 +394,7 @@ func special(query, name string) (any, bool) {
 	case "CreateTenant.TenantID", "CreateWarehouse.WarehouseID", "CreateMap.MapID", "UpsertUser.UserID", "AcceptCommand.CommandID",
 		"InsertOverlay.ZoneID":
 		return uuid.NewString(), true
-	case "InsertTaskEvents.EventIds", "InsertOutbox.EventIds", "InsertDecisions.DecisionIds", "CreateTasks.TaskIds", "InsertAudit.AuditIds",
+	case "InsertTaskEvents.EventIds", "InsertOutbox.EventIds", "InsertDecisions.DecisionIds", "CreateTasks.TaskIds", "AddAudit.AuditIds",
 		"InsertTrafficZones.ZoneIds", "InsertLanes.LaneIds":
 		return []string{uuid.NewString()}, true
 	case "CreateWarehouse.WarehouseCode":
@@ -401,8 +405,13 @@ func special(query, name string) (any, bool) {
 		return []string{"another"}, true
 	case "InsertDecisions.Kinds":
 		return []string{"award"}, true
-	case "ListZones.Kind", "ListRobots.Code":
+	case "ListZones.Kind", "ListRobots.Code", "ListAudit.Actor", "ListAudit.ResourceID", "ListAudit.RequestID":
 		return "", true
+	case "ListAudit.ActorUser":
+		return owner.id("user_id"), true
+	case "CompleteAudit.Ats":
+		now := time.Now().UTC()
+		return []time.Time{time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)}, true
 	case "PlaceOfTask.ID":
 		return owner.id("task_id"), true
 	case "PlaceOfRobot.ID":

@@ -66,9 +66,6 @@ type Store struct {
 const (
 	roleApp    = "starling_app"
 	roleWorker = "starling_worker"
-	// actAsApp begins each transaction on customers' rows: whatever its connection was made to do before, and whoever has
-	// logged in, row-level security holds for it.
-	actAsApp   = "set local role " + roleApp
 	leaseConns = 2
 	// idleInTransaction ends a transaction whose client has gone silent: it may hold the fence that a taker waits for.
 	idleInTransaction = 5 * time.Second
@@ -246,7 +243,7 @@ func (s *Store) attempt(
 ) error {
 	b := &pgx.Batch{}
 	b.Queue(string(m))
-	b.Queue(actAsApp)
+	b.Queue(gen.ActAsApp)
 	b.Queue(scope, args...)
 	if err := conn.SendBatch(ctx, b).Close(); err != nil {
 		rollback(ctx, conn)

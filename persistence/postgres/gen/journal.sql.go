@@ -43,6 +43,17 @@ func (q *Queries) AcceptCommand(ctx context.Context, arg AcceptCommandParams) er
 	return err
 }
 
+const ActAsApp = `-- name: ActAsApp :exec
+SELECT set_config('role', 'starling_app', true), set_config('app.platform', '', true)
+`
+
+// Begins each transaction on customers' rows: whoever has logged in, and whatever the connection was made to do before,
+// row-level security holds for it.
+func (q *Queries) ActAsApp(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, ActAsApp)
+	return err
+}
+
 const ActivateMap = `-- name: ActivateMap :one
 UPDATE map_versions SET status = 'ACTIVE', activated_at = $1
 WHERE tenant_id = $2 AND map_id = $3 AND version = $4 AND coalesce(warehouse_id = $5::uuid, false)

@@ -1,3 +1,8 @@
+-- name: ActAsApp :exec
+-- Begins each transaction on customers' rows: whoever has logged in, and whatever the connection was made to do before,
+-- row-level security holds for it.
+SELECT set_config('role', 'starling_app', true), set_config('app.platform', '', true);
+
 -- name: SetTenant :exec
 SELECT set_config('app.tenant_id', @tenant_id::text, true);
 

@@ -1,0 +1,96 @@
+//go:build integration
+
+package postgres
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"starling/deploy/stack/stacktest"
+	"starling/engine/fact"
+	"starling/engine/fleet"
+	"starling/persistence/postgres/gen"
+)
+
+// Whoever logs in, and whatever a connection was made to do before, the program's transactions are starling_app's: the
+// account here is a superuser, for whom row-level security does not hold, and one that bypasses it.
+func TestEveryTransactionIsTheProgramsOwn(t *testing.T) {
+	t.Parallel()
+	url := stacktest.Database(t)
+	if _, err := Migrate(t.Context(), url, "up"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), Options{URL: url, MaxConns: 1, MinConns: 1}) // one: it comes back
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	mine, other := uuid.NewString(), uuid.NewString()
+	for i, id := range []string{mine, other} {
+		if err := s.Tenants.CreateTenant(t.Context(), fact.Tenant{
+			ID: fleet.TenantID(id), Slug: []string{"mine", "other"}[i], Name: "Tenant", CreatedAt: time.Now(),
+		}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bypass := "bypass_" + mine[:8]
+	if _, err := s.leases.Exec(t.Context(), "RESET ROLE; CREATE ROLE "+bypass+" BYPASSRLS; GRANT starling_app TO "+bypass); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := s.leases.Exec(context.WithoutCancel(t.Context()), "RESET ROLE; DROP ROLE "+bypass); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, attempt := range []string{
+		"SELECT 1", "RESET ROLE", "SET ROLE NONE", "RESET ALL", "SET SESSION AUTHORIZATION DEFAULT", "SET ROLE starling_migrate",
+		"SET SESSION AUTHORIZATION " + bypass, "SET row_security = off", "SET app.platform = 'on'; RESET ROLE", "SET app.tenant_id = '" + other + "'; RESET ROLE",
+	} {
+		if _, err := s.pool.Exec(t.Context(), attempt); err != nil {
+			t.Fatalf("%s: %v", attempt, err)
+		}
+		see(t, s, attempt, mine, other)
+		if _, err := s.pool.Exec(t.Context(), "RESET SESSION AUTHORIZATION; RESET ALL; SET ROLE starling_app"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func see(t *testing.T, s *Store, attempt, mine, other string) {
+	t.Helper()
+	for _, m := range []mode{reading, writing} {
+		err := s.inTenant(t.Context(), m, fleet.TenantID(mine), func(q *gen.Queries) error {
+			if _, err := q.GetTenant(t.Context(), mine); err != nil {
+				return err
+			}
+			_, err := q.GetTenant(t.Context(), other)
+			return err
+		})
+		// Another's row is not there; where row_security is off the server refuses to answer at all.
+		if !errors.Is(err, fact.ErrNotFound) && !strings.Contains(attempt, "row_security") {
+			t.Errorf("after %s (%s) another tenant's row: %v", attempt, m, err)
+		}
+		if err == nil {
+			t.Errorf("after %s (%s) another tenant's row is there", attempt, m)
+		}
+	}
+	g := &group{s: s, shard: &fact.Unit{Shard: fleet.Shard{Tenant: fleet.TenantID(mine), Warehouse: fleet.WarehouseID(uuid.NewString())}}}
+	conn, err := s.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	g.conn, g.q = conn, gen.New(conn)
+	if err := g.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer rollback(t.Context(), conn)
+	if _, err := g.q.GetTenant(t.Context(), other); err == nil {
+		t.Errorf("after %s a group commit sees another tenant's row", attempt)
+	}
+}
