@@ -118,7 +118,7 @@ func startDev(ctx context.Context, o devOptions) (*dev, error) {
 		return d, err
 	}
 	settings := map[string]string{
-		"ENV": envDev, "DATABASE_URL": d.pg.URL(), "HTTP_HOST": "127.0.0.1", "LINK_HOST": "127.0.0.1",
+		"ENV": envDev, "DATABASE_URL": d.pg.URL(), "DATABASE_URL" + fileSuffix: "", "HTTP_HOST": "127.0.0.1", "LINK_HOST": "127.0.0.1",
 		"HTTP_PORT": fmt.Sprint(o.Port), "LINK_PORT": fmt.Sprint(o.LinkPort), "METRICS_PORT": fmt.Sprint(o.Metrics),
 	}
 	c, faults := LoadConfig(func(k string) string {
@@ -130,6 +130,7 @@ func startDev(ctx context.Context, o devOptions) (*dev, error) {
 	if err := faults.Err(); err != nil {
 		return d, err
 	}
+	c.HTTPCertFile, c.LinkCertFile, c.LinkClientCAFile = "", "", "" // what it listens on is loopback, and its own client speaks plainly
 	w := wiring{Config: c, Log: log, Roles: []string{roleGateway, roleEngine}, Alone: true, DevKey: key, Views: o.Views}
 	if d.app, err = start(ctx, w); err != nil {
 		return d, err

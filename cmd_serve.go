@@ -3,13 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
 	"starling/gateway/auth"
@@ -89,13 +88,15 @@ func serveFaults(ctx context.Context, w wiring, f Faults) error {
 	if invalid == nil {
 		invalid = []InvalidKey{}
 	}
-	s := &http.Server{Handler: rest.New(rest.Options{Log: w.Log, Missing: missing, Invalid: invalid, Version: buildVersion()}), ReadHeaderTimeout: 10 * time.Second}
-	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(l) }() // ends with Close
+	a := &app{wiring: w, failed: make(chan error, 1)}
+	// Whoever probes by TLS is answered by TLS, unless that is what is wrong.
+	a.httpTLS, _ = newTLS(tlsFiles{cert: w.Config.HTTPCertFile, key: w.Config.HTTPKeyFile}, "http", w.Log, prometheus.NewRegistry())
+	s := newHTTPServer(rest.New(rest.Options{Log: w.Log, Missing: missing, Invalid: invalid, Version: buildVersion()}), w.Log)
+	go a.serve(s, l) // ends with Close
 	select {
 	case <-ctx.Done():
 		return s.Close()
-	case err := <-failed:
+	case err := <-a.failed:
 		return err
 	}
 }
@@ -127,7 +128,7 @@ func newMigrateCmd() *cobra.Command {
 		ValidArgs: []string{"up", "down", "status"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, faults := LoadConfig(os.Getenv, os.ReadFile)
-			if err := faults.Only("DATABASE_URL", "CONFIG_PATH", "ENV").Err(); err != nil {
+			if err := faults.Only("DATABASE_URL", "DATABASE_URL"+fileSuffix, "CONFIG_PATH", "ENV").Err(); err != nil {
 				return err
 			}
 			s, err := postgres.Migrate(cmd.Context(), c.DatabaseURL.Reveal(), args[0])

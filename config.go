@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -46,6 +47,11 @@ type Config struct {
 	LinkClientCAFile   string        // LINK_TLS_CLIENT_CA_FILE: who signs robots' certificates; "" = tokens alone
 	LinkTrustDomain    string        // LINK_TRUST_DOMAIN: of the names in those certificates, spiffe://<domain>/…
 	MetricsPort        int           // METRICS_PORT; 0 = /metrics on the HTTP port
+	// TRUSTED_PROXIES: addresses and networks, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed
+	TrustedProxies []netip.Prefix
+	HTTPMaxConns   int // HTTP_MAX_CONNS: open connections to the HTTP port; what is more is closed at once
+	LinkMaxConns   int // LINK_MAX_CONNS
+	MaxConnsPerIP  int // MAX_CONNS_PER_IP: of one address (IPv6: /64) to each port, trusted proxies aside
 
 	DatabaseURL       Secret        // DATABASE_URL: postgres://…; required
 	DBMaxConns        int           // DB_MAX_CONNS
@@ -129,6 +135,9 @@ func LoadConfig(getenv func(string) string, readFile func(string) ([]byte, error
 		}
 	}
 	fromFile := readConfigFile(getenv, readFile, &faults)
+	for _, layer := range []map[string]any{fromFile, fromEnv} {
+		readSecrets(layer, readFile, &faults)
+	}
 	merged := koanf.New(".")
 	for _, layer := range []map[string]any{fromFile, fromEnv} {
 		if err := merged.Load(layerProvider{values: layer}, nil); err != nil {
@@ -137,9 +146,37 @@ func LoadConfig(getenv func(string) string, readFile func(string) ([]byte, error
 	}
 	c := fill(merged, &faults)
 	c.check(&faults)
+	c.checkTLS(readFile, &faults)
 	slices.Sort(faults.Missing)
 	slices.SortStableFunc(faults.Invalid, func(a, b InvalidKey) int { return cmp.Compare(a.Key, b.Key) })
 	return c, faults
+}
+
+// maxSecret bounds the file of a secret in bytes.
+const maxSecret = 64 << 10
+
+// readSecrets puts the secrets of a layer that stand in files in their keys' places.
+func readSecrets(layer map[string]any, readFile func(string) ([]byte, error), faults *Faults) {
+	for _, k := range configKeys() {
+		path, ok := configText(layer[k.name+fileSuffix])
+		if !k.secret || !ok || path == "" {
+			continue
+		}
+		if own, _ := configText(layer[k.name]); own != "" {
+			faults.invalid(k.name+fileSuffix, "either "+k.name+" or "+k.name+fileSuffix)
+			continue
+		}
+		body, err := readFile(path)
+		value := strings.TrimSpace(string(body))
+		switch {
+		case err != nil:
+			faults.invalid(k.name+fileSuffix, "the file cannot be read")
+		case value == "" || len(body) > maxSecret:
+			faults.invalid(k.name+fileSuffix, "want a file with the value alone")
+		default:
+			layer[k.name] = value
+		}
+	}
 }
 
 // readConfigFile returns the keys of the file that CONFIG_PATH or ENV selects.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ type configKey struct {
 	fallback   string                                         // default; "" = none
 	devDefault string                                         // default under ENV=dev, "" = fallback
 	set        func(c *Config, value string) (problem string) // leaves c alone when there is a problem
+	secret     bool                                           // may stand in a file instead, which <name>_FILE names
 }
 
 func (k configKey) defaultFor(env string) string {
@@ -45,10 +47,15 @@ func configKeys() []configKey {
 		{name: "LINK_TLS_CERT_FILE", set: text(func(c *Config) *string { return &c.LinkCertFile }, 4096)},
 		{name: "LINK_TLS_KEY_FILE", set: text(func(c *Config) *string { return &c.LinkKeyFile }, 4096)},
 		{name: "LINK_TLS_CLIENT_CA_FILE", set: text(func(c *Config) *string { return &c.LinkClientCAFile }, 4096)},
-		{name: "LINK_TRUST_DOMAIN", fallback: "starling", set: text(func(c *Config) *string { return &c.LinkTrustDomain }, 255)},
+		{name: "LINK_TRUST_DOMAIN", fallback: "starling", set: setTrustDomain},
+		{name: "TRUSTED_PROXIES", set: setProxies},
+		{name: "HTTP_MAX_CONNS", fallback: "20000", set: number(func(c *Config) *int { return &c.HTTPMaxConns }, 1, 1_000_000)},
+		{name: "LINK_MAX_CONNS", fallback: "20000", set: number(func(c *Config) *int { return &c.LinkMaxConns }, 1, 1_000_000)},
+		{name: "MAX_CONNS_PER_IP", fallback: "2000", devDefault: "1000000", set: number(func(c *Config) *int { return &c.MaxConnsPerIP }, 1, 1_000_000)},
 		{name: "METRICS_PORT", fallback: "0", set: number(func(c *Config) *int { return &c.MetricsPort }, 0, 65535)},
 
-		{name: "DATABASE_URL", set: setDatabaseURL},
+		{name: "DATABASE_URL", set: setDatabaseURL, secret: true},
+		{name: "DATABASE_URL" + fileSuffix, set: text(unkept, 4096)},
 		{name: "DB_MAX_CONNS", fallback: "16", set: number(func(c *Config) *int { return &c.DBMaxConns }, 1, 1000)},
 		{name: "DB_MIN_CONNS", fallback: "2", set: number(func(c *Config) *int { return &c.DBMinConns }, 0, 1000)},
 		{name: "DB_CONN_MAX_IDLE_SECONDS", fallback: "300", set: duration(func(c *Config) *time.Duration { return &c.DBConnMaxIdle }, time.Second, 1, 86_400)},
@@ -70,7 +77,8 @@ func configKeys() []configKey {
 		{name: "AUDIT_READS", fallback: "true", set: flag(func(c *Config) *bool { return &c.AuditReads })},
 		{name: "AUDIT_DIR", fallback: ".starling/audit", set: text(func(c *Config) *string { return &c.AuditDir }, 4096)},
 		{name: "AUDIT_RETENTION_MONTHS", fallback: "24", set: number(func(c *Config) *int { return &c.AuditMonths }, 1, 240)},
-		{name: "REDIS_URL", set: setRedisURL},
+		{name: "REDIS_URL", set: setRedisURL, secret: true},
+		{name: "REDIS_URL" + fileSuffix, set: text(unkept, 4096)},
 
 		{name: "LEASE_MS", fallback: "1500", set: duration(func(c *Config) *time.Duration { return &c.Lease }, time.Millisecond, 300, 60_000)},
 		{name: "LEASE_RENEW_MS", fallback: "300", set: duration(func(c *Config) *time.Duration { return &c.LeaseRenew }, time.Millisecond, 50, 20_000)},
@@ -78,6 +86,12 @@ func configKeys() []configKey {
 		{name: "DISPATCH_INTERVAL_MS", fallback: "250", set: duration(func(c *Config) *time.Duration { return &c.DispatchInterval }, time.Millisecond, 10, 60_000)},
 	}
 }
+
+// fileSuffix makes a secret's key the key of the file that holds it: one value, line ends around it do not count.
+const fileSuffix = "_FILE"
+
+// unkept is where the path of a secret's file goes: it has been read by then.
+func unkept(*Config) *string { return new(string) }
 
 type setter = func(c *Config, value string) (problem string)
 
@@ -176,6 +190,35 @@ func setRedisURL(c *Config, value string) string {
 		return "want a URL redis://user:password@host:port/number or rediss://…"
 	}
 	c.RedisURL = NewSecret(value)
+	return ""
+}
+
+func setTrustDomain(c *Config, value string) string {
+	if len(value) > 255 || strings.ContainsFunc(value, func(r rune) bool { return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789.-_", r) }) {
+		return "want a name of at most 255 small letters, digits and .-_"
+	}
+	c.LinkTrustDomain = value
+	return ""
+}
+
+func setProxies(c *Config, value string) string {
+	var proxies []netip.Prefix
+	for part := range strings.SplitSeq(value, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		if a, err := netip.ParseAddr(part); err == nil && a.Zone() == "" {
+			proxies = append(proxies, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(part)
+		if err != nil || p.Addr().Is4In6() || p.Bits() == 0 {
+			return "want addresses and networks such as 10.0.0.0/8, separated by commas, and not all addresses there are"
+		}
+		proxies = append(proxies, p.Masked())
+	}
+	c.TrustedProxies = proxies
 	return ""
 }
 

@@ -56,6 +56,7 @@ func TestTheEnvironmentBeatsTheFileBeatsTheDefaults(t *testing.T) {
 		DatabaseURL: NewSecret(someDatabase), DBMaxConns: 16, DBMinConns: 2,
 		DBConnMaxIdle: 5 * time.Minute, DBConnMaxLifetime: time.Hour, DBAutoMigrate: true,
 		OIDCAudience: "starling", JWKSCacheTTL: 5 * time.Minute, JWTClockSkew: 30 * time.Second, DevIssuerEnabled: true,
+		HTTPMaxConns: 20_000, LinkMaxConns: 20_000, MaxConnsPerIP: 1_000_000,
 		LinkTrustDomain: "starling", OIDCClientID: "starling-page",
 		AuditEnabled: true, AuditReads: true, AuditDir: ".starling/audit", AuditMonths: 24,
 		Lease: 1500 * time.Millisecond, LeaseRenew: 300 * time.Millisecond,

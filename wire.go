@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -66,6 +67,8 @@ type app struct {
 	listener net.Listener
 	linkAt   net.Listener
 	metrics  net.Listener
+	httpTLS  *tls.Config // nil = plain
+	dropped  *prometheus.CounterVec
 	draining atomic.Bool
 	conns    atomic.Int64 // open HTTP connections
 	failed   chan error
@@ -102,7 +105,11 @@ func start(ctx context.Context, w wiring) (*app, error) {
 	c := &w.Config
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.dropped = newDroppedConns(registry)
 	var err error
+	if a.httpTLS, err = newTLS(tlsFiles{cert: c.HTTPCertFile, key: c.HTTPKeyFile}, "http", a.Log, registry); err != nil {
+		return a, err
+	}
 	if a.listener, err = listen(ctx, c.HTTPHost, c.HTTPPort); err != nil {
 		return a, err
 	}
@@ -127,15 +134,6 @@ func start(ctx context.Context, w wiring) (*app, error) {
 		}
 	}
 	return a, a.startHTTP(ctx, registry)
-}
-
-func listen(ctx context.Context, host string, port int) (net.Listener, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		return nil, fmt.Errorf("listen on port %d: %w", port, err)
-	}
-	return l, nil
 }
 
 // identify prepares the check of tokens.
@@ -163,6 +161,9 @@ func (a *app) identify() error {
 // url is where this process answers, as a client on this machine sees it.
 func (a *app) url() string {
 	_, port, _ := net.SplitHostPort(a.listener.Addr().String())
+	if a.httpTLS != nil {
+		return "https://127.0.0.1:" + port
+	}
 	return "http://127.0.0.1:" + port
 }
 
@@ -189,11 +190,16 @@ func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) er
 }
 
 func (a *app) startLink(ctx context.Context, links *lateLinks, registry prometheus.Registerer) error {
-	var err error
-	if a.linkAt, err = listen(ctx, a.Config.LinkHost, a.Config.LinkPort); err != nil {
+	c := &a.Config
+	secure, err := newTLS(tlsFiles{cert: c.LinkCertFile, key: c.LinkKeyFile, clientCA: c.LinkClientCAFile}, "link", a.Log, registry)
+	if err != nil {
 		return err
 	}
-	a.link = link.New(link.Options{Auth: linkAuth{a.verifier, a.Config.LinkTrustDomain}, Directory: directory{a.store}, Engine: a.system, Log: a.Log, Registerer: registry})
+	if a.linkAt, err = listen(ctx, c.LinkHost, c.LinkPort); err != nil {
+		return err
+	}
+	a.linkAt = newBounded(a.linkAt, "link", c.LinkMaxConns, c.MaxConnsPerIP, c.TrustedProxies, a.dropped)
+	a.link = link.New(link.Options{Auth: linkAuth{a.verifier, a.Config.LinkTrustDomain}, Directory: directory{a.store}, Engine: a.system, Log: a.Log, Registerer: registry, TLS: secure})
 	links.server.Store(a.link)
 	go func() { // ends with link.Stop
 		if err := a.link.Serve(a.linkAt); err != nil {
@@ -231,10 +237,13 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 		a.metrics, o.Metrics = l, nil
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", metrics)
-		go a.serve(&http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l)
+		s := newHTTPServer(mux, a.Log)
+		s.ReadTimeout, s.WriteTimeout = headerWithin, time.Minute
+		go a.serve(s, l)
 	}
-	a.http = &http.Server{Handler: rest.New(o), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ConnState: a.count, ConnContext: stream.WithConn}
-	go a.serve(a.http, a.listener)
+	a.http = newHTTPServer(rest.New(o), a.Log)
+	a.http.ConnState = a.count
+	go a.serve(a.http, newBounded(a.listener, "http", c.HTTPMaxConns, c.MaxConnsPerIP, c.TrustedProxies, a.dropped))
 	_, port, _ := net.SplitHostPort(a.listener.Addr().String())
 	n, _ := strconv.Atoi(port)
 	logStarted(ctx, a.Log, n)
@@ -258,7 +267,12 @@ func (a *app) newStream(registry prometheus.Registerer) *stream.Server {
 }
 
 func (a *app) serve(s *http.Server, l net.Listener) {
-	if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+	serve := func() error { return s.Serve(l) }
+	if a.httpTLS != nil {
+		s.TLSConfig = a.httpTLS.Clone()
+		serve = func() error { return s.ServeTLS(l, "", "") }
+	}
+	if err := serve(); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		a.failed <- fmt.Errorf("serve HTTP: %w", err)
 	}
 }
