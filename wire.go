@@ -223,7 +223,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 		o.Stream = a.stream
 	}
 	if slices.Contains(a.Roles, roleGateway) {
-		page, err := web.New()
+		page, err := web.New(signInOptions(c, a.issuer != nil))
 		if err != nil {
 			return err
 		}
@@ -248,6 +248,15 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	n, _ := strconv.Atoi(port)
 	logStarted(ctx, a.Log, n)
 	return nil
+}
+
+// signInOptions says where the page's people sign in.
+func signInOptions(c *Config, development bool) web.Options {
+	o := web.Options{Development: development}
+	if c.OIDCIssuer != "" {
+		o.Issuers = append(o.Issuers, web.Issuer{Issuer: c.OIDCIssuer, ClientID: c.OIDCClientID})
+	}
+	return o
 }
 
 func (a *app) newStream(registry prometheus.Registerer) *stream.Server {

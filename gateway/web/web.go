@@ -19,9 +19,6 @@ import (
 //go:embed all:dist
 var dist embed.FS
 
-// policy lets the page load what comes from here and nothing else.
-const policy = "default-src 'self'; img-src 'self' data: blob:; connect-src 'self'; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
-
 // unbuilt is shown where the program was built without the page.
 const unbuilt = `<!doctype html><html lang="en"><meta charset="utf-8"><title>Starling</title><h1>Starling</h1>
 <p>This program was built without its page: build it with <code>make build</code>.</p><p><a href="/docs/">API documents</a></p></html>
@@ -35,13 +32,14 @@ type file struct {
 
 // Page serves the page's files, and the page itself for every path of its own.
 type Page struct {
-	files map[string]*file
-	index *file
+	files  map[string]*file
+	index  *file
+	policy string
 }
 
 // New reads what was built.
-func New() (*Page, error) {
-	p := &Page{files: map[string]*file{}}
+func New(o Options) (*Page, error) {
+	p := &Page{files: map[string]*file{}, policy: o.policy()}
 	err := fs.WalkDir(dist, "dist", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), ".") {
 			return err
@@ -55,6 +53,9 @@ func New() (*Page, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the page: %w", err)
+	}
+	if p.files[signInPath], err = o.signIn(); err != nil {
+		return nil, err
 	}
 	if p.index = p.files["/index.html"]; p.index == nil {
 		p.index = newFile("index.html", []byte(unbuilt))
@@ -97,7 +98,9 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f = p.index
 	}
 	h.Set("Content-Type", f.kind)
-	h.Set("Content-Security-Policy", policy)
+	h.Set("Content-Security-Policy", p.policy)
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("ETag", f.tag)

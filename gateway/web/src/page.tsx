@@ -2,13 +2,16 @@ import { effect, signal } from "@preact/signals";
 import { createContext } from "preact";
 import { useContext, useEffect } from "preact/hooks";
 import { ApiError } from "starling-client";
-import { api, developmentSignIn, expired, resume, session, signOut } from "./session.js";
+import { api, developmentSignIn, expired, session } from "./session.js";
+import { SignInError } from "./oidc.js";
+import { arrival, followSignIn, start } from "./signin.js";
 import { faultText } from "./doing.js";
 import { followAddress, forget, warehouseCode } from "./route.js";
+import { followTenants } from "./tenants.js";
 import { Clock } from "./time.js";
 import { Watch, type Warehouse } from "./watch.js";
 import { Desk } from "./panels/desk.js";
-import { Expired, Login } from "./panels/login.js";
+import { Expired, leaving, Login } from "./panels/login.js";
 import { Notices } from "./panels/notices.js";
 import { draft } from "./draft.js";
 
@@ -24,6 +27,8 @@ export const warehouses = signal<Warehouse[] | null>(null);
 const watched = signal<{ watch: Watch; clock: Clock } | null>(null);
 const starting = signal(true);
 const trouble = signal("");
+/** This window was opened to sign in for another, and has done so. */
+const finished = signal(false);
 const RENEW_BEFORE_MS = 120_000;
 const RENEW_AGAIN_MS = 10_000;
 
@@ -75,12 +80,14 @@ function watchAnew(): void {
 /** A new token for the open connection; one of the development issuer is renewed by itself before it ends. */
 function followToken(): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let token = "";
   const stop = effect(() => {
     const s = session.value;
     clearTimeout(timer);
     if (!s) return;
     const w = watched.peek()?.watch;
-    void w?.renew().catch(watchAnew);
+    if (s.token !== token) void w?.renew().catch(watchAnew);
+    token = s.token;
     const role = s.developmentRole;
     if (role === null || !Number.isFinite(s.expiresAt)) return; // the server says when it has ended
     const renew = (): void => {
@@ -98,11 +105,13 @@ function followToken(): () => void {
 /** The whole page. */
 export function Page() {
   useEffect(() => {
-    const stops = [followAddress(), followWarehouse(), followToken()];
-    resume()
+    const from = arrival(); // before the address is read: it holds the place to go back to
+    const stops = [followAddress(), followWarehouse(), followToken(), followSignIn(), followTenants()];
+    start(from)
+      .then((goesOn) => (finished.value = !goesOn))
       .catch((e: unknown) => {
-        if (!(e instanceof ApiError)) throw e;
-        trouble.value = faultText(e);
+        if (!(e instanceof ApiError || e instanceof SignInError)) throw e;
+        trouble.value = e instanceof ApiError ? faultText(e) : e.message;
       })
       .finally(() => (starting.value = false));
     return () => stops.forEach((stop) => stop());
@@ -124,6 +133,7 @@ function lastSeen(): string {
 }
 
 function Body() {
+  if (finished.value) return <main class="whole"><h1>Signed in</h1><p>Close this window to go on in the other one.</p></main>;
   if (session.value === null) return starting.value ? <p class="whole" role="status">Starting …</p> : <Login trouble={trouble.value} />;
   if (trouble.value !== "") {
     return (
@@ -131,7 +141,7 @@ function Body() {
         <h1>Starling</h1>
         <p role="alert">The warehouses could not be read: {trouble.value}.</p>
         <p>
-          <button class="primary" onClick={() => void loadWarehouses()}>Try again</button> <button onClick={signOut}>Sign out</button>
+          <button class="primary" onClick={() => void loadWarehouses()}>Try again</button> <button onClick={leaving}>Sign out</button>
         </p>
       </main>
     );
@@ -142,7 +152,7 @@ function Body() {
       <main class="whole">
         <h1>No warehouse yet</h1>
         <p>This tenant has none. An administrator creates one with <code>POST /api/v1/warehouses</code> and uploads a map (<a href="/docs/">API documents</a>).</p>
-        <p><button onClick={() => void loadWarehouses()}>Look again</button> <button onClick={signOut}>Sign out</button></p>
+        <p><button onClick={() => void loadWarehouses()}>Look again</button> <button onClick={leaving}>Sign out</button></p>
       </main>
     );
   }

@@ -3,7 +3,7 @@ import { ApiError, Live, RobotTable, type LiveState, type RobotDetail, type Sche
 import { floorOf, type Floor } from "./map/floor.js";
 import { Memory } from "./memory.js";
 import { Tasks } from "./tasks.js";
-import { api, expired, polling, session } from "./session.js";
+import { api, expired, polling, refuse, session } from "./session.js";
 import { selection } from "./route.js";
 
 export type Warehouse = Schemas["Warehouse"];
@@ -76,7 +76,7 @@ export class Watch {
     this.link = signal(this.#live.state);
     this.#live.onState((s) => {
       this.link.value = s;
-      if (s.phase === "closed" && s.reason === "unauthenticated") expired.value = true;
+      if (s.phase === "closed" && s.reason === "unauthenticated") refuse();
     });
     const filter = { warehouse_id: warehouse.warehouse_id };
     this.#live.onError((e) => (this.#refusal = e.message));

@@ -1,6 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useWatch } from "../page.js";
-import { expired, session } from "../session.js";
+import { expired, refuse, renewal, renewing, session } from "../session.js";
+import { renew } from "../signin.js";
 import { span } from "../time.js";
 
 const QUIET_MS = 1_500;
@@ -43,7 +44,7 @@ export function Banner() {
   useEffect(() => {
     // Within its leeway for clocks the server still answers calls, but ends the live channel each time that it is opened.
     const until = session.peek()?.expiresAt ?? NaN;
-    if (reason === "token_expired" && until <= Date.now() + clockOffsetMs) expired.value = true;
+    if (reason === "token_expired" && until <= Date.now() + clockOffsetMs) refuse();
   }, [phase, reason]);
   const first = lastMessageAt === 0;
   if (away && (now - since > QUIET_MS || !first)) {
@@ -65,5 +66,20 @@ export function Banner() {
       </div>
     );
   }
+  if (renewal.value && !expired.value) return <Unrenewed />;
   return <div class="banner none" role="status" />;
+}
+
+/** The sign-in still holds, and is not renewed. */
+function Unrenewed() {
+  const { clock } = useWatch();
+  const { kind, text } = renewal.value!;
+  const until = session.value?.grant?.until ?? NaN;
+  return (
+    <div class="banner bad" data-testid="banner">
+      <span role="alert"><b>Your sign-in is not renewed</b>: {text}. </span>
+      {Number.isFinite(until) && `The page goes on until ${clock.time(until)}. `}
+      {kind === "away" ? <button class="small" onClick={() => void renew()}>Try again</button> : <button class="small" onClick={() => (renewing.value = true)}>Sign in again</button>}
+    </div>
+  );
 }

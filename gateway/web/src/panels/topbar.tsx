@@ -1,4 +1,5 @@
-import { chooseTenant, renewing, session, signOut } from "../session.js";
+import { chooseTenant, renewing, session } from "../session.js";
+import { tenantName } from "../tenants.js";
 import { useWatch, warehouses } from "../page.js";
 import { warehouseCode, look, selection, tab, taskFilter, robotFilter } from "../route.js";
 import { chooseTheme, theme } from "../theme.js";
@@ -6,6 +7,7 @@ import { span } from "../time.js";
 import { count } from "../words.js";
 import { column } from "./desk.js";
 import { helpShown } from "./help.js";
+import { leaving } from "./login.js";
 import { Menu } from "./menu.js";
 import { Search } from "./search.js";
 
@@ -74,11 +76,11 @@ function Age() {
 export function TopBar() {
   const { watch } = useWatch();
   const total = watch.overview.value?.attention.total ?? 0;
-  const me = session.value!.me;
   const other = theme.value === "dark" ? "light" : "dark";
   return (
     <header class="top">
       <span class="brand"><img src="/starling.svg" alt="Starling" width="22" height="22" /></span>
+      <TenantChooser />
       <label class="warehouse">
         <span class="hidden">Warehouse</span>
         <select
@@ -100,17 +102,41 @@ export function TopBar() {
       <Age />
       <button class="quiet" aria-label={`Use the ${other} theme`} title={`Use the ${other} theme`} onClick={() => chooseTheme(other)}>{other === "dark" ? "☾" : "☀"}</button>
       <button class="quiet" aria-label="Keys and signs" title="Keys and signs (?)" onClick={() => (helpShown.value = true)}>?</button>
-      <Menu name="menu" label={`Signed in as ${me.name ?? me.subject}`} sign={(me.name ?? me.subject).slice(0, 14)} closing>
-        <div class="card">
-          <p>{me.name ?? me.subject}<br /><small>{me.roles.join(", ")}</small></p>
-          {me.tenant_ids.length > 1 && (
-            <label>Tenant <select value={session.value!.tenant} onChange={(e) => chooseTenant(e.currentTarget.value)}>{me.tenant_ids.map((t) => <option key={t} value={t}>{t.slice(0, 8)}</option>)}</select></label>
-          )}
-          <p><a href="/docs/" target="_blank" rel="noreferrer">API documents</a></p>
-          <p><button onClick={() => (renewing.value = true)}>Give another token</button></p>
-          <p><button onClick={signOut}>Sign out</button></p>
-        </div>
-      </Menu>
+      <Account />
     </header>
+  );
+}
+
+/** Whose warehouses these are, where one may look at those of several. */
+function TenantChooser() {
+  const { me, tenant } = session.value!;
+  if (me.tenant_ids.length < 2) return null;
+  return (
+    <label class="warehouse">
+      <span class="hidden">Tenant</span>
+      <select value={tenant} onChange={(e) => chooseTenant(e.currentTarget.value)}>
+        {me.tenant_ids.map((t) => <option key={t} value={t}>{tenantName(t)}</option>)}
+      </select>
+    </label>
+  );
+}
+
+/** Who looks at the page, for whom, and with which rights. */
+function Account() {
+  const { me, tenant, grant } = session.value!;
+  const name = me.name ?? me.email ?? me.subject;
+  return (
+    <Menu name="menu" label={`Signed in as ${name}`} sign={name.slice(0, 14)} closing>
+      <div class="card">
+        <p><b>{name}</b>{me.email !== null && me.email !== name && <><br /><small>{me.email}</small></>}</p>
+        <dl class="pairs">
+          <div class="pair"><dt>Tenant</dt><dd>{tenantName(tenant)}</dd></div>
+          <div class="pair"><dt>{me.roles.length === 1 ? "Role" : "Roles"}</dt><dd>{me.roles.join(", ") || "none"}</dd></div>
+        </dl>
+        <p><a href="/docs/" target="_blank" rel="noreferrer">API documents</a></p>
+        {grant === null && <p><button onClick={() => (renewing.value = true)}>Give another token</button></p>}
+        <p><button onClick={leaving}>Sign out</button></p>
+      </div>
+    </Menu>
   );
 }
