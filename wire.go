@@ -199,7 +199,7 @@ func (a *app) startLink(ctx context.Context, links *lateLinks, registry promethe
 		return err
 	}
 	a.linkAt = newBounded(a.linkAt, "link", c.LinkMaxConns, c.MaxConnsPerIP, c.TrustedProxies, a.dropped)
-	a.link = link.New(link.Options{Auth: linkAuth{a.verifier, a.Config.LinkTrustDomain}, Directory: directory{a.store}, Engine: a.system, Log: a.Log, Registerer: registry, TLS: secure})
+	a.link = link.New(link.Options{Auth: linkAuth{guard: a.guard, trustDomain: a.Config.LinkTrustDomain}, Directory: directory{a.store}, Engine: a.system, Log: a.Log, Registerer: registry, TLS: secure})
 	links.server.Store(a.link)
 	go func() { // ends with link.Stop
 		if err := a.link.Serve(a.linkAt); err != nil {

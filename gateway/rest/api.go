@@ -172,6 +172,7 @@ func build(o Options) (http.Handler, huma.API) {
 	a.scheduler()
 	a.overview()
 	polish(a.huma.OpenAPI())
+	a.ruled(r)
 	a.closeGaps(r, refuse)
 	return r, a.huma
 }
@@ -258,12 +259,7 @@ func (a *api) explain(ctx context.Context, err error) *Error {
 }
 
 // by is the actor of what an identity causes.
-func by(who *auth.Identity) fleet.Actor {
-	if len(who.Subject) == 36 && isUUID(who.Subject) {
-		return fleet.Actor{User: fleet.UserID(who.Subject)}
-	}
-	return fleet.Actor{Part: "api"}
-}
+func by(who *auth.Identity) fleet.Actor { return fleet.Actor{User: auth.UserID(who)} }
 
 func isUUID(s string) bool {
 	if len(s) != 36 {

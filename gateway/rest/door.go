@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
 
 	"starling/engine/fact"
 	"starling/gateway/auth"
@@ -43,6 +44,16 @@ func (a *api) authorise(c huma.Context, next func(huma.Context), o op, rule *aut
 	}
 	oneSpelling(c)
 	next(huma.WithContext(c, a.begin(auth.With(ctx, who), r, who, rule)))
+}
+
+// ruled panics where a route has no rule: it would be open to all, or to nobody can say whom.
+func (a *api) ruled(routes chi.Routes) {
+	_ = chi.Walk(routes, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		if a.policy.Rule(method+" "+route) == nil {
+			panic("the policy has no rule for " + method + " " + route)
+		}
+		return nil
+	})
 }
 
 // enter asks the guard.

@@ -30,7 +30,7 @@ func (a *api) frame(r chi.Router) {
 	}
 	docs := v5emb.New("Starling", "/openapi.json", "/docs/")
 	r.Get("/docs", http.RedirectHandler("/docs/", http.StatusMovedPermanently).ServeHTTP)
-	r.Mount("/docs/", docs)
+	r.Method(http.MethodGet, "/docs/*", docs)
 	stream := a.Stream
 	if stream != nil {
 		r.Method(http.MethodGet, "/asyncapi.yaml", stream)
@@ -39,8 +39,8 @@ func (a *api) frame(r chi.Router) {
 			a.write(w, r, newError(http.StatusServiceUnavailable, codeUnavailable, "this process has no live channel"))
 		})
 	}
-	r.Handle("/api/v1/ws", stream)
-	r.Handle("/api/v1/stream", stream)
+	r.Method(http.MethodGet, "/api/v1/ws", stream)
+	r.Method(http.MethodGet, "/api/v1/stream", stream)
 	if a.Dev != nil {
 		r.Get("/.well-known/openid-configuration", a.Dev.Discovery)
 		r.Get("/.well-known/jwks.json", a.Dev.JWKS)
