@@ -60,15 +60,17 @@ type Config struct {
 	DBConnMaxLifetime time.Duration // DB_CONN_MAX_LIFETIME_SECONDS
 	DBAutoMigrate     bool          // DB_AUTO_MIGRATE: migrate up at start
 
-	OIDCIssuer       string        // OIDC_ISSUER: required unless OIDC_ISSUERS_FILE names issuers or the development issuer is on
-	OIDCAudience     string        // OIDC_AUDIENCE: required with OIDC_ISSUER
-	OIDCIssuersFile  string        // OIDC_ISSUERS_FILE: several issuers, each for its tenants, instead of OIDC_ISSUER
-	OIDCRoleMap      string        // OIDC_ROLE_MAP: theirs=ours,… ; roles of the contract's names need no entry
-	OIDCClientID     string        // OIDC_CLIENT_ID: as whom the page signs people in
-	OIDCJWKSURL      string        // OIDC_JWKS_URL: "" = from the issuer's discovery document
-	JWKSCacheTTL     time.Duration // JWKS_CACHE_TTL_SECONDS
-	JWTClockSkew     time.Duration // JWT_CLOCK_SKEW_SECONDS
-	DevIssuerEnabled bool          // DEV_ISSUER_ENABLED: this process issues tokens; only under ENV=dev
+	OIDCIssuer       string            // OIDC_ISSUER: required unless OIDC_ISSUERS_FILE names issuers or the development issuer is on
+	OIDCAudience     string            // OIDC_AUDIENCE: required with OIDC_ISSUER
+	OIDCIssuersFile  string            // OIDC_ISSUERS_FILE: several issuers, each for its tenants, instead of OIDC_ISSUER
+	OIDCRoleMap      map[string]string // OIDC_ROLE_MAP: theirs=ours,… ; roles of the contract's names need no entry
+	OIDCClientID     string            // OIDC_CLIENT_ID: as whom the page signs people in
+	OIDCJWKSURL      string            // OIDC_JWKS_URL: "" = from the issuer's discovery document
+	JWKSCacheTTL     time.Duration     // JWKS_CACHE_TTL_SECONDS
+	JWTClockSkew     time.Duration     // JWT_CLOCK_SKEW_SECONDS
+	DevIssuerEnabled bool              // DEV_ISSUER_ENABLED: this process issues tokens; only under ENV=dev
+
+	Issuers []OIDCIssuer // whose tokens are taken, from OIDC_ISSUERS_FILE or the keys of the one; none with the development issuer
 
 	RoleOverride bool   // ROLE_OVERRIDE_ENABLED: users.role, where set, replaces the token's roles
 	AuditEnabled bool   // AUDIT_ENABLED
@@ -145,7 +147,7 @@ func LoadConfig(getenv func(string) string, readFile func(string) ([]byte, error
 		}
 	}
 	c := fill(merged, &faults)
-	c.check(&faults)
+	c.check(&faults, readFile)
 	c.checkTLS(readFile, &faults)
 	slices.Sort(faults.Missing)
 	slices.SortStableFunc(faults.Invalid, func(a, b InvalidKey) int { return cmp.Compare(a.Key, b.Key) })
@@ -275,7 +277,7 @@ func fill(merged *koanf.Koanf, faults *Faults) Config {
 }
 
 // check finds what concerns more than one key.
-func (c *Config) check(faults *Faults) {
+func (c *Config) check(faults *Faults, read func(string) ([]byte, error)) {
 	has := func(key string) bool {
 		return slices.ContainsFunc(faults.Invalid, func(i InvalidKey) bool { return i.Key == key })
 	}
@@ -285,21 +287,7 @@ func (c *Config) check(faults *Faults) {
 		}
 	}
 	require("DATABASE_URL", c.DatabaseURL.Reveal())
-	switch {
-	case !c.DevIssuerEnabled && c.OIDCIssuersFile != "":
-		if c.OIDCIssuer != "" {
-			faults.invalid("OIDC_ISSUERS_FILE", "either OIDC_ISSUER or OIDC_ISSUERS_FILE")
-		}
-	case !c.DevIssuerEnabled:
-		require("OIDC_ISSUER", c.OIDCIssuer)
-		require("OIDC_AUDIENCE", c.OIDCAudience)
-	case c.Env != envDev:
-		faults.invalid("DEV_ISSUER_ENABLED", "the development issuer is refused outside ENV=dev")
-	case c.OIDCIssuer != "" || c.OIDCIssuersFile != "":
-		faults.invalid("DEV_ISSUER_ENABLED", "either OIDC_ISSUER, OIDC_ISSUERS_FILE or the development issuer")
-	default:
-		c.OIDCAudience = cmp.Or(c.OIDCAudience, "starling")
-	}
+	c.checkOIDC(faults, read, require)
 	if c.DBMinConns > c.DBMaxConns && !has("DB_MIN_CONNS") && !has("DB_MAX_CONNS") {
 		faults.invalid("DB_MIN_CONNS", "want at most DB_MAX_CONNS")
 	}

@@ -66,7 +66,7 @@ func configKeys() []configKey {
 		{name: "OIDC_AUDIENCE", set: text(func(c *Config) *string { return &c.OIDCAudience }, 256)},
 		{name: "OIDC_JWKS_URL", set: webURL(func(c *Config) *string { return &c.OIDCJWKSURL })},
 		{name: "OIDC_ISSUERS_FILE", set: text(func(c *Config) *string { return &c.OIDCIssuersFile }, 4096)},
-		{name: "OIDC_ROLE_MAP", set: text(func(c *Config) *string { return &c.OIDCRoleMap }, 4096)},
+		{name: "OIDC_ROLE_MAP", set: setRoleMap},
 		{name: "OIDC_CLIENT_ID", fallback: "starling-page", set: text(func(c *Config) *string { return &c.OIDCClientID }, 256)},
 		{name: "JWKS_CACHE_TTL_SECONDS", fallback: "300", set: duration(func(c *Config) *time.Duration { return &c.JWKSCacheTTL }, time.Second, 1, 86_400)},
 		{name: "JWT_CLOCK_SKEW_SECONDS", fallback: "30", set: duration(func(c *Config) *time.Duration { return &c.JWTClockSkew }, time.Second, 0, 300)},

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -62,6 +63,8 @@ type app struct {
 	stream   *stream.Server
 	issuer   *auth.DevIssuer
 	verifier *auth.Verifier
+	keys     sync.WaitGroup // that fetch issuers' keys
+	forget   func()         // ends them; nil = there are none
 	guard    *auth.Guard
 	http     *http.Server
 	listener net.Listener
@@ -119,7 +122,7 @@ func start(ctx context.Context, w wiring) (*app, error) {
 	}); err != nil {
 		return a, err
 	}
-	if err := a.identify(); err != nil {
+	if err := a.identify(registry); err != nil {
 		return a, err
 	}
 	links := &lateLinks{}
@@ -137,18 +140,18 @@ func start(ctx context.Context, w wiring) (*app, error) {
 }
 
 // identify prepares the check of tokens.
-func (a *app) identify() error {
+func (a *app) identify(registry prometheus.Registerer) error {
 	c := &a.Config
-	o := auth.Options{Issuer: c.OIDCIssuer, Audience: c.OIDCAudience, Skew: c.JWTClockSkew}
+	o := auth.Options{Skew: c.JWTClockSkew, Log: a.Log, Registerer: registry}
 	if a.DevKey == nil {
-		o.Keys = auth.NewRemoteKeys(c.OIDCIssuer, c.OIDCJWKSURL, c.JWKSCacheTTL, a.Log)
+		o.Issuers = a.issuers(registry)
 	} else {
-		o.Issuer = a.url()
-		d, err := auth.NewDevIssuer(a.DevKey, o.Issuer, o.Audience)
+		d, err := auth.NewDevIssuer(a.DevKey, a.url(), c.OIDCAudience)
 		if err != nil {
 			return err
 		}
-		a.issuer, o.Keys = d, d
+		a.issuer = d
+		o.Issuer, o.Audience, o.Keys = a.url(), c.OIDCAudience, d
 	}
 	a.verifier = auth.New(o)
 	a.guard = auth.NewGuard(a.verifier, func(ctx context.Context, slug string) (fleet.TenantID, error) {
@@ -334,6 +337,9 @@ func (a *app) stop() {
 		until("store", 96, func(context.Context) error { a.store.Close(); return nil })
 	}
 	a.Log.Info("stopped", slog.String(keyEvent, "process.stopped"))
+	if a.forget != nil {
+		a.forget()
+	}
 }
 
 // drainHTTP refuses new connections, lets requests under way finish and ends the connections. A client may be sending

@@ -4,17 +4,17 @@ package auth
 
 import (
 	"context"
+	"crypto"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
+	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/lestrrat-go/jwx/v2/jwa"
 	"github.com/lestrrat-go/jwx/v2/jws"
-	"github.com/lestrrat-go/jwx/v2/jwt"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"starling/engine/fleet"
 )
@@ -76,121 +76,103 @@ func (i *Identity) Has(roles ...string) bool {
 
 // Options are what tokens are held against.
 type Options struct {
+	Issuers []Issuer
+	Skew    time.Duration    // how far clocks may differ
+	Now     func() time.Time // nil = time.Now
+	// Override looks up the role that replaces a token's roles in a tenant, "" = none does. nil = no such thing.
+	Override   func(ctx context.Context, tenant fleet.TenantID, subject string) (role string, err error)
+	Log        *slog.Logger          // nil = silent
+	Registerer prometheus.Registerer // nil = counters are kept and not registered
+
+	// One issuer that may name every tenant and the platform's administrators, besides Issuers.
 	Issuer   string
 	Audience string
-	Skew     time.Duration
 	Keys     KeySource
-	Now      func() time.Time // nil = time.Now
 }
 
-// KeySource finds a verification key by its id. ErrUnauthenticated where the issuer has no such key.
+// Issuer is one whose tokens are taken.
+type Issuer struct {
+	URL       string            // as in iss, to the letter
+	Audiences []string          // one of them must be in aud
+	Clients   []string          // clients, besides the audiences, whose roles in resource_access are ours
+	Tenants   []fleet.TenantID  // that it may name; empty = every one
+	Roles     map[string]string // its names of roles -> ours; ours need no entry
+	Platform  bool              // whether it may name platform administrators
+	Keys      KeySource
+}
+
+// KeySource finds the key that checks a signature of an algorithm by the key's id. issued is when the token says that it
+// was made, zero = it does not. ErrUnauthenticated where the issuer has no such key, ErrUnavailable where that is not known.
 type KeySource interface {
-	Key(ctx context.Context, kid string) (key any, err error)
+	Key(ctx context.Context, kid, alg string, issued time.Time) (crypto.PublicKey, error)
 }
 
 // Verifier checks tokens.
-type Verifier struct{ o Options }
+type Verifier struct {
+	o        Options
+	issuers  map[string]*Issuer
+	counters counters
+	roles    overrides
+}
 
 // New returns a verifier.
 func New(o Options) *Verifier {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Verifier{o: o}
+	v := &Verifier{o: o, issuers: map[string]*Issuer{}, counters: newCounters(o.Registerer), roles: overrides{kept: map[overrideKey]override{}}}
+	all := slices.Clone(o.Issuers)
+	if o.Issuer != "" {
+		all = append(all, Issuer{URL: o.Issuer, Audiences: []string{o.Audience}, Platform: true, Keys: o.Keys})
+	}
+	for _, i := range all {
+		v.issuers[i.URL] = &i
+	}
+	return v
 }
 
-var allowed = [...]jwa.SignatureAlgorithm{jwa.RS256, jwa.RS384, jwa.RS512, jwa.PS256, jwa.PS384, jwa.PS512, jwa.ES256, jwa.ES384, jwa.ES512, jwa.EdDSA}
-
-// Verify checks a bearer token and reads its claims. The algorithm must be asymmetric, the key id and exp must be there.
+// Verify checks a bearer token and reads its claims. Who is meant to have signed it is read before it is checked, and only
+// chooses the keys. What comes first is cheap: a signature is calculated only over what could be a token of ours.
 func (v *Verifier) Verify(ctx context.Context, bearer string) (*Identity, error) {
-	if bearer == "" || len(bearer) > 16<<10 {
-		return nil, ErrUnauthenticated
+	p, reason := parse(bearer)
+	if reason != "" {
+		return nil, v.refuse(ctx, reason)
 	}
-	m, err := jws.ParseString(bearer)
-	if err != nil || len(m.Signatures()) != 1 {
-		return nil, ErrUnauthenticated
+	alg, kid, reason := p.head()
+	if reason != "" {
+		return nil, v.refuse(ctx, reason)
 	}
-	h := m.Signatures()[0].ProtectedHeaders()
-	if h.KeyID() == "" || !slices.Contains(allowed[:], h.Algorithm()) {
-		return nil, ErrUnauthenticated
+	iss, _ := p.claims["iss"].(string)
+	from, ours := v.issuers[iss]
+	if !ours {
+		return nil, v.refuse(ctx, reasonIssuer)
 	}
-	key, err := v.o.Keys.Key(ctx, h.KeyID())
-	if err != nil {
+	expires, reason := v.hold(p.claims, from, v.o.Now())
+	if reason != "" {
+		return nil, v.refuse(ctx, reason)
+	}
+	var issued time.Time
+	if at, there, _ := seconds(p.claims, "iat"); there {
+		issued = time.Unix(at, 0).Add(v.o.Skew)
+	}
+	key, err := from.Keys.Key(ctx, kid, alg, issued)
+	switch {
+	case errors.Is(err, ErrUnauthenticated):
+		return nil, v.refuse(ctx, reasonKey)
+	case err != nil:
+		v.counters.unavailable.Inc()
 		return nil, err
 	}
-	t, err := jwt.ParseString(bearer, jwt.WithKey(h.Algorithm(), key), jwt.WithValidate(true), jwt.WithIssuer(v.o.Issuer),
-		jwt.WithAudience(v.o.Audience), jwt.WithAcceptableSkew(v.o.Skew), jwt.WithRequiredClaim("exp"), jwt.WithClock(jwt.ClockFunc(v.o.Now)))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s", ErrUnauthenticated, "claims do not hold")
+	check, err := jws.NewVerifier(jwa.SignatureAlgorithm(alg))
+	if err != nil || check.Verify(p.signing, p.signature, key) != nil {
+		return nil, v.refuse(ctx, reasonSignature)
 	}
-	i := IdentityOf(t)
-	i.TokenID = TokenID(bearer)
+	i, reason := identityOf(p.claims, from)
+	if reason != "" {
+		return nil, v.refuse(ctx, reason)
+	}
+	i.Expires, i.TokenID = expires, TokenID(bearer)
 	return i, nil
-}
-
-// IdentityOf reads the claims of a token that has been checked.
-func IdentityOf(t jwt.Token) *Identity {
-	c, _ := t.AsMap(context.Background())
-	i := &Identity{Subject: t.Subject(), Expires: t.Expiration(), Claims: c, Issuer: t.Issuer()}
-	i.Email, _ = c["email"].(string)
-	i.Name, _ = c["name"].(string)
-	if i.Name == "" {
-		i.Name, _ = c["preferred_username"].(string)
-	}
-	robot, _ := c["robot_id"].(string)
-	i.RobotID = fleet.RobotID(strings.ToLower(robot))
-	i.Fleet, _ = c["fleet"].(string)
-	add := func(r string) {
-		if slices.Contains(known[:], r) && !slices.Contains(i.Roles, r) {
-			i.Roles = append(i.Roles, r)
-		}
-	}
-	for _, r := range texts(c["roles"]) {
-		add(r)
-	}
-	if a, ok := c["realm_access"].(map[string]any); ok {
-		for _, r := range texts(a["roles"]) {
-			add(r)
-		}
-	}
-	if a, ok := c["resource_access"].(map[string]any); ok {
-		for _, client := range a {
-			if m, ok := client.(map[string]any); ok {
-				for _, r := range texts(m["roles"]) {
-					add(r)
-				}
-			}
-		}
-	}
-	for _, r := range texts(c["scope"]) {
-		add(r)
-	}
-	slices.Sort(i.Roles)
-	for _, id := range append(texts(c["tenant_id"]), texts(c["tenants"])...) {
-		if t := fleet.TenantID(strings.ToLower(id)); len(id) == 36 && !slices.Contains(i.Tenants, t) {
-			i.Tenants = append(i.Tenants, t)
-		}
-	}
-	return i
-}
-
-// texts reads a claim that is a list of strings, or one string with blanks between.
-func texts(c any) []string {
-	switch c := c.(type) {
-	case string:
-		return strings.Fields(c)
-	case []string:
-		return c
-	case []any:
-		var out []string
-		for _, x := range c {
-			if s, ok := x.(string); ok {
-				out = append(out, s)
-			}
-		}
-		return out
-	}
-	return nil
 }
 
 // Choose puts a tenant in force: the one that is wanted ("" = the only one of the token). ErrForbidden where the token

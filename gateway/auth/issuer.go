@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -63,8 +64,8 @@ func NewDevIssuer(keyPEM []byte, issuer, audience string) (*DevIssuer, error) {
 }
 
 // Key implements KeySource.
-func (d *DevIssuer) Key(_ context.Context, kid string) (any, error) {
-	if kid != d.kid {
+func (d *DevIssuer) Key(_ context.Context, kid, alg string, _ time.Time) (crypto.PublicKey, error) {
+	if kid != d.kid || alg != string(jwa.ES256) {
 		return nil, ErrUnauthenticated
 	}
 	return &d.key.PublicKey, nil

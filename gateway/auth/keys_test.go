@@ -9,7 +9,6 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"errors"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -63,7 +62,7 @@ func (i *issuerOf) add(t *testing.T, kid string, key crypto.Signer) {
 }
 
 func (i *issuerOf) keys() *RemoteKeys {
-	return NewRemoteKeys(i.URL, i.URL, time.Hour, slog.New(slog.DiscardHandler))
+	return NewRemoteKeys(KeysOptions{Issuer: i.URL, URL: i.URL, TTL: time.Hour})
 }
 
 func ecKey(t *testing.T) *ecdsa.PrivateKey {
@@ -78,7 +77,7 @@ func ecKey(t *testing.T) *ecdsa.PrivateKey {
 // signed is a token of the issuer; kid "" and a zero expiry leave them out.
 func signed(t *testing.T, alg jwa.SignatureAlgorithm, key any, kid string, expires time.Time) string {
 	t.Helper()
-	b := jwt.NewBuilder().Issuer("i").Audience([]string{"a"}).Claim("roles", []string{Viewer})
+	b := jwt.NewBuilder().Issuer("i").Audience([]string{"a"}).Subject("s").Claim("roles", []string{Viewer})
 	if !expires.IsZero() {
 		b = b.Expiration(expires)
 	}
@@ -161,15 +160,14 @@ func TestANewKeyIsFoundWhenItIsFirstUsed(t *testing.T) {
 	t.Parallel()
 	i, first, second := newIssuer(t), ecKey(t), ecKey(t)
 	i.add(t, "1", first)
-	keys := i.keys()
 	var later atomic.Int64
-	keys.now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	keys := NewRemoteKeys(KeysOptions{Issuer: i.URL, URL: i.URL, TTL: time.Hour, Now: func() time.Time { return time.Now().Add(time.Duration(later.Load())) }})
 	v, in := New(Options{Issuer: "i", Audience: "a", Keys: keys}), time.Now().Add(time.Hour)
 	if _, err := v.Verify(t.Context(), signed(t, jwa.ES256, first, "1", in)); err != nil {
 		t.Fatal(err)
 	}
 	i.add(t, "2", second)
-	later.Store(int64(unknownEvery))
+	later.Store(int64(askEvery))
 	if _, err := v.Verify(t.Context(), signed(t, jwa.ES256, second, "2", in)); err != nil {
 		t.Errorf("the new key is refused: %v", err)
 	}
