@@ -267,7 +267,7 @@ func (l *ledger) twins(t *testing.T, c creation, n int) {
 		t.Errorf("%s: another body under the same key: %+v %v", c.path, g, err)
 	}
 	// Two bodies at the same time under a new key: one wins, and the other's senders are told.
-	bodies := append(slices.Repeat([][]byte{encoded(t, c.body(n + 2))}, twins/2), slices.Repeat([][]byte{encoded(t, c.body(n + 3))}, twins/2)...)
+	bodies := append(slices.Repeat([][]byte{encoded(t, c.body(n+2))}, twins/2), slices.Repeat([][]byte{encoded(t, c.body(n+3))}, twins/2)...)
 	before = l.count(t, c.table)
 	all, _ = l.together(t, token, c.path, key+" rivals", bodies)
 	seen := map[given]int{}
@@ -333,7 +333,7 @@ func TestKilledAmongTwinsEachKeyIsMadeOnce(t *testing.T) {
 			if c.path == "/api/v1/maps" || c.path == "/api/v1/maps/{map_id}/versions" {
 				continue // a few at a time: their twins do not meet
 			}
-			wishes = append(wishes, wish{c, fmt.Sprintf("drill %s %d", c.path, i), encoded(t, c.body(1000 + 10*i))})
+			wishes = append(wishes, wish{c, fmt.Sprintf("drill %s %d", c.path, i), encoded(t, c.body(1000+10*i))})
 			before[c.table] = l.count(t, c.table)
 		}
 	}
