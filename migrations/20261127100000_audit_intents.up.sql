@@ -20,8 +20,11 @@ CREATE POLICY tenant_completes ON audit_logs FOR UPDATE TO starling_app
 GRANT UPDATE (status_code, duration_ms, resource_id, details) ON audit_logs TO starling_app;
 
 -- Open intents are few: those under way, and those whose process ended before it could complete them. (Writers wait
--- while the index is built; before this version nothing wrote the log.)
+-- while indexes are built; before this version nothing wrote the log.)
 CREATE INDEX audit_logs_open ON audit_logs (tenant_id, occurred_at) WHERE status_code = 0;
+-- What did he do, what became of it: rare among millions.
+CREATE INDEX audit_logs_of_user ON audit_logs (tenant_id, actor_user_id, occurred_at) WHERE actor_user_id IS NOT NULL;
+CREATE INDEX audit_logs_of_resource ON audit_logs (tenant_id, resource_id, occurred_at) WHERE resource_id <> '';
 
 -- forget_audit drops the months of the log that ended more than so many whole months before the present one; returns how
 -- many partitions went. What fell into the default partition and is as old goes too.

@@ -211,7 +211,7 @@ type DecisionFilter struct {
 // AuditFilter narrows a list of audit entries; zero values narrow nothing.
 type AuditFilter struct {
 	From, To     time.Time // occurred_at in [From, To)
-	Actor        string    // a user's id, or a token's subject
+	Actor        string    // a user's id (what is a uuid), or a token's subject
 	Action       string    // whole, or up to a dot: "task" finds task.create
 	ResourceType string
 	ResourceID   string

@@ -40,6 +40,7 @@ type Store struct {
 	answers map[answerKey]*kept
 	taskKey map[tenantKey]taskKey // for ever
 	codes   map[tenantKey]fleet.RobotID
+	audit   auditLog
 }
 
 type tenantKey struct {
@@ -108,6 +109,7 @@ func New(o Options) *Store {
 	s := &Store{
 		now: o.Now, lease: o.Lease + o.Drift, shards: map[fleet.Shard]*shard{}, events: map[fleet.EventID]bool{},
 		answers: map[answerKey]*kept{}, taskKey: map[tenantKey]taskKey{}, codes: map[tenantKey]fleet.RobotID{},
+		audit: auditLog{},
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -172,6 +174,9 @@ func (s *Store) append(u *fact.Unit) error {
 	if err := w.all(); err != nil {
 		w.undo()
 		return err
+	}
+	if u.Audit != nil {
+		s.audit.add(*u.Audit)
 	}
 	return nil
 }

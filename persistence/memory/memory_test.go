@@ -18,7 +18,7 @@ func TestConformance(t *testing.T) {
 		s := memory.New(memory.Options{})
 		versions := map[string]int{}
 		return storetest.Fixture{
-			Facts: s,
+			Facts: s, Audit: s,
 			Shard: func(*testing.T) fleet.Shard {
 				return fleet.Shard{Tenant: fleet.TenantID(uuid.NewString()), Warehouse: fleet.WarehouseID(uuid.NewString())}
 			},

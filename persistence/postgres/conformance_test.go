@@ -99,7 +99,7 @@ func TestConformance(t *testing.T) {
 	s := fresh(t)
 	storetest.Run(t, func(*testing.T) storetest.Fixture {
 		return storetest.Fixture{
-			Facts: s,
+			Facts: s, Audit: s.Audit,
 			Shard: func(t *testing.T) fleet.Shard { return newShard(t, s) },
 			AddMap: func(t *testing.T, shard fleet.Shard, id fleet.MapID, content string) *roadmap.Graph {
 				return addMap(t, s, shard, id, content)

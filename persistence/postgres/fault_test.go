@@ -4,7 +4,9 @@ package postgres_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -84,7 +86,10 @@ func (w *wire) accept() {
 	}
 }
 
-// up carries what the client says, and looks for the simple query "commit".
+// prepared is how a pipeline names the COMMIT that it executes: in a message Bind, after an empty portal.
+var prepared = fmt.Appendf(nil, "\x00stmtcache_%x\x00", func() []byte { sum := sha256.Sum256([]byte("commit")); return sum[:24] }())
+
+// up carries what the client says, and looks for the COMMIT.
 func (w *wire) up(c, s net.Conn) {
 	defer func() { _ = c.Close(); _ = s.Close() }()
 	buf := make([]byte, 64<<10)
@@ -93,7 +98,7 @@ func (w *wire) up(c, s net.Conn) {
 		if err != nil {
 			return
 		}
-		commit := bytes.Contains(buf[:n], []byte("Q\x00\x00\x00\x0bcommit\x00"))
+		commit := bytes.Contains(buf[:n], []byte("Q\x00\x00\x00\x0bcommit\x00")) || bytes.Contains(buf[:n], prepared)
 		if commit && w.fault.Load() == cutBefore {
 			return
 		}
@@ -124,7 +129,11 @@ func TestACommitWithoutAnswerIsReadBack(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault    int32
 		recorded bool
-	}{"lost on the way there": {cutBefore, false}, "lost on the way back": {cutAfter, true}} {
+		audited  bool // the COMMIT travels with the audit intents
+	}{
+		"lost on the way there": {cutBefore, false, false}, "lost on the way back": {cutAfter, true, false},
+		"with intents, lost on the way there": {cutBefore, false, true}, "with intents, lost on the way back": {cutAfter, true, true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			direct, url := freshAt(t)
 			shard := newShard(t, direct)
@@ -143,6 +152,11 @@ func TestACommitWithoutAnswerIsReadBack(t *testing.T) {
 			}}}
 			for range 20 {
 				units = append(units, creation(newTask(shard, day)))
+			}
+			if c.audited {
+				for i := range units {
+					units[i].Audit = intentOf(shard)
+				}
 			}
 			var ids []fleet.EventID
 			w.fault.Store(c.fault)
@@ -166,6 +180,9 @@ func TestACommitWithoutAnswerIsReadBack(t *testing.T) {
 			rec, err := direct.LoadWarehouse(t.Context(), shard)
 			if err != nil || len(rec.Tasks) != len(units)-1 {
 				t.Fatalf("%d tasks, want %d: %v", len(rec.Tasks), len(units)-1, err)
+			}
+			if n := len(audited(t, direct, shard.Tenant)); c.audited && n != len(units) {
+				t.Fatalf("%d intents of %d units", n, len(units))
 			}
 		})
 	}

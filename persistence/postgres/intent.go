@@ -64,7 +64,7 @@ func (s *Store) seal(ctx context.Context, conn *pgxpool.Conn, entries []*fact.Au
 	done, err := inOrder(conn.SendBatch(ctx, b), b.Len())
 	switch {
 	case err == nil:
-		s.metrics.audit.WithLabelValues("intent").Add(float64(rows))
+		s.keptIntents(ctx, rows, len(entries))
 		return nil
 	case done == b.Len()-1, conn.Conn().IsClosed():
 		return err
@@ -132,7 +132,7 @@ func (s *Store) salvage(ctx context.Context, conn *pgxpool.Conn, entries []*fact
 		_, err := inOrder(conn.SendBatch(ctx, b), b.Len())
 		switch {
 		case err == nil:
-			s.metrics.audit.WithLabelValues("intent").Add(float64(rows))
+			s.keptIntents(ctx, rows, len(part))
 			continue
 		case conn.Conn().IsClosed():
 			return err
@@ -144,6 +144,14 @@ func (s *Store) salvage(ctx context.Context, conn *pgxpool.Conn, entries []*fact
 		}
 	}
 	return nil
+}
+
+// keptIntents counts intents that were recorded, rows of n: the others have no usable id.
+func (s *Store) keptIntents(ctx context.Context, rows, n int) {
+	s.metrics.audit.WithLabelValues("intent").Add(float64(rows))
+	if rows < n {
+		s.lostIntents(ctx, n-rows, errNotUUID)
+	}
 }
 
 // errText keeps of an error what it says.

@@ -150,9 +150,43 @@ func TestNoQueryReadsABigTableWhole(t *testing.T) {
 	if whole := explain(t, worker, claim, int16(3)); len(whole) > 0 {
 		t.Errorf("the outbox pump reads whole: %v", whole)
 	}
-	audit := `SELECT * FROM audit_logs WHERE tenant_id = $1 AND occurred_at < now() ORDER BY occurred_at DESC LIMIT 50`
-	if whole := explain(t, conn, audit, tenant); len(whole) > 0 {
-		t.Errorf("the audit log is read whole: %v", whole)
+	auditPlans(t, conn, tenant, warehouse)
+}
+
+// auditPlans sees that pages of the audit log come in the order of the index that fits their filter, as ListAudit asks.
+func auditPlans(t *testing.T, conn *pgx.Conn, tenant, id string) {
+	t.Helper()
+	if err := gen.New(conn).ScopeAudit(t.Context(), gen.ScopeAuditParams{TenantID: tenant, PatienceMs: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, conn, "SELECT set_config('app.tenant_id', '"+tenant+"', false), set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false)")
+	none, last := uuid.Nil.String(), "ffffffff-ffff-ffff-ffff-ffffffffffff"
+	for name, c := range map[string]struct {
+		before                                   time.Time
+		user, subject, action, resource, request string
+		index                                    string
+	}{
+		"all":        {fleet.Far, none, "", "", "", "", "tenant_id_occurred_at_idx"},
+		"further":    {time.Now().Add(-time.Hour), none, "", "", "", "", "tenant_id_occurred_at_idx"},
+		"a subject":  {fleet.Far, none, "bob", "", "", "", "tenant_id_occurred_at_idx"},
+		"an action":  {fleet.Far, none, "", "task", "", "", "tenant_id_occurred_at_idx"},
+		"a user":     {fleet.Far, id, "", "", "", "", "tenant_id_actor_user_id_occurred_at_idx"},
+		"a resource": {fleet.Far, none, "", "", id, "", "tenant_id_resource_id_occurred_at_idx"},
+		"a request":  {fleet.Far, none, "", "", "", id + "17", "request_id_idx"},
+	} {
+		rows, err := conn.Query(t.Context(), "EXPLAIN "+gen.ListAudit, pgx.QueryExecModeCacheDescribe, tenant, c.before, last, time.Time{}, fleet.Far,
+			c.subject, c.user, c.action, "", c.resource, c.request, int32(51))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan := strings.Join(lines, "\n")
+		if want := "audit_logs_" + time.Now().UTC().Format("200601") + "_" + c.index; !strings.Contains(plan, want) || strings.Contains(plan, "Seq Scan") {
+			t.Errorf("%s: want %s in\n%s", name, want, plan)
+		}
 	}
 }
 

@@ -34,9 +34,16 @@ type Facts interface {
 	Renew(ctx context.Context, owner string, held []fact.Held) ([]bool, error)
 }
 
+// Audit is what a store of audit entries does.
+type Audit interface {
+	WriteAuditLog(ctx context.Context, entries []fact.AuditEntry) error
+	ListAudit(ctx context.Context, tenant fleet.TenantID, f fact.AuditFilter, p fact.Page) (fact.List[fact.AuditEntry], error)
+}
+
 // Fixture is one empty store.
 type Fixture struct {
 	Facts Facts
+	Audit Audit
 	// Shard makes a tenant with one warehouse.
 	Shard func(t *testing.T) fleet.Shard
 	// AddMap uploads a movingai map: a new one for "", else the next version of it.
@@ -71,6 +78,10 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"tenants are apart", tenantsApart},
 		{"a command is recorded with its key", commandKey},
 		{"nobody names another tenant's robot", foreignRobot},
+		{"an intent is recorded with its unit and completed once", auditIntents},
+		{"an audit entry written twice is there once", auditTwice},
+		{"audit entries are kept whatever the client sent", auditBounds},
+		{"the audit log is listed by filters and pages", auditLists},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := open(t)

@@ -76,7 +76,8 @@ func (q *Queries) AddAudit(ctx context.Context, arg AddAuditParams) (int64, erro
 }
 
 const CompleteAudit = `-- name: CompleteAudit :execrows
-UPDATE audit_logs a SET status_code = i.status_code, duration_ms = i.duration, details = a.details || i.details::jsonb,
+UPDATE audit_logs a SET status_code = i.status_code, duration_ms = i.duration,
+    details = CASE WHEN i.details = '{}' THEN a.details ELSE i.details::jsonb END,
     resource_id = CASE WHEN i.resource_id = '' THEN a.resource_id ELSE i.resource_id END
 FROM (
     SELECT unnest($2::uuid[]) AS audit_id, unnest($3::timestamptz[]) AS occurred_at,
@@ -130,7 +131,8 @@ SELECT audit_id, occurred_at, tenant_id, actor_user_id, subject, action, resourc
 WHERE tenant_id = $1 AND (occurred_at, audit_id) < ($2::timestamptz, $3::uuid)
   AND occurred_at <= $2::timestamptz -- said again: which partitions are read goes by it
   AND occurred_at >= $4::timestamptz AND occurred_at < $5::timestamptz
-  AND ($6::text = '' OR subject = $6::text OR actor_user_id = $7::uuid)
+  AND ($6::text = '' OR subject = $6::text)
+  AND ($7::uuid = '00000000-0000-0000-0000-000000000000' OR actor_user_id = $7::uuid)
   AND ($8::text = '' OR action = $8::text OR starts_with(action, $8::text || '.'))
   AND ($9::text = '' OR resource_type = $9::text)
   AND ($10::text = '' OR resource_id = $10::text)
@@ -144,7 +146,7 @@ type ListAuditParams struct {
 	BeforeID     string
 	FromAt       time.Time
 	ToAt         time.Time
-	Actor        string
+	Subject      string
 	ActorUser    string
 	Action       string
 	ResourceType string
@@ -160,7 +162,7 @@ func (q *Queries) ListAudit(ctx context.Context, arg ListAuditParams) ([]AuditLo
 		arg.BeforeID,
 		arg.FromAt,
 		arg.ToAt,
-		arg.Actor,
+		arg.Subject,
 		arg.ActorUser,
 		arg.Action,
 		arg.ResourceType,
@@ -207,7 +209,8 @@ func (q *Queries) ListAudit(ctx context.Context, arg ListAuditParams) ([]AuditLo
 const ScopeAudit = `-- name: ScopeAudit :exec
 SELECT set_config('app.tenant_id', $1::text, true),
     set_config('app.platform', CASE WHEN $1::text = '00000000-0000-0000-0000-000000000000' THEN 'on' ELSE '' END, true),
-    set_config('lock_timeout', ($2::integer)::text, true), set_config('enable_seqscan', 'off', true)
+    set_config('lock_timeout', ($2::integer)::text, true), set_config('enable_seqscan', 'off', true),
+    set_config('enable_bitmapscan', 'off', true)
 `
 
 type ScopeAuditParams struct {
@@ -216,8 +219,8 @@ type ScopeAuditParams struct {
 }
 
 // The tenant of the entries that follow. Whoever holds the log shut does not hold up the writes that it is about: what
-// could not be noted with them is added when the request has been answered. Plans are kept by sessions: one that was made
-// while the log was young must not read it whole when it has grown.
+// could not be noted with them is added when the request has been answered. Rows are found by an index, in its order: plans
+// are kept by sessions, and one that was made while the log was young must not read it whole when it has grown.
 func (q *Queries) ScopeAudit(ctx context.Context, arg ScopeAuditParams) error {
 	_, err := q.db.Exec(ctx, ScopeAudit, arg.TenantID, arg.PatienceMs)
 	return err

@@ -1,10 +1,11 @@
 -- name: ScopeAudit :exec
 -- The tenant of the entries that follow. Whoever holds the log shut does not hold up the writes that it is about: what
--- could not be noted with them is added when the request has been answered. Plans are kept by sessions: one that was made
--- while the log was young must not read it whole when it has grown.
+-- could not be noted with them is added when the request has been answered. Rows are found by an index, in its order: plans
+-- are kept by sessions, and one that was made while the log was young must not read it whole when it has grown.
 SELECT set_config('app.tenant_id', @tenant_id::text, true),
     set_config('app.platform', CASE WHEN @tenant_id::text = '00000000-0000-0000-0000-000000000000' THEN 'on' ELSE '' END, true),
-    set_config('lock_timeout', (@patience_ms::integer)::text, true), set_config('enable_seqscan', 'off', true);
+    set_config('lock_timeout', (@patience_ms::integer)::text, true), set_config('enable_seqscan', 'off', true),
+    set_config('enable_bitmapscan', 'off', true);
 
 -- name: AddAudit :execrows
 -- What is there already stays as it is.
@@ -26,7 +27,8 @@ ON CONFLICT DO NOTHING;
 
 -- name: CompleteAudit :execrows
 -- Intents alone, each once: the policy shows no others.
-UPDATE audit_logs a SET status_code = i.status_code, duration_ms = i.duration, details = a.details || i.details::jsonb,
+UPDATE audit_logs a SET status_code = i.status_code, duration_ms = i.duration,
+    details = CASE WHEN i.details = '{}' THEN a.details ELSE i.details::jsonb END,
     resource_id = CASE WHEN i.resource_id = '' THEN a.resource_id ELSE i.resource_id END
 FROM (
     SELECT unnest(@audit_ids::uuid[]) AS audit_id, unnest(@ats::timestamptz[]) AS occurred_at,
@@ -41,7 +43,8 @@ SELECT * FROM audit_logs
 WHERE tenant_id = @tenant_id AND (occurred_at, audit_id) < (@before_at::timestamptz, @before_id::uuid)
   AND occurred_at <= @before_at::timestamptz -- said again: which partitions are read goes by it
   AND occurred_at >= @from_at::timestamptz AND occurred_at < @to_at::timestamptz
-  AND (@actor::text = '' OR subject = @actor::text OR actor_user_id = @actor_user::uuid)
+  AND (@subject::text = '' OR subject = @subject::text)
+  AND (@actor_user::uuid = '00000000-0000-0000-0000-000000000000' OR actor_user_id = @actor_user::uuid)
   AND (@action::text = '' OR action = @action::text OR starts_with(action, @action::text || '.'))
   AND (@resource_type::text = '' OR resource_type = @resource_type::text)
   AND (@resource_id::text = '' OR resource_id = @resource_id::text)
