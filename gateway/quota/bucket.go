@@ -51,10 +51,9 @@ func (b *bucket) take(ctx context.Context, q *Quotas, id fleet.TenantID, k Kind,
 	want := n - b.lease
 	batch := max(want, r.Units/about[k].share)
 	ok := b.ask(ctx, q, id, k, r, batch)
-	if !ok && batch > want {
-		batch = want
-		if ok, _, _ = decide(b.clear.Sub(q.o.Now()), r.cost(want), r.Per); ok {
-			ok = b.ask(ctx, q, id, k, r, want)
+	if !ok && batch > want { // as much as there is, so that nobody asks for each unit
+		if batch = r.left(b.clear.Sub(q.o.Now())); batch >= want {
+			ok = b.ask(ctx, q, id, k, r, batch)
 		}
 	}
 	now = q.o.Now()
