@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -130,7 +132,7 @@ func (l place) readPassword() (string, error) {
 }
 
 // writeSettings replaces the cluster's settings; they take effect at the next start.
-func (l place) writeSettings(port int, fast bool) error {
+func (l place) writeSettings(port int, fast bool, more map[string]string) error {
 	socket := l.data()
 	if len(socket) > maxSocketDir {
 		socket = ""
@@ -154,6 +156,9 @@ func (l place) writeSettings(port int, fast bool) error {
 			{"full_page_writes", "off"},
 			{"autovacuum_naptime", "10min"},
 		}...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(more)) { // of two settings the server takes the last
+		set = append(set, [2]string{name, more[name]})
 	}
 	var b strings.Builder
 	b.WriteString("# Written at each start; changes are lost.\n")

@@ -32,6 +32,8 @@ type Options struct {
 	Port int
 	// Fast gives up durability for speed: for tests, whose data nobody wants back.
 	Fast bool
+	// Settings are further settings of the server, by name; they win over those made here.
+	Settings map[string]string
 	// Log gets a line per step; nil = silence.
 	Log *slog.Logger
 }
@@ -43,6 +45,7 @@ type Postgres struct {
 	port     int
 	password string
 	fast     bool
+	settings map[string]string
 }
 
 // Start makes the cluster of o.Dir if there is none, starts it if it does not run, makes sure that the
@@ -63,7 +66,7 @@ func Start(ctx context.Context, o Options) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{bin: bin, place: pl, fast: o.Fast}
+	p := &Postgres{bin: bin, place: pl, fast: o.Fast, settings: o.Settings}
 	if err := p.initialise(ctx, log); err != nil {
 		return nil, err
 	}
@@ -249,7 +252,7 @@ func (p *Postgres) startOnce(ctx context.Context, wantPort int) error {
 		}
 		p.port = port
 	}
-	if err := p.place.writeSettings(p.port, p.fast); err != nil {
+	if err := p.place.writeSettings(p.port, p.fast, p.settings); err != nil {
 		return err
 	}
 	out, err := p.bin.asServer(ctx, "pg_ctl", "start", "-D", p.place.data(), "-l", p.place.logFile(), "-w",

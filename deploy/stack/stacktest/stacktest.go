@@ -1,9 +1,9 @@
-// Package stacktest gives integration tests a real PostgreSQL with PostGIS: one private cluster per test
-// binary, started at first use, one fresh database per call of Database. Only tests import it. A missing
-// server fails the test, it never skips.
+// Package stacktest gives integration tests real servers: PostgreSQL with PostGIS, Redis and Keycloak, one private
+// instance of each per test binary, started at first use. Only tests import it. A missing server fails the test, it
+// never skips. Database gives one fresh database per call; what tests write into Redis or change in Keycloak stays
+// until the binary ends, so they use keys of their own and put back what they changed.
 //
-// The cluster ends with the test binary, however that ends: a watchdog shell waits for the end of a pipe
-// whose other end the binary holds.
+// The servers end with the test binary, however that ends (stack.Guard).
 package stacktest
 
 import (
@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -21,26 +20,30 @@ import (
 	"starling/deploy/stack"
 )
 
-const startTimeout = 3 * time.Minute
+const startTimeout = 5 * time.Minute // the first Keycloak of a machine is fetched and built
 
-// cluster is the server of this test binary.
-type cluster struct {
-	once     sync.Once
-	postgres *stack.Postgres
-	err      error
-	alive    *os.File  // its end tells the watchdog to stop the server
-	watchdog *exec.Cmd // stops the server and removes its folder
+// server is one server of this test binary.
+type server[S any] struct {
+	once   sync.Once
+	server S
+	err    error
+	guard  *stack.Guard // nil = not started
 }
 
-var shared cluster //nolint:gochecknoglobals // one server per test binary, whichever test asks first
+//nolint:gochecknoglobals // one server of each kind per test binary, whichever test asks first
+var (
+	postgres server[*stack.Postgres]
+	redis    server[*stack.Redis]
+	keycloak server[*stack.Keycloak]
+)
 
-// Main runs the tests of a package and then stops the server if one was started, waiting until it is gone:
+// Main runs the tests of a package and then stops the servers that were started, waiting until they are gone:
 //
 //	func TestMain(m *testing.M) { stacktest.Main(m) }
 func Main(m *testing.M) {
 	m.Run()
-	if err := shared.stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "stop the test server:", err)
+	if err := errors.Join(keycloak.stop(), redis.stop(), postgres.stop()); err != nil {
+		fmt.Fprintln(os.Stderr, "stop the test servers:", err)
 	}
 }
 
@@ -65,36 +68,97 @@ func Database(tb testing.TB) string {
 	return p.DatabaseURL(name)
 }
 
-// Cluster returns the server of this test binary. A test that stops or kills servers starts its own
+// Cluster returns the PostgreSQL of this test binary. A test that stops or kills servers starts its own
 // with stack.Start instead.
 func Cluster(tb testing.TB) *stack.Postgres {
 	tb.Helper()
-	shared.once.Do(shared.start)
-	if shared.err != nil {
-		tb.Fatalf("start the test server: %v", shared.err)
-	}
-	return shared.postgres
+	return postgres.get(tb, startPostgres)
 }
 
-func (c *cluster) start() {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	dir, err := Dir()
+// Redis returns the Redis of this test binary. A test that stops or kills it starts its own with stack.StartRedis.
+func Redis(tb testing.TB) *stack.Redis {
+	tb.Helper()
+	return redis.get(tb, func(ctx context.Context, dir string) (*stack.Redis, []string, string, error) {
+		r, err := stack.StartRedis(ctx, stack.RedisOptions{Dir: dir})
+		if err != nil {
+			return nil, nil, "", err
+		}
+		return r, r.KillCommand(), r.Base(), nil
+	})
+}
+
+// Keycloak returns the Keycloak of this test binary, with the realm of deploy/stack/realm as it stands there. A test
+// that stops it or turns its keys starts its own with OwnKeycloak.
+func Keycloak(tb testing.TB) *stack.Keycloak {
+	tb.Helper()
+	return keycloak.get(tb, startKeycloak)
+}
+
+// OwnKeycloak starts a Keycloak for one test and ends it with the test, or with the binary.
+func OwnKeycloak(tb testing.TB) *stack.Keycloak {
+	tb.Helper()
+	var own server[*stack.Keycloak]
+	k := own.get(tb, startKeycloak)
+	tb.Cleanup(func() {
+		if err := own.stop(); err != nil {
+			tb.Errorf("stop the test's Keycloak: %v", err)
+		}
+	})
+	return k
+}
+
+func startPostgres(ctx context.Context, dir string) (*stack.Postgres, []string, string, error) {
+	p, err := stack.Start(ctx, stack.Options{Dir: dir, Fast: true})
 	if err != nil {
-		c.err = err
-		return
+		return nil, nil, "", errors.Join(err, stack.Remove(ctx, dir))
 	}
-	if c.postgres, c.err = stack.Start(ctx, stack.Options{Dir: dir, Fast: true}); c.err != nil {
-		c.err = errors.Join(c.err, stack.Remove(ctx, dir))
-		return
+	return p, p.StopCommand(), p.Base(), nil
+}
+
+func startKeycloak(ctx context.Context, dir string) (*stack.Keycloak, []string, string, error) {
+	k, err := stack.StartKeycloak(ctx, stack.KeycloakOptions{Dir: dir})
+	if err != nil {
+		return nil, nil, "", err
 	}
-	c.err = c.guard(dir)
+	return k, k.KillCommand(), k.Base(), nil
+}
+
+// get starts the server at the first call. start returns it with the command line that ends it and its own folder.
+func (s *server[S]) get(tb testing.TB, start func(ctx context.Context, dir string) (S, []string, string, error)) S {
+	tb.Helper()
+	s.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		defer cancel()
+		dir, err := Dir()
+		if err != nil {
+			s.err = err
+			return
+		}
+		var stop []string
+		var base string
+		if s.server, stop, base, err = start(ctx, dir); err != nil {
+			s.err = errors.Join(err, os.RemoveAll(dir))
+			return
+		}
+		s.guard, s.err = stack.NewGuard(stop, dir, base)
+	})
+	if s.err != nil {
+		tb.Fatalf("start the test server: %v", s.err)
+	}
+	return s.server
+}
+
+func (s *server[S]) stop() error {
+	if s.guard == nil {
+		return nil
+	}
+	return s.guard.Close()
 }
 
 // Dir makes a new temporary folder that the server's account can enter. The folder of testing.TB.TempDir
 // is not one when root runs the tests: its parents are closed to others. The caller ends it with stack.Remove.
 func Dir() (string, error) {
-	dir, err := os.MkdirTemp("", "starling-pg-")
+	dir, err := os.MkdirTemp("", "starling-test-")
 	if err != nil {
 		return "", fmt.Errorf("make a folder for the test server: %w", err)
 	}
@@ -102,32 +166,4 @@ func Dir() (string, error) {
 		return "", fmt.Errorf("open the folder of the test server: %w", err)
 	}
 	return dir, nil
-}
-
-// guard starts the watchdog: it reads the pipe until this process closes it or dies, then stops the server.
-func (c *cluster) guard(dir string) error {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("make the watchdog's pipe: %w", err)
-	}
-	const script = `trap '' INT QUIT TERM HUP; read -r _; folder=$1; base=$2; shift 2; "$@"; rm -rf -- "$folder" "$base"`
-	args := append([]string{"-c", script, "watchdog", dir, c.postgres.Base()}, c.postgres.StopCommand()...)
-	c.watchdog = exec.Command("sh", args...) //nolint:noctx // it must outlive every context
-	c.watchdog.Dir = "/"
-	c.watchdog.Stdin = r
-	if err := c.watchdog.Start(); err != nil {
-		return fmt.Errorf("start the watchdog: %w", err)
-	}
-	c.alive = w
-	return r.Close()
-}
-
-func (c *cluster) stop() error {
-	if c.alive == nil {
-		return nil
-	}
-	if err := c.alive.Close(); err != nil {
-		return err
-	}
-	return c.watchdog.Wait()
 }

@@ -1,0 +1,199 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	pidName       = "pid"
+	logName       = "server.log"
+	readyPause    = 50 * time.Millisecond
+	killPatience  = 10 * time.Second
+	lowestPort    = 21000 // below the ports that systems give to outgoing connections
+	highestPort   = 31999
+	portTries     = 64
+	privateFolder = 0o700
+)
+
+// daemon is a server program that runs by itself in a folder of its own: the folder is its working folder and holds
+// its pid file and its log. Any process that knows the folder finds it again. Safe for concurrent use.
+type daemon struct {
+	base string // absolute, without symbolic links
+
+	mu    sync.Mutex
+	ended chan struct{} // closed when the child of this process is reaped; nil = another process started it
+}
+
+// newDaemon makes the folder.
+func newDaemon(dir string) (*daemon, error) {
+	if dir == "" {
+		return nil, errors.New("start a server: no directory given")
+	}
+	if err := os.MkdirAll(dir, privateFolder); err != nil {
+		return nil, fmt.Errorf("make a server's folder: %w", err)
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("locate a server's folder: %w", err)
+	}
+	if abs, err = filepath.EvalSymlinks(abs); err != nil {
+		return nil, fmt.Errorf("locate a server's folder: %w", err)
+	}
+	return &daemon{base: abs}, nil
+}
+
+func (d *daemon) path(name string) string { return filepath.Join(d.base, name) }
+
+// start runs the program in a process group of its own, so that ^C in a shell reaches only who stops it in order.
+func (d *daemon) start(argv, env []string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	log, err := os.OpenFile(d.path(logName), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("open a server's log: %w", err)
+	}
+	cmd := exec.Command(argv[0], argv[1:]...) //nolint:noctx // it outlives every context, until stop
+	cmd.Dir = d.base
+	cmd.Env = append(env, "PATH="+os.Getenv("PATH"), "LC_ALL=C.UTF-8")
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	err = cmd.Start()
+	if err := errors.Join(err, log.Close()); err != nil {
+		return fmt.Errorf("start %s: %w", filepath.Base(argv[0]), err)
+	}
+	ended := make(chan struct{})
+	go func() { // ends with the server
+		_ = cmd.Wait() // how it ended stands in its log
+		close(ended)
+	}()
+	d.ended = ended
+	if err := os.WriteFile(d.path(pidName), []byte(strconv.Itoa(cmd.Process.Pid)+"\n"), 0o600); err != nil {
+		return errors.Join(fmt.Errorf("write a server's pid file: %w", err), cmd.Process.Kill())
+	}
+	return nil
+}
+
+// pid is the number of the running process, 0 = none runs. A number in the pid file counts only while it is that of a
+// process whose working folder is ours: after kill -9 and a reboot it may be anybody's.
+func (d *daemon) pid() int {
+	b, err := os.ReadFile(d.path(pidName))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid <= 1 || !d.owns(pid) {
+		return 0
+	}
+	return pid
+}
+
+func (d *daemon) owns(pid int) bool {
+	if runtime.GOOS != "linux" {
+		return syscall.Kill(pid, 0) == nil
+	}
+	cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd"))
+	return err == nil && cwd == d.base
+}
+
+// end sends a signal and waits until the process is gone; after patience it is killed. Nothing running is no error.
+func (d *daemon) end(signal syscall.Signal, patience time.Duration) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	pid := d.pid()
+	if pid == 0 {
+		return nil
+	}
+	for _, s := range []syscall.Signal{signal, syscall.SIGKILL} {
+		if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("end process %d: %w", pid, err)
+		}
+		if d.gone(pid, patience) {
+			return nil
+		}
+		patience = killPatience
+	}
+	return fmt.Errorf("end process %d: it is still there", pid)
+}
+
+func (d *daemon) gone(pid int, patience time.Duration) bool {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	look := time.NewTicker(readyPause)
+	defer look.Stop()
+	for d.owns(pid) {
+		select {
+		case <-d.ended: // a child is reaped; of others (nil) only the folder under /proc tells
+			return true
+		case <-look.C:
+		case <-late.C:
+			return false
+		}
+	}
+	return true
+}
+
+// await asks ready until it says yes, the process ends or ctx does.
+func (d *daemon) await(ctx context.Context, ready func(context.Context) error) error {
+	look := time.NewTicker(readyPause)
+	defer look.Stop()
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		if d.pid() == 0 {
+			return fmt.Errorf("the server ended by itself: %s", d.logTail())
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the server: %w: %w: %s", ctx.Err(), err, d.logTail())
+		}
+	}
+}
+
+func (d *daemon) logTail() string {
+	b, err := os.ReadFile(d.path(logName))
+	if err != nil {
+		return ""
+	}
+	return tail(string(b))
+}
+
+// killCommand is a command line that kills the server of the folder, whichever process runs there by then.
+func (d *daemon) killCommand() []string {
+	const script = `pid=$(cat "$1/pid" 2>/dev/null) || exit 0
+if [ -d /proc/self ] && [ "$(readlink "/proc/$pid/cwd")" != "$1" ]; then exit 0; fi
+kill -KILL "$pid"
+while [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$1" ]; do sleep 0.05; done`
+	return []string{"sh", "-c", script, "kill", d.base}
+}
+
+// quietPort finds a free port that no outgoing connection takes while the server is away for a moment.
+func quietPort(ctx context.Context) (int, error) {
+	var lc net.ListenConfig
+	var last error
+	for range portTries {
+		port := lowestPort + rand.IntN(highestPort-lowestPort+1) //nolint:gosec // no secret
+		l, err := lc.Listen(ctx, "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			last = err
+			continue
+		}
+		return port, l.Close()
+	}
+	return 0, fmt.Errorf("find a free port: %w", last)
+}

@@ -1,0 +1,291 @@
+package stack
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	_ "embed" // the realm
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	keycloakVersion = "26.7.3"
+	keycloakSHA256  = "77657f30b7e90d70f727712ce1c967f430fd6a5e9f458d32d8c6df0635345f47"
+	keycloakFile    = "keycloak-quarkus-dist-" + keycloakVersion + ".tar.gz"
+	oldestJava      = 17
+	keptTemplates   = 8
+	templateData    = "h2"
+	templateAdmin   = "admin-password"
+)
+
+// ErrNoKeycloak says that Java or Maven is missing, so that Keycloak cannot be had; the text says what to install.
+var ErrNoKeycloak = errors.New("Keycloak cannot be had")
+
+//go:embed realm/starling-realm.json
+var realmJSON []byte
+
+// distribution is Keycloak, unpacked and built for our settings, in a cache outside the checkout.
+type distribution struct {
+	java  string
+	dir   string
+	cache string
+}
+
+func cacheDir() (string, error) {
+	base := os.Getenv("XDG_CACHE_HOME")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("find the cache: %w", err)
+		}
+		base = filepath.Join(home, ".cache")
+	}
+	return filepath.Join(base, "starling", "servers"), nil
+}
+
+// findDistribution returns Keycloak as the cache holds it, and gets it first where it does not.
+func findDistribution(ctx context.Context, log *slog.Logger) (distribution, error) {
+	java, err := findJava(ctx)
+	if err != nil {
+		return distribution{}, err
+	}
+	cache, err := cacheDir()
+	if err != nil {
+		return distribution{}, err
+	}
+	d := distribution{java: java, dir: filepath.Join(cache, "keycloak-"+keycloakVersion), cache: cache}
+	if d.built() {
+		return d, nil
+	}
+	unlock, err := lockCache(cache)
+	if err != nil {
+		return distribution{}, err
+	}
+	defer unlock()
+	if d.built() { // another process made it meanwhile
+		return d, nil
+	}
+	return d, d.get(ctx, log)
+}
+
+func (d distribution) built() bool {
+	_, err := os.Stat(filepath.Join(d.dir, "lib", "quarkus", "build-system.properties"))
+	return err == nil
+}
+
+// lockCache keeps other processes from making the same thing at the same time.
+func lockCache(cache string) (unlock func(), err error) {
+	if err := os.MkdirAll(cache, 0o755); err != nil { // programs, no secrets
+		return nil, fmt.Errorf("make the cache of servers: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the cache of servers: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil { //nolint:gosec // a descriptor is small
+		return nil, errors.Join(fmt.Errorf("lock the cache of servers: %w", err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// get fetches, checks, unpacks and builds into a folder beside the final one and renames it.
+func (d distribution) get(ctx context.Context, log *slog.Logger) error {
+	maven, err := exec.LookPath("mvn")
+	if err != nil {
+		return missingJava("no Maven found")
+	}
+	fresh, err := os.MkdirTemp(d.cache, "keycloak-new-")
+	if err != nil {
+		return fmt.Errorf("make a folder for Keycloak: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(fresh) }()
+	log.LogAttrs(ctx, slog.LevelInfo, "getting Keycloak (once)", slog.String("version", keycloakVersion), slog.String("dir", d.dir))
+	if err := said(exec.CommandContext(ctx, maven, "-q", "-B", "-ntp", "dependency:copy",
+		"-Dartifact=org.keycloak:keycloak-quarkus-dist:"+keycloakVersion+":tar.gz", "-DoutputDirectory="+fresh)); err != nil {
+		return fmt.Errorf("get Keycloak %s from Maven Central: %w", keycloakVersion, err)
+	}
+	archive := filepath.Join(fresh, keycloakFile)
+	if err := checkSum(archive, keycloakSHA256); err != nil {
+		return err
+	}
+	if err := said(exec.CommandContext(ctx, "tar", "-xzf", archive, "-C", fresh)); err != nil {
+		return fmt.Errorf("unpack Keycloak: %w", err)
+	}
+	home := filepath.Join(fresh, "keycloak-"+keycloakVersion)
+	build := exec.CommandContext(ctx, filepath.Join(home, "bin", "kc.sh"), "build", "--db=dev-file", "--health-enabled=true", "--metrics-enabled=true")
+	build.Env = append(os.Environ(), "JAVA="+d.java)
+	if err := said(build); err != nil {
+		return fmt.Errorf("build Keycloak: %w", err)
+	}
+	if err := errors.Join(os.RemoveAll(d.dir), os.Rename(home, d.dir)); err != nil {
+		return fmt.Errorf("keep Keycloak: %w", err)
+	}
+	return nil
+}
+
+func said(cmd *exec.Cmd) error {
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, tail(string(out)))
+	}
+	return nil
+}
+
+func checkSum(path, want string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("check Keycloak's archive: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return fmt.Errorf("check Keycloak's archive: %w", err)
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != want {
+		return fmt.Errorf("check Keycloak's archive: its SHA-256 is %s, want %s", got, want)
+	}
+	return nil
+}
+
+// template returns a folder with the database of a Keycloak that has our realm, made once per realm: a copy of it
+// starts three times as fast as an import. Its administrator's password is in it.
+func (d distribution) template(ctx context.Context, log *slog.Logger) (string, error) {
+	sum := sha256.Sum256(realmJSON)
+	dir := d.dir + "-realm-" + hex.EncodeToString(sum[:8])
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	unlock, err := lockCache(d.cache)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	log.LogAttrs(ctx, slog.LevelInfo, "importing the realm (once)", slog.String("dir", dir))
+	fresh, err := os.MkdirTemp(d.cache, "realm-new-")
+	if err != nil {
+		return "", fmt.Errorf("make a folder for the realm: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(fresh) }()
+	password := rand.Text()
+	if err := d.importRealm(ctx, filepath.Join(fresh, "home"), password, log); err != nil {
+		return "", err
+	}
+	kept := filepath.Join(fresh, "kept")
+	if err := errors.Join(
+		os.Mkdir(kept, privateFolder),
+		os.Rename(filepath.Join(fresh, "home", "data", templateData), filepath.Join(kept, templateData)),
+		os.WriteFile(filepath.Join(kept, templateAdmin), []byte(password), 0o600),
+		os.Rename(kept, dir),
+	); err != nil {
+		return "", fmt.Errorf("keep the imported realm: %w", err)
+	}
+	return dir, d.prune()
+}
+
+func (d distribution) importRealm(ctx context.Context, home, password string, log *slog.Logger) error {
+	folder := filepath.Join(home, "data", "import")
+	if err := os.MkdirAll(folder, privateFolder); err != nil {
+		return fmt.Errorf("make a folder for the realm: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "starling-realm.json"), realmJSON, 0o600); err != nil {
+		return fmt.Errorf("write the realm: %w", err)
+	}
+	k, err := newKeycloak(ctx, d, KeycloakOptions{Dir: home, Log: log})
+	if err != nil {
+		return err
+	}
+	env := []string{"KC_BOOTSTRAP_ADMIN_USERNAME=" + keycloakAdmin, "KC_BOOTSTRAP_ADMIN_PASSWORD=" + password}
+	if err := k.run(ctx, env, "--import-realm"); err != nil {
+		return fmt.Errorf("import the realm: %w", err)
+	}
+	return k.Stop() // in order, so that the database is whole
+}
+
+// prune keeps the newest templates: each change of the realm makes one.
+func (d distribution) prune() error {
+	all, err := filepath.Glob(d.dir + "-realm-*")
+	if err != nil {
+		return fmt.Errorf("look for old realms: %w", err)
+	}
+	age := func(dir string) time.Time {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return time.Time{}
+		}
+		return info.ModTime()
+	}
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(age(b).Compare(age(a)), strings.Compare(a, b)) })
+	for _, dir := range all[min(len(all), keptTemplates):] {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove an old realm: %w", err)
+		}
+	}
+	return nil
+}
+
+var javaMajor = regexp.MustCompile(`version "(\d+)`)
+
+// findJava looks at JAVA_HOME, PATH and Debian's folders.
+func findJava(ctx context.Context) (string, error) {
+	var all []string
+	if home := os.Getenv("JAVA_HOME"); home != "" {
+		all = append(all, filepath.Join(home, "bin", "java"))
+	}
+	if path, err := exec.LookPath("java"); err == nil {
+		all = append(all, path)
+	}
+	found, err := filepath.Glob("/usr/lib/jvm/*/bin/java")
+	if err != nil {
+		return "", fmt.Errorf("look for Java: %w", err)
+	}
+	for _, java := range append(all, found...) {
+		out, err := exec.CommandContext(ctx, java, "-version").CombinedOutput()
+		m := javaMajor.FindSubmatch(out)
+		if err != nil || m == nil {
+			continue
+		}
+		if major, err := strconv.Atoi(string(m[1])); err == nil && major >= oldestJava {
+			return java, nil
+		}
+	}
+	return "", missingJava("no Java " + strconv.Itoa(oldestJava) + " or newer found")
+}
+
+func missingJava(what string) error {
+	return fmt.Errorf("%w: %s; install Java %d or newer and Maven (Debian: `apt-get install default-jre-headless maven`)", ErrNoKeycloak, what, oldestJava)
+}
+
+// EnsureKeycloak makes Keycloak ready to start: it installs Java and Maven where they are missing and the caller is
+// root on a system with apt-get, gets Keycloak from Maven Central, builds it and imports the realm, each once. Else
+// what is missing is ErrNoKeycloak with what to install.
+func EnsureKeycloak(ctx context.Context, w io.Writer) error {
+	log := slog.New(slog.NewTextHandler(w, nil))
+	d, err := findDistribution(ctx, log)
+	if errors.Is(err, ErrNoKeycloak) && canInstall() {
+		if err := install(ctx, w, "default-jre-headless", "maven"); err != nil {
+			return err
+		}
+		d, err = findDistribution(ctx, log)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = d.template(ctx, log)
+	return err
+}

@@ -1,0 +1,202 @@
+package stack
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	redisPackage  = "redis-server"
+	redisPassword = "password"
+	redisConf     = "redis.conf"
+	redisPatience = 10 * time.Second
+	redisTimeout  = 20 * time.Second
+	// While this file says so, Debian's packages start no server of their own.
+	policyFile = "/usr/sbin/policy-rc.d"
+)
+
+// ErrNoRedis says that Redis is not installed; the text around it says what to install.
+var ErrNoRedis = errors.New("Redis is not installed")
+
+// RedisOptions says where and how a Redis runs.
+type RedisOptions struct {
+	// Dir is the folder that it lives in, made if missing.
+	Dir string
+	// Port on 127.0.0.1; 0 = any free one.
+	Port int
+	// Log gets a line per step; nil = silence.
+	Log *slog.Logger
+}
+
+// Redis is a private Redis with a password. What it was told outlives Stop and, but for the last second, Kill.
+type Redis struct {
+	*daemon
+
+	program  string
+	port     int
+	password string
+	log      *slog.Logger
+}
+
+// StartRedis starts a Redis in o.Dir and returns when it answers. It outlives the caller until Stop or Kill; one that
+// runs there already is an error. Errors: ErrNoRedis, or what Redis said.
+func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
+	program, err := exec.LookPath("redis-server")
+	if err != nil {
+		return nil, fmt.Errorf("%w: on Debian install it with `apt-get install %s`, elsewhere install Redis 7 or newer", ErrNoRedis, redisPackage)
+	}
+	d, err := newDaemon(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &Redis{daemon: d, program: program, port: o.Port, log: o.Log}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	if r.port == 0 {
+		if r.port, err = quietPort(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if r.password, err = r.keepPassword(); err != nil {
+		return nil, err
+	}
+	return r, r.StartAgain(ctx)
+}
+
+func (r *Redis) keepPassword() (string, error) {
+	b, err := os.ReadFile(r.path(redisPassword))
+	if err == nil {
+		return string(b), nil
+	}
+	password := rand.Text()
+	if err := os.WriteFile(r.path(redisPassword), []byte(password), 0o600); err != nil {
+		return "", fmt.Errorf("write the password of Redis: %w", err)
+	}
+	return password, nil
+}
+
+// StartAgain starts it after Stop or Kill: the same port, password and data.
+func (r *Redis) StartAgain(ctx context.Context) error {
+	if pid := r.pid(); pid != 0 {
+		return fmt.Errorf("start Redis in %s: it runs already as process %d", r.base, pid)
+	}
+	conf := fmt.Sprintf("bind 127.0.0.1\nport %d\nrequirepass %s\ndaemonize no\nsave \"\"\nappendonly yes\nappendfsync everysec\nmaxmemory 256mb\nmaxmemory-policy noeviction\n", r.port, r.password)
+	if err := os.WriteFile(r.path(redisConf), []byte(conf), 0o600); err != nil { // not as arguments: other users can read those
+		return fmt.Errorf("write the settings of Redis: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	if err := r.start([]string{r.program, r.path(redisConf)}, nil); err != nil {
+		return err
+	}
+	if err := r.await(ctx, r.ping); err != nil {
+		return errors.Join(err, r.Kill())
+	}
+	r.log.LogAttrs(ctx, slog.LevelInfo, "redis runs", slog.Int("port", r.port), slog.String("dir", r.base))
+	return nil
+}
+
+func (r *Redis) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)) }
+
+func (r *Redis) ping(ctx context.Context) error {
+	var dialer net.Dialer
+	c, err := dialer.DialContext(ctx, "tcp", r.addr())
+	if err != nil {
+		return fmt.Errorf("reach Redis: %w", err)
+	}
+	defer func() { _ = c.Close() }()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = c.SetDeadline(deadline)
+	}
+	if _, err := fmt.Fprintf(c, "AUTH %s\r\nPING\r\n", r.password); err != nil {
+		return fmt.Errorf("reach Redis: %w", err)
+	}
+	lines := bufio.NewReader(c)
+	for _, want := range []string{"+OK", "+PONG"} {
+		line, err := lines.ReadString('\n')
+		if got := strings.TrimSpace(line); err != nil || got != want {
+			return fmt.Errorf("reach Redis: %q, %w", got, err)
+		}
+	}
+	return nil
+}
+
+// URL is its address with the password, a secret: redis://:password@127.0.0.1:port/0.
+func (r *Redis) URL() string {
+	u := url.URL{Scheme: "redis", User: url.UserPassword("", r.password), Host: r.addr(), Path: "/0"}
+	return u.String()
+}
+
+// PID is the number of its process, 0 = it does not run.
+func (r *Redis) PID() int { return r.pid() }
+
+// Base is the folder that holds all of it.
+func (r *Redis) Base() string { return r.base }
+
+// Stop ends it in order; Kill at once, as a crash does. Nothing running is no error.
+func (r *Redis) Stop() error { return r.end(syscall.SIGTERM, redisPatience) }
+
+// Kill ends it as a crash does.
+func (r *Redis) Kill() error { return r.end(syscall.SIGKILL, killPatience) }
+
+// KillCommand is the command line that ends it, for a Guard.
+func (r *Redis) KillCommand() []string { return r.killCommand() }
+
+// EnsureRedis installs Debian's package when Redis is missing and the caller is root on a system with apt-get; else a
+// missing Redis is ErrNoRedis with what to install. No server of the distribution is started.
+func EnsureRedis(ctx context.Context, w io.Writer) error {
+	if _, err := exec.LookPath("redis-server"); err == nil {
+		return nil
+	}
+	missing := fmt.Errorf("%w: install Redis 7 or newer (Debian: `apt-get install %s`)", ErrNoRedis, redisPackage)
+	if !canInstall() {
+		return missing
+	}
+	policy, err := os.OpenFile(policyFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755) // a system file
+	switch {
+	case errors.Is(err, os.ErrExist): // somebody has decided already
+	case err != nil:
+		return fmt.Errorf("tell Debian to start no server: %w", err)
+	default:
+		_, err := policy.WriteString("#!/bin/sh\nexit 101\n")
+		defer func() { _ = os.Remove(policyFile) }()
+		if err := errors.Join(err, policy.Close()); err != nil {
+			return fmt.Errorf("tell Debian to start no server: %w", err)
+		}
+	}
+	if err := install(ctx, w, redisPackage); err != nil {
+		return err
+	}
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		return missing
+	}
+	return nil
+}
+
+// canInstall: root on a system with apt-get.
+func canInstall() bool {
+	_, err := exec.LookPath("apt-get")
+	return err == nil && isRoot()
+}
+
+func install(ctx context.Context, w io.Writer, names ...string) error {
+	fmt.Fprintf(w, "installing %s\n", strings.Join(names, " "))
+	if err := apt(ctx, w, "update", "-q"); err != nil {
+		return err
+	}
+	return apt(ctx, w, append([]string{"install", "-q", "-y", "--no-install-recommends"}, names...)...)
+}
