@@ -125,6 +125,10 @@ func (t *stream) next() (m *linkv1.Downlink, last bool) {
 		b := &linkv1.CommandBatch{Commands: t.commands}
 		t.commands = nil
 		return &linkv1.Downlink{Frame: &linkv1.Downlink_Commands{Commands: b}}, false
+	case t.sampling != nil:
+		m := t.sampling
+		t.sampling = nil
+		return &linkv1.Downlink{Frame: &linkv1.Downlink_Sampling{Sampling: m}}, false
 	case t.closing != nil:
 		return &linkv1.Downlink{Frame: &linkv1.Downlink_Closing{Closing: t.closing}}, true
 	case len(t.orderly) > 0:

@@ -36,6 +36,7 @@ type Options struct {
 	Auth       Authenticator
 	Directory  Directory
 	Engine     Engine
+	Quotas     Quotas // nil = tenants are not bounded
 	Log        *slog.Logger
 	Registerer prometheus.Registerer // nil = metrics are kept and not registered
 	TLS        *tls.Config           // nil = plain
@@ -238,6 +239,8 @@ func (s *Server) carry(c *carried) (old *carried, ok bool) {
 	p.m[c.id] = c
 	if old == nil {
 		s.metrics.robots.Inc()
+	} else {
+		old.moveTo(c)
 	}
 	return old, true
 }
@@ -251,8 +254,10 @@ func (s *Server) giveBack(c, old *carried) {
 	case p.m[c.id] != c:
 	case old != nil && !old.gone.Load():
 		p.m[c.id] = old
+		c.moveTo(old)
 	default:
 		delete(p.m, c.id)
+		c.vacate()
 		s.metrics.robots.Dec()
 	}
 }
@@ -264,6 +269,7 @@ func (s *Server) drop(c *carried) {
 	c.gone.Store(true)
 	if p.m[c.id] == c {
 		delete(p.m, c.id)
+		c.vacate()
 		s.metrics.robots.Dec()
 	}
 	p.mu.Unlock()

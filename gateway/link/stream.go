@@ -39,6 +39,7 @@ type carried struct {
 	session uint64
 	boot    string
 	errors  []fleet.RobotError
+	leave   func()      // gives the tenant's place back, nil = has none; guarded by the robot's part of the table
 	open    atomic.Bool // its core has taken the link
 	gone    atomic.Bool // taken over by another stream, or said goodbye: what it says no longer counts
 	box     interface {
@@ -49,14 +50,15 @@ type carried struct {
 
 // stream is one open stream. Its reader owns robots; what is to be sent is guarded by mu.
 type stream struct {
-	server *Server
-	ss     grpc.BidiStreamingServer[linkv1.Uplink, linkv1.Downlink]
-	who    Identity
-	robots []*carried // by handle - 1
-	status robot.StatusReported
-	rate   rate
-	both   sync.WaitGroup // reader and writer
-	expiry *time.Timer    // when who has to show itself anew
+	server  *Server
+	ss      grpc.BidiStreamingServer[linkv1.Uplink, linkv1.Downlink]
+	who     Identity
+	robots  []*carried // by handle - 1
+	status  robot.StatusReported
+	rate    rate
+	sampled sampled
+	both    sync.WaitGroup // reader and writer
+	expiry  *time.Timer    // when who has to show itself anew
 
 	mu        sync.Mutex
 	welcomes  []*linkv1.Welcome
@@ -67,6 +69,7 @@ type stream struct {
 	orders    map[uint32]*linkv1.Order
 	orderly   []uint32 // handles in the order in which their orders came
 	highWater map[uint32]uint64
+	sampling  *linkv1.Sampling
 	closing   *linkv1.Closing
 	over      codes.Code // with which the stream ends after closing
 	wake      chan struct{}
@@ -183,7 +186,7 @@ func (t *stream) frame(ctx context.Context, m *linkv1.Uplink) error {
 	case *linkv1.Uplink_Statuses:
 		count("statuses")
 		t.server.metrics.statuses.Add(float64(len(f.Statuses.Handle)))
-		return t.statuses(f.Statuses)
+		return t.statuses(ctx, f.Statuses)
 	case *linkv1.Uplink_Progress:
 		count("progress")
 		if err := checkProgress("progress.entries", f.Progress.Entries, len(t.robots)); err != nil {
@@ -216,7 +219,7 @@ func (t *stream) frame(ctx context.Context, m *linkv1.Uplink) error {
 }
 
 // statuses is the hot path: one scratch status, no allocation.
-func (t *stream) statuses(b *linkv1.StatusBatch) error {
+func (t *stream) statuses(ctx context.Context, b *linkv1.StatusBatch) error {
 	if err := checkStatuses(b, len(t.robots)); err != nil {
 		return err
 	}
@@ -225,8 +228,10 @@ func (t *stream) statuses(b *linkv1.StatusBatch) error {
 	}
 	now := time.Now()
 	s := &t.status
-	for i, h := range b.Handle {
-		c := t.robots[h-1]
+	first, taken := t.admit(ctx, now, len(b.Handle))
+	for j := range taken {
+		i := (first + j) % len(b.Handle)
+		c := t.robots[b.Handle[i]-1]
 		if c.box == nil || c.gone.Load() {
 			t.server.metrics.dropped.WithLabelValues("not_carried").Inc()
 			continue
@@ -375,8 +380,13 @@ func (t *stream) open(ctx context.Context, c *carried, warehouse string, r *link
 		w.Refused = refusal(err)
 		return w
 	}
+	if !t.server.place(ctx, c) {
+		w.Refused = "RESOURCE_EXHAUSTED"
+		return w
+	}
 	old, ok := t.server.carry(c)
 	if !ok {
+		c.vacate()
 		w.Refused = "CONFLICT" // a newer session came between
 		return w
 	}
