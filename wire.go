@@ -27,11 +27,13 @@ import (
 	"starling/engine/robot"
 	"starling/gateway/auth"
 	"starling/gateway/link"
+	"starling/gateway/quota"
 	"starling/gateway/rest"
 	"starling/gateway/stream"
 	"starling/gateway/view"
 	"starling/gateway/web"
 	"starling/persistence/postgres"
+	"starling/persistence/redis"
 )
 
 // The roles of a process.
@@ -66,6 +68,8 @@ type app struct {
 	keys     sync.WaitGroup // that fetch issuers' keys
 	forget   func()         // ends them; nil = there are none
 	guard    *auth.Guard
+	quotas   *quota.Quotas
+	counter  *redis.Counter // nil = quotas are counted by this process alone
 	http     *http.Server
 	listener net.Listener
 	linkAt   net.Listener
@@ -118,11 +122,14 @@ func start(ctx context.Context, w wiring) (*app, error) {
 	}
 	if a.store, err = postgres.Open(ctx, postgres.Options{
 		URL: c.DatabaseURL.Reveal(), MaxConns: c.DBMaxConns, MinConns: c.DBMinConns, MaxIdle: c.DBConnMaxIdle, MaxLifetime: c.DBConnMaxLifetime,
-		Lease: c.Lease, Log: w.Log, Registerer: registry,
+		Lease: c.Lease, AuditMonths: c.AuditMonths, Log: w.Log, Registerer: registry,
 	}); err != nil {
 		return a, err
 	}
 	if err := a.identify(registry); err != nil {
+		return a, err
+	}
+	if err := a.bound(registry); err != nil {
 		return a, err
 	}
 	links := &lateLinks{}
@@ -174,6 +181,7 @@ func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) er
 	c := &a.Config
 	o := actors.Options{
 		Journal: a.store, Store: a.store, Links: links, Views: a.views, Log: a.Log, Registerer: registry,
+		Audit:    postgres.AuditOf,
 		ZoneTick: c.ZoneTick, DispatchInterval: c.DispatchInterval, LeaseTTL: c.Lease, RenewEvery: c.LeaseRenew,
 		Place: func(as *actor.ActorSystem, h actors.Host) (actors.Placement, error) { return cluster.Start(as, h) },
 		Seed:  uint64(time.Now().UnixNano()),
@@ -202,7 +210,7 @@ func (a *app) startLink(ctx context.Context, links *lateLinks, registry promethe
 		return err
 	}
 	a.linkAt = newBounded(a.linkAt, "link", c.LinkMaxConns, c.MaxConnsPerIP, c.TrustedProxies, a.dropped)
-	a.link = link.New(link.Options{Auth: linkAuth{guard: a.guard, trustDomain: a.Config.LinkTrustDomain}, Directory: directory{a.store}, Engine: a.system, Log: a.Log, Registerer: registry, TLS: secure})
+	a.link = link.New(link.Options{Auth: linkAuth{guard: a.guard, trustDomain: a.Config.LinkTrustDomain}, Directory: directory{a.store}, Engine: a.system, Quotas: linkQuotas{a.quotas}, Log: a.Log, Registerer: registry, TLS: secure})
 	links.server.Store(a.link)
 	go func() { // ends with link.Stop
 		if err := a.link.Serve(a.linkAt); err != nil {
@@ -217,7 +225,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	o := rest.Options{
 		Views: a.views, Facts: newFacts(a.store), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
-		Checks:   []rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}},
+		Checks:   append([]rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}}, a.quotaChecks()...),
 		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins,
 	}
 	if a.system != nil && slices.Contains(a.Roles, roleGateway) {
@@ -333,13 +341,14 @@ func (a *app) stop() {
 	if a.system != nil {
 		until("actors", 92, a.system.Stop)
 	}
+	a.unbind()
 	if a.store != nil {
 		until("store", 96, func(context.Context) error { a.store.Close(); return nil })
 	}
-	a.Log.Info("stopped", slog.String(keyEvent, "process.stopped"))
 	if a.forget != nil {
 		a.forget()
 	}
+	a.Log.Info("stopped", slog.String(keyEvent, "process.stopped"))
 }
 
 // drainHTTP refuses new connections, lets requests under way finish and ends the connections. A client may be sending
