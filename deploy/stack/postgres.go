@@ -76,6 +76,9 @@ func Start(ctx context.Context, o Options) (*Postgres, error) {
 	if err := p.ensureRunning(ctx, o.Port, log); err != nil {
 		return nil, err
 	}
+	if err := p.recovered(ctx); err != nil {
+		return nil, errors.Join(err, p.Stop())
+	}
 	if err := p.ensureDatabase(ctx); err != nil {
 		return nil, errors.Join(err, p.Stop())
 	}
@@ -261,6 +264,24 @@ func (p *Postgres) startOnce(ctx context.Context, wantPort int) error {
 		return fmt.Errorf("start postgres in %s: %w: %s: %s", p.place.data(), err, tail(out), tail(p.place.logTail()))
 	}
 	return nil
+}
+
+// recovered waits until a copy that recovers from archived WAL has come to its target: until then it only reads.
+func (p *Postgres) recovered(ctx context.Context) error {
+	for deadline := time.Now().Add(startTimeout); ; {
+		out, err := p.Exec(ctx, "postgres", "SELECT pg_is_in_recovery()")
+		if err == nil && strings.TrimSpace(out) == "f" {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(fmt.Errorf("postgres in %s is still recovering: %s", p.place.data(), tail(p.place.logTail())), err)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func (p *Postgres) ensureDatabase(ctx context.Context) error {
