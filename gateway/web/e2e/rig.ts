@@ -19,9 +19,11 @@ export class Calm {
     this.#expected.push(...complaints);
   }
 
-  follow(context: BrowserContext, server: Starling): void {
+  /** `others`: origins beside the server's that the page may talk to. */
+  follow(context: BrowserContext, server: { url: string }, ...others: string[]): void {
     const { host } = new URL(server.url);
     this.#origins.add(`http://${host}`).add(`ws://${host}`);
+    others.forEach((o) => this.#origins.add(o));
     context.on("request", (r) => this.#asked(r.url()));
     context.on("console", (m) => {
       if (m.type() === "error" || m.type() === "warning") this.#complaints.push(`${m.text()} (${m.location().url})`);
