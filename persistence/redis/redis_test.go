@@ -1,0 +1,190 @@
+//go:build integration
+
+package redis_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	goredis "github.com/redis/go-redis/v9"
+
+	"starling/deploy/stack"
+	"starling/deploy/stack/stacktest"
+	"starling/engine/fleet"
+	"starling/persistence/redis"
+)
+
+func open(t *testing.T, url string) *redis.Counter {
+	t.Helper()
+	// A shared machine may stop a test's process for longer than a deployment's.
+	c, err := redis.Open(redis.Options{URL: url, Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func tenant() fleet.TenantID { return fleet.TenantID(uuid.NewString()) }
+
+func TestCostsAddUpToTheToleranceAndComeBack(t *testing.T) {
+	t.Parallel()
+	c, id := open(t, stacktest.Redis(t).URL()), tenant()
+	const cost, tolerance = time.Hour, 10 * time.Hour // so long that what comes back meanwhile is next to nothing
+	for i := range 10 {
+		ok, debt, err := c.Take(t.Context(), id, "k", cost, tolerance+time.Minute)
+		if err != nil || !ok {
+			t.Fatalf("take %d: %v %v", i, ok, err)
+		}
+		if want := time.Duration(i+1) * time.Hour; math.Abs(float64(debt-want)) > float64(time.Minute) {
+			t.Fatalf("take %d: a debt of %v", i, debt)
+		}
+	}
+	if ok, debt, err := c.Take(t.Context(), id, "k", cost, tolerance+time.Minute); err != nil || ok || debt > tolerance {
+		t.Fatalf("beyond the tolerance: %v %v %v", ok, debt, err)
+	}
+	if ok, _, err := c.Take(t.Context(), id, "other", cost, tolerance); err != nil || !ok {
+		t.Fatalf("another kind: %v %v", ok, err)
+	}
+	if ok, _, err := c.Take(t.Context(), tenant(), "k", cost, tolerance); err != nil || !ok {
+		t.Fatalf("another tenant: %v %v", ok, err)
+	}
+	// A quota that has become smaller makes nobody wait for longer than a full bucket.
+	if ok, debt, err := c.Take(t.Context(), id, "k", time.Second, time.Minute); err != nil || ok || debt != time.Minute {
+		t.Fatalf("a smaller quota: %v %v %v", ok, debt, err)
+	}
+	if ok, debt, err := c.Take(t.Context(), tenant(), "k", 333*time.Nanosecond, time.Second); err != nil || !ok || debt > time.Microsecond {
+		t.Fatalf("a small cost: %v %v %v", ok, debt, err)
+	}
+}
+
+func TestProcessesShareABucket(t *testing.T) {
+	t.Parallel()
+	url, id := stacktest.Redis(t).URL(), tenant()
+	const units, per = 500, 5 * time.Second
+	began := time.Now()
+	var mu sync.Mutex
+	passed := 0
+	var all sync.WaitGroup
+	for range 4 {
+		c := open(t, url)
+		all.Go(func() {
+			for range 500 {
+				ok, _, err := c.Take(t.Context(), id, "k", per/units, per)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if ok {
+					mu.Lock()
+					passed++
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	all.Wait()
+	if most := units * (1 + time.Since(began).Seconds()/per.Seconds()); float64(passed) > most || passed < units {
+		t.Fatalf("%d passed, want %d at least and %.0f at most", passed, units, most)
+	}
+}
+
+func TestEveryKeyLapses(t *testing.T) {
+	t.Parallel()
+	r, id := stacktest.Redis(t), tenant()
+	c := open(t, r.URL())
+	if _, _, err := c.Take(t.Context(), id, "k", 10*time.Second, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Tally(t.Context(), id, "k", 3, 20*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	o, err := goredis.ParseURL(r.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := goredis.NewClient(o)
+	defer client.Close()
+	keys, err := client.Keys(t.Context(), "*"+string(id)+"*").Result()
+	if err != nil || len(keys) != 2 {
+		t.Fatalf("%v: %v", keys, err)
+	}
+	for _, k := range keys {
+		if !strings.HasPrefix(k, fmt.Sprintf("starling:{%s}:", id)) {
+			t.Errorf("key %s has another shape", k)
+		}
+		if ttl := client.PTTL(t.Context(), k).Val(); ttl <= 0 || ttl > 21*time.Second {
+			t.Errorf("key %s lives for %v", k, ttl)
+		}
+	}
+}
+
+func TestTalliesOfProcesses(t *testing.T) {
+	t.Parallel()
+	url, id := stacktest.Redis(t).URL(), tenant()
+	a, b := open(t, url), open(t, url)
+	tally := func(c *redis.Counter, n int, keep time.Duration, want int) {
+		t.Helper()
+		if others, err := c.Tally(t.Context(), id, "k", n, keep); err != nil || others != want {
+			t.Fatalf("the others hold %d, want %d: %v", others, want, err)
+		}
+	}
+	tally(a, 2, time.Minute, 0)
+	tally(b, 5, time.Minute, 2)
+	tally(a, 3, time.Minute, 5)
+	tally(b, 0, time.Minute, 3)
+	tally(a, 3, time.Minute, 0)
+	tally(a, 7, time.Millisecond, 0) // and is not heard of again
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		others, err := b.Tally(t.Context(), id, "k", 1, time.Minute)
+		if err == nil && others == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of a process that has gone: %v", others, err)
+		}
+	}
+}
+
+func TestACallEndsInItsTime(t *testing.T) {
+	t.Parallel()
+	r, err := stack.StartRedis(t.Context(), stack.RedisOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Kill() })
+	c, err := redis.Open(redis.Options{URL: r.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := r.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, _, err := c.Take(ctx, tenant(), "k", 1, 2); err == nil {
+		t.Fatal("a Redis that is gone has answered")
+	}
+	if ctx.Err() != nil {
+		t.Fatal("the call has no bound of its own")
+	}
+	if c.Ping(t.Context()) == nil {
+		t.Fatal("a Redis that is gone shows signs of life")
+	}
+}
+
+func TestABadURLKeepsItsPassword(t *testing.T) {
+	t.Parallel()
+	if _, err := redis.Open(redis.Options{URL: "http://u:topsecret@h"}); err == nil || strings.Contains(err.Error(), "topsecret") {
+		t.Fatal(err)
+	}
+}
+
+func TestMain(m *testing.M) { stacktest.Main(m) }
