@@ -75,7 +75,7 @@ func ecKey(t *testing.T) *ecdsa.PrivateKey {
 }
 
 // signed is a token of the issuer; kid "" and a zero expiry leave them out.
-func signed(t *testing.T, alg jwa.SignatureAlgorithm, key any, kid string, expires time.Time) string {
+func signed(t testing.TB, alg jwa.SignatureAlgorithm, key any, kid string, expires time.Time) string {
 	t.Helper()
 	b := jwt.NewBuilder().Issuer("i").Audience([]string{"a"}).Subject("s").Claim("roles", []string{Viewer})
 	if !expires.IsZero() {

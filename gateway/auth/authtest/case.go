@@ -130,15 +130,12 @@ func edit(t testing.TB, how, h, p, token string) string {
 	case "signature of another":
 		parts[2] = strings.Repeat("A", len(parts[2]))
 	case "cut off":
-		return token[:len(token)-20]
+		return token[:len(token)-22]
 	case "no signature":
 		parts[2] = ""
-	case "two parts":
-		parts = parts[:2]
-	case "four parts":
-		parts = append(parts, parts[2])
-	case "five parts":
-		parts = append(parts, "AAAA", "AAAA")
+	case "two parts", "four parts", "five parts":
+		n := map[string]int{"two parts": 2, "four parts": 4, "five parts": 5}[how]
+		parts = append(parts, "AAAA", "AAAA")[:n]
 	case "padded":
 		return parts[0] + "." + parts[1] + "." + parts[2] + "=="
 	case "a blank inside":
