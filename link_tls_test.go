@@ -36,7 +36,9 @@ const (
 )
 
 // linkHouse has two robots, both of the fleet f of one tenant.
-type linkHouse struct{ robots map[fleet.RobotID]fleet.TenantID }
+type linkHouse struct {
+	robots map[fleet.RobotID]fleet.TenantID
+}
 
 func (h linkHouse) FindRobot(_ context.Context, tenant fleet.TenantID, id fleet.RobotID, _ string) (link.Found, error) {
 	if h.robots[id] != tenant {

@@ -226,7 +226,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	o := rest.Options{
 		Views: a.views, Facts: newFacts(a.store), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
 		Checks:   append([]rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}}, a.quotaChecks()...),
-		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins,
+		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins, TrustedProxies: c.TrustedProxies,
 	}
 	if a.system != nil && slices.Contains(a.Roles, roleGateway) {
 		o.Engine = a.system

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"runtime/debug"
 	"slices"
@@ -64,7 +65,13 @@ type Options struct {
 	MaxInFlight int           // requests under way; 0 = 2,000
 	MaxUploads  int           // maps being uploaded or validated, each up to 64 MiB; 0 = 2
 	CORS        []string
-	Now         func() time.Time // nil = time.Now
+	// TrustedProxies are believed when they say whose request they pass on.
+	TrustedProxies []netip.Prefix
+	// BodyWithin and AnswerWithin bound how long a body may take to come, where its route has no bound of its own, and an
+	// answer to leave; 0 = 15 s and 30 s.
+	BodyWithin, AnswerWithin time.Duration
+
+	Now func() time.Time // nil = time.Now
 }
 
 type api struct {
@@ -128,7 +135,7 @@ func build(o Options) (http.Handler, huma.API) {
 	}
 	a := &api{Options: o, metrics: newMetrics(o.Registr), uploads: make(chan struct{}, o.MaxUploads), policy: auth.NewPolicy()}
 	r := chi.NewRouter()
-	r.Use(identify, a.access, a.witness)
+	r.Use(a.armour, identify, a.access, a.witness, a.plain)
 	if len(o.CORS) > 0 {
 		r.Use(cors.Handler(cors.Options{
 			AllowedOrigins: o.CORS, AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},

@@ -28,7 +28,7 @@ func (a *api) frame(r chi.Router) {
 	if len(a.Missing) > 0 || a.Invalid != nil {
 		return
 	}
-	docs := v5emb.New("Starling", "/openapi.json", "/docs/")
+	docs := documented(v5emb.New("Starling", "/openapi.json", "/docs/"), "/docs/")
 	r.Get("/docs", http.RedirectHandler("/docs/", http.StatusMovedPermanently).ServeHTTP)
 	r.Method(http.MethodGet, "/docs/*", docs)
 	stream := a.Stream

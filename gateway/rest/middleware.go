@@ -200,7 +200,11 @@ func pathOf(r *http.Request) string {
 	return r.URL.Path
 }
 
+// clientIP is the address that a request comes from, behind trusted proxies too: armour has found it.
 func clientIP(r *http.Request) string {
+	if ip, ok := r.Context().Value(callerKey{}).(string); ok {
+		return ip
+	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
