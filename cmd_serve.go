@@ -136,8 +136,11 @@ func newMigrateCmd() *cobra.Command {
 				return err
 			}
 			state := "clean"
-			if s.Dirty {
+			switch {
+			case s.Dirty:
 				state = "dirty"
+			case s.UnderWay:
+				state = "being migrated"
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "schema %d of %d, %d to apply, %s\n", s.Version, s.Newest, s.Pending, state)
 			return err

@@ -602,7 +602,9 @@ func TestAllSQLIsGenerated(t *testing.T) {
 	if sources, err = filepath.Glob("*.go"); err != nil {
 		t.Fatal(err)
 	}
-	sources = slices.DeleteFunc(sources, func(s string) bool { return strings.HasSuffix(s, "_test.go") })
+	sources = slices.DeleteFunc(sources, func(s string) bool {
+		return strings.HasSuffix(s, "_test.go") || s == "migrate.go" // it owns the tables
+	})
 	statement := regexp.MustCompile(`(?i)^\s*(select|insert|update|delete|with|merge|copy|call|truncate|do)\s`)
 	for _, text := range literals(t, sources) {
 		if statement.MatchString(text) && text != "SELECT 1" {
