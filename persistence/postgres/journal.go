@@ -123,11 +123,11 @@ func (g *group) run(ctx context.Context, careful bool) error {
 	if len(g.items) == 0 {
 		return nil
 	}
-	conn, err := g.s.pool.Acquire(ctx)
+	conn, release, err := g.s.acquire(ctx, g.shard.Shard.Tenant)
 	if err != nil {
 		return err
 	}
-	defer conn.Release()
+	defer release()
 	g.conn, g.q = conn, gen.New(conn)
 	if err := g.open(ctx); err != nil {
 		rollback(ctx, conn)

@@ -10,12 +10,13 @@ import (
 )
 
 type metrics struct {
-	groups *prometheus.CounterVec
-	units  *prometheus.CounterVec
-	size   prometheus.Histogram
-	append prometheus.Histogram
-	commit prometheus.Histogram
-	audit  *prometheus.CounterVec
+	groups  *prometheus.CounterVec
+	units   *prometheus.CounterVec
+	size    prometheus.Histogram
+	append  prometheus.Histogram
+	commit  prometheus.Histogram
+	audit   *prometheus.CounterVec
+	dropped *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -41,6 +42,9 @@ func newMetrics() *metrics {
 			Name: "starling_postgres_audit_total",
 			Help: "Audit rows: intents recorded or lost with what they are about, entries written or refused.",
 		}, []string{"outcome"}),
+		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "starling_postgres_dropped_total", Help: "What a full queue refused: transactions of a tenant with too many waiting.",
+		}, []string{"queue"}),
 	}
 }
 
@@ -54,7 +58,7 @@ func (m *metrics) register(r prometheus.Registerer, pool *pgxpool.Pool) error {
 			func() float64 { return read(pool.Stat()) })
 	}
 	for _, c := range []prometheus.Collector{
-		m.groups, m.units, m.size, m.append, m.commit, m.audit,
+		m.groups, m.units, m.size, m.append, m.commit, m.audit, m.dropped,
 		gauge("conns", "Open connections.", func(s *pgxpool.Stat) float64 { return float64(s.TotalConns()) }),
 		gauge("acquired", "Connections in use.", func(s *pgxpool.Stat) float64 { return float64(s.AcquiredConns()) }),
 		gauge("max", "Bound of open connections.", func(s *pgxpool.Stat) float64 { return float64(s.MaxConns()) }),

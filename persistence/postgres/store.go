@@ -44,6 +44,7 @@ type Store struct {
 	pool    *pgxpool.Pool // acts as starling_app
 	leases  *pgxpool.Pool // acts as starling_worker: a renewal never waits for a free connection
 	metrics *metrics
+	turns   *turns
 	doubts  doubts
 	// complained is when (UnixNano) lost intents were last logged.
 	complained atomic.Int64
@@ -87,6 +88,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if s.pool, err = s.connect(ctx, roleApp, o.MaxConns, o.MinConns); err != nil {
 		return nil, err
 	}
+	s.turns = newTurns(max(1, o.MaxConns), s.metrics)
 	if s.leases, err = s.connect(ctx, roleWorker, leaseConns, 1); err != nil {
 		s.pool.Close()
 		return nil, err
@@ -208,22 +210,22 @@ const (
 
 // inTenant runs fn in a transaction of the tenant. A statement of fn that fails ends it.
 func (s *Store) inTenant(ctx context.Context, m mode, tenant fleet.TenantID, fn func(q *gen.Queries) error) error {
-	return s.transact(ctx, m, gen.SetTenant, []any{string(tenant)}, fn)
+	return s.transact(ctx, m, tenant, gen.SetTenant, []any{string(tenant)}, fn)
 }
 
 // asPlatform runs fn in a transaction that sees all rows of tenants, and no row of any other table.
 func (s *Store) asPlatform(ctx context.Context, m mode, fn func(q *gen.Queries) error) error {
-	return s.transact(ctx, m, gen.SetPlatform, nil, fn)
+	return s.transact(ctx, m, "", gen.SetPlatform, nil, fn)
 }
 
 // transact runs fn in a transaction, and once more where the server gave up in favour of another one. The first try has
 // left nothing: what fn set outside, it sets again.
-func (s *Store) transact(ctx context.Context, m mode, scope string, args []any, fn func(q *gen.Queries) error) error {
-	conn, err := s.pool.Acquire(ctx)
+func (s *Store) transact(ctx context.Context, m mode, tenant fleet.TenantID, scope string, args []any, fn func(q *gen.Queries) error) error {
+	conn, release, err := s.acquire(ctx, tenant)
 	if err != nil {
 		return readError(err)
 	}
-	defer conn.Release()
+	defer release()
 	intents := intentsOf(ctx, m)
 	if err = s.attempt(ctx, conn, m, scope, args, fn, intents); unlucky(err) {
 		err = s.attempt(ctx, conn, m, scope, args, fn, intents)

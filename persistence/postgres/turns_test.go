@@ -1,0 +1,222 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"starling/engine/fact"
+	"starling/engine/fleet"
+)
+
+// check holds the books of t against each other. Nobody else works with it.
+func (t *turns) check(total int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	held, waiting := 0, 0
+	for id, l := range t.tenants {
+		held += l.held
+		if len(l.waiters) > 0 {
+			waiting++
+		}
+		switch {
+		case l.held == 0 && len(l.waiters) == 0:
+			return fmt.Errorf("tenant %s is kept for nothing", id)
+		case l.held > t.most:
+			return fmt.Errorf("tenant %s holds %d, at most %d are for one", id, l.held, t.most)
+		case t.free > 0 && len(l.waiters) > 0 && l.held < t.most:
+			return fmt.Errorf("tenant %s waits while %d are free", id, t.free)
+		}
+	}
+	if held+t.free != total || waiting != len(t.waiting) {
+		return fmt.Errorf("%d held, %d free of %d; %d lines wait, %d are listed", held, t.free, total, waiting, len(t.waiting))
+	}
+	return nil
+}
+
+// Whatever comes, goes and gives up: no connection is lost or given twice, none is free while somebody may have it, and
+// whoever is served next is of those who hold fewest.
+func TestTurnsAreFairWhateverHappens(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		total := rapid.IntRange(1, 9).Draw(r, "connections")
+		script := rapid.SliceOfN(rapid.IntRange(0, 1<<20), 1, 80).Draw(r, "script")
+		var err error
+		synctest.Test(t, func(t *testing.T) { err = play(t.Context(), newTurns(total, newMetrics()), total, script) })
+		if err != nil {
+			r.Fatal(err)
+		}
+	})
+}
+
+// taker is one transaction.
+type taker struct {
+	tenant fleet.TenantID
+	cancel context.CancelFunc
+	done   func()
+	over   bool
+}
+
+func (c *taker) holds() bool { return c.done != nil && !c.over }
+func (c *taker) waits() bool { return c.done == nil && !c.over }
+
+func pick(all []*taker, n int, ok func(c *taker) bool) *taker {
+	var some []*taker
+	for _, c := range all {
+		if ok(c) {
+			some = append(some, c)
+		}
+	}
+	if len(some) == 0 {
+		return nil
+	}
+	return some[n%len(some)]
+}
+
+// play does what the script says: each number is one step.
+func play(ctx context.Context, turns *turns, total int, script []int) error {
+	var all []*taker
+	for _, n := range script {
+		switch what, n := n%4, n/4; what {
+		case 0, 1:
+			ctx, cancel := context.WithCancel(ctx)
+			c := &taker{tenant: fleet.TenantID(fmt.Sprint(n % 5)), cancel: cancel}
+			all = append(all, c)
+			go func() {
+				done, err := turns.take(ctx, c.tenant)
+				if err != nil {
+					c.over = true
+					return
+				}
+				c.done = done
+			}()
+		case 2:
+			if c := pick(all, n, (*taker).holds); c != nil {
+				if err := leave(all, c); err != nil {
+					return err
+				}
+			}
+		case 3:
+			if c := pick(all, n, (*taker).waits); c != nil {
+				c.cancel()
+			}
+		}
+		synctest.Wait()
+		if err := turns.check(total); err != nil {
+			return err
+		}
+	}
+	for _, c := range all {
+		c.cancel()
+	}
+	synctest.Wait()
+	for _, c := range all {
+		if c.holds() {
+			c.done()
+		}
+	}
+	synctest.Wait()
+	if err := turns.check(total); err != nil || turns.free != total || len(turns.tenants) != 0 {
+		return fmt.Errorf("in the end %d of %d are free, %d tenants kept: %w", turns.free, total, len(turns.tenants), err)
+	}
+	return nil
+}
+
+// leave ends c's turn and sees who is served.
+func leave(all []*taker, c *taker) error {
+	held, waited := map[fleet.TenantID]int{}, map[*taker]bool{}
+	for _, o := range all {
+		if waited[o] = o.waits(); o.holds() && o != c {
+			held[o.tenant]++
+		}
+	}
+	c.over = true
+	c.done()
+	synctest.Wait()
+	for _, served := range all {
+		if !waited[served] || served.waits() {
+			continue
+		}
+		for w := range waited {
+			if waited[w] && held[w.tenant] < held[served.tenant] {
+				return fmt.Errorf("tenant %s, with %d, was served before %s, with %d", served.tenant, held[served.tenant], w.tenant, held[w.tenant])
+			}
+		}
+	}
+	return nil
+}
+
+// A tenant with a thousand transactions waiting does not make another one wait for more than one.
+func TestANoisyTenantIsNotInTheWay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const takes = 10 * time.Millisecond
+		turns := newTurns(16, newMetrics())
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for range 1000 {
+			go func() {
+				for ctx.Err() == nil {
+					if done, err := turns.take(ctx, "noisy"); err == nil {
+						time.Sleep(takes)
+						done()
+					}
+				}
+			}()
+		}
+		time.Sleep(time.Second)
+		for range 100 {
+			began := time.Now()
+			done, err := turns.take(ctx, "quiet")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if waited := time.Since(began); waited > 0 {
+				t.Fatalf("waited for %v", waited)
+			}
+			time.Sleep(takes)
+			done()
+		}
+		// Two that want all share alike.
+		for range 100 {
+			go func() {
+				for ctx.Err() == nil {
+					if done, err := turns.take(ctx, "second"); err == nil {
+						time.Sleep(takes)
+						done()
+					}
+				}
+			}()
+		}
+		time.Sleep(time.Second)
+		turns.mu.Lock()
+		noisy, second := turns.tenants["noisy"].held, turns.tenants["second"].held
+		turns.mu.Unlock()
+		if noisy != 8 || second != 8 {
+			t.Fatalf("two tenants hold %d and %d of 16", noisy, second)
+		}
+		cancel()
+	})
+}
+
+func TestWaitersAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurns(1, newMetrics())
+		ctx, cancel := context.WithCancel(t.Context())
+		for range maxWaiters + 1 {
+			go func() { _, _ = turns.take(ctx, "t") }()
+		}
+		synctest.Wait()
+		if _, err := turns.take(ctx, "t"); !errors.Is(err, fact.ErrBusy) {
+			t.Fatal(err)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
