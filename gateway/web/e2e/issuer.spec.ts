@@ -82,7 +82,7 @@ test("a viewer whose clock is ten minutes fast signs in, and may look, not comma
 });
 
 test("the sign-in is renewed without a reload, in every window that has it", async ({ page, context, served, keycloak }) => {
-  await keycloak.setRealm({ accessTokenLifespan: 6, revokeRefreshToken: true }); // a refresh token works once
+  await keycloak.setRealm({ accessTokenLifespan: 4, revokeRefreshToken: true }); // a refresh token works once
   await signIn(page, keycloak, served, "operator-north");
   await live(page);
   await page.evaluate(() => ((window as unknown as { same: boolean }).same = true));
@@ -110,7 +110,7 @@ test("the sign-in is renewed without a reload, in every window that has it", asy
 
 test("whose session Keycloak has ended is asked to sign in again, and goes on where he was", async ({ page, context, served, keycloak, calm }) => {
   calm.expect(answered(400)); // the refresh token is refused
-  await keycloak.setRealm({ accessTokenLifespan: 8 });
+  await keycloak.setRealm({ accessTokenLifespan: 4 });
   await signIn(page, keycloak, served, "operator-north");
   await live(page);
   await page.keyboard.press("n");
@@ -135,7 +135,7 @@ test("an issuer that is away is named, and asked again; the page goes on while i
   await enter(page).click();
   await expect(page.getByRole("alert")).toHaveText(`Signing in failed: ${new URL(keycloak.origin).host} cannot be reached.`);
   await context.unroute(`${keycloak.origin}/**`);
-  await keycloak.setRealm({ accessTokenLifespan: 12 });
+  await keycloak.setRealm({ accessTokenLifespan: 10 });
   await enter(page).click();
   await signInAtKeycloak(page, "operator-north", "operator-north-password");
   await live(page);
@@ -161,6 +161,7 @@ test("who says no at Keycloak is told so; answers nobody asked for, and a code t
     await keycloak.setPage({ consentRequired: false });
   }
   expect(new URL(page.url()).hash).toBe("");
+  await page.goto("about:blank"); // else it is a move within the page
   await page.goto(`${served.url}/#state=of-somebody-else&code=stolen`);
   await expect(page.getByRole("alert")).toContainText("belongs to no sign-in of this window");
   await page.goto(`${served.url}/?state=of-somebody-else&error=access_denied&error_description=Call+us`);
