@@ -116,7 +116,7 @@ func (l *life) begin() {
 		l.arrive(&loaded{life: l, err: fact.ErrNotFound})
 		return
 	}
-	l.box.sys.pool.load(func() {
+	l.box.sys.pool.load(l.box.sh.lane, func() {
 		m := &loaded{life: l}
 		m.rec, m.err = l.self.load()
 		l.box.postFront(m)

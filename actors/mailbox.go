@@ -205,14 +205,15 @@ func (m *mailbox) rest() []any {
 }
 
 // run implements runnable: it delivers up to throughput messages.
-func (m *mailbox) run() {
-	for range throughput {
+func (m *mailbox) run() int {
+	for i := range throughput {
 		if !m.one() {
 			m.pool.done()
-			return
+			return i
 		}
 	}
 	m.pool.requeue(&m.node)
+	return throughput
 }
 
 // one delivers the next message; false = there is none and the mailbox is idle now.

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"starling/engine/fleet"
 )
 
 // throughput is how many messages one actor handles before others get their turn.
@@ -15,11 +17,13 @@ const throughput = 300
 // of its own and no allocation.
 type node struct {
 	next  *node
+	lane  *lane // nil = the pool's own
 	owner runnable
 }
 
-// runnable is what a worker runs: a mailbox with mail, or a function that protoactor scheduled.
-type runnable interface{ run() }
+// runnable is what a worker runs: a mailbox with mail, or a function that protoactor scheduled. It says how many
+// messages it has handled.
+type runnable interface{ run() int }
 
 // pool runs the actors on a few workers that live as long as the system, instead of one new goroutine for each
 // message that finds its actor idle (which costs 2 us and would be every status at 1 Hz). Without workers (manual
@@ -29,10 +33,11 @@ type runnable interface{ run() }
 type pool struct {
 	mu      sync.Mutex
 	wake    sync.Cond
-	head    *node
-	tail    *node
+	run     turns
+	own     lane // of what has no tenant; in manual mode of all: one queue, in the order of the calls
+	lanes   map[fleet.TenantID]*lane
 	ops     []func() // manual mode: asynchronous operations not yet run
-	loads   []func() // that wait for a loader
+	loads   []*lane  // with loads that wait for a loader, the next one first
 	loading int      // loaders at work
 	manual  bool
 	closed  bool
@@ -51,7 +56,7 @@ var _ actor.Dispatcher = (*pool)(nil)
 
 // newPool starts n workers; none for manual mode.
 func newPool(n int, manual bool) *pool {
-	p := &pool{manual: manual}
+	p := &pool{manual: manual, lanes: map[fleet.TenantID]*lane{}}
 	p.wake.L, p.calm.L = &p.mu, &p.mu
 	if manual {
 		n = 0
@@ -78,9 +83,10 @@ type scheduled struct {
 	pool *pool
 }
 
-func (s *scheduled) run() {
+func (s *scheduled) run() int {
 	s.fn()
 	s.pool.done()
+	return 1
 }
 
 // push queues a runnable that is not queued; its run must end in done or in requeue.
@@ -91,14 +97,11 @@ func (p *pool) push(n *node) {
 
 // requeue queues a runnable whose turn has not ended.
 func (p *pool) requeue(n *node) {
-	n.next = nil
 	p.mu.Lock()
-	if p.tail == nil {
-		p.head = n
-	} else {
-		p.tail.next = n
+	if n.lane == nil {
+		n.lane = &p.own
 	}
-	p.tail = n
+	p.run.push(n)
 	p.mu.Unlock()
 	if !p.manual {
 		p.wake.Signal()
@@ -114,26 +117,16 @@ func (p *pool) done() {
 	}
 }
 
-func (p *pool) pop() *node {
-	n := p.head
-	if n != nil {
-		if p.head = n.next; p.head == nil {
-			p.tail = nil
-		}
-		n.next = nil
-	}
-	return n
-}
-
 func (p *pool) work() {
 	p.mu.Lock()
 	for {
-		n := p.pop()
+		n := p.run.pop()
 		switch {
 		case n != nil:
 			p.mu.Unlock()
-			n.owner.run()
+			used := n.owner.run()
 			p.mu.Lock()
+			n.lane.credit -= used
 		case p.closed:
 			p.mu.Unlock()
 			return
@@ -162,15 +155,17 @@ func (p *pool) async(f func()) {
 const loaders = 32
 
 // load is async for reads of the store, of which a start can bring thousands: at most loaders run at once, the others
-// wait in order. Bound: one an actor.
-func (p *pool) load(f func()) {
+// wait, each tenant's in order and the tenants in turns. Bound: one an actor.
+func (p *pool) load(l *lane, f func()) {
 	if p.manual {
 		p.async(f)
 		return
 	}
 	p.busy.Add(1)
 	p.mu.Lock()
-	p.loads = append(p.loads, f)
+	if l.loads = append(l.loads, f); len(l.loads) == 1 {
+		p.loads = append(p.loads, l)
+	}
 	start := p.loading < loaders
 	if start {
 		p.loading++
@@ -190,13 +185,26 @@ func (p *pool) loader() {
 			p.mu.Unlock()
 			return
 		}
-		f := p.loads[0]
-		p.loads[0] = nil
-		p.loads = p.loads[1:]
+		f := p.nextLoad()
 		p.mu.Unlock()
 		f()
 		p.done()
 	}
+}
+
+// nextLoad takes the next tenant's next load. mu is held, and there is one.
+func (p *pool) nextLoad() func() {
+	l := p.loads[0]
+	p.loads[0] = nil
+	p.loads = p.loads[1:]
+	f := l.loads[0]
+	l.loads[0] = nil
+	if l.loads = l.loads[1:]; len(l.loads) > 0 {
+		p.loads = append(p.loads, l) // behind the others
+	} else {
+		l.loads = nil
+	}
+	return f
 }
 
 // quiesce waits until every mailbox is empty and nothing is under way. Mail that outsiders keep sending keeps it
@@ -239,7 +247,7 @@ func (p *pool) drain(ctx context.Context, until <-chan struct{}) error {
 			return err
 		}
 		p.mu.Lock()
-		n := p.pop()
+		n := p.run.pop()
 		var f func()
 		if n == nil && len(p.ops) > 0 {
 			f = p.ops[0]

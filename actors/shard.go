@@ -30,9 +30,10 @@ const (
 
 // shard is one warehouse in our hands: the directory of its actors, its floor, its journal writer, its lease.
 type shard struct {
-	sys *System
-	id  fleet.Shard
-	key string
+	sys  *System
+	id   fleet.Shard
+	key  string
+	lane *lane
 
 	phase atomic.Int32
 	inc   atomic.Int64
@@ -55,7 +56,7 @@ type shard struct {
 }
 
 func newShard(s *System, id fleet.Shard) *shard {
-	sh := &shard{sys: s, id: id, key: id.Key()}
+	sh := &shard{sys: s, id: id, key: id.Key(), lane: s.pool.lane(id.Tenant)}
 	for k := range sh.boxes {
 		sh.boxes[k] = map[string]*box{}
 	}
@@ -207,7 +208,7 @@ func (sh *shard) create(k kind, id string, fresh bool) *box {
 	s := sh.sys
 	b := &box{sys: s, sh: sh, kind: k, id: id, fresh: fresh}
 	b.mailbox.box, b.mailbox.pool, b.mailbox.gated = b, s.pool, true
-	b.mailbox.owner = &b.mailbox
+	b.mailbox.owner, b.mailbox.lane = &b.mailbox, sh.lane
 	b.timer.owner = b
 	if k == kindZone {
 		b.gone = make(chan struct{})
