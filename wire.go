@@ -264,8 +264,8 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 // signInOptions says where the page's people sign in.
 func signInOptions(c *Config, development bool) web.Options {
 	o := web.Options{Development: development}
-	if c.OIDCIssuer != "" {
-		o.Issuers = append(o.Issuers, web.Issuer{Issuer: c.OIDCIssuer, ClientID: c.OIDCClientID})
+	for _, i := range c.Issuers {
+		o.Issuers = append(o.Issuers, web.Issuer{Issuer: i.Issuer, ClientID: slices.Concat(i.ClientIDs, []string{c.OIDCClientID})[0]})
 	}
 	return o
 }
