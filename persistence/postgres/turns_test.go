@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,16 +159,20 @@ func TestANoisyTenantIsNotInTheWay(t *testing.T) {
 		const takes = 10 * time.Millisecond
 		turns := newTurns(16, newMetrics())
 		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
+		var all sync.WaitGroup
+		defer func() {
+			cancel()
+			all.Wait() // time goes on for those who sleep
+		}()
 		for range 1000 {
-			go func() {
+			all.Go(func() {
 				for ctx.Err() == nil {
 					if done, err := turns.take(ctx, "noisy"); err == nil {
 						time.Sleep(takes)
 						done()
 					}
 				}
-			}()
+			})
 		}
 		time.Sleep(time.Second)
 		for range 100 {
@@ -184,14 +189,14 @@ func TestANoisyTenantIsNotInTheWay(t *testing.T) {
 		}
 		// Two that want all share alike.
 		for range 100 {
-			go func() {
+			all.Go(func() {
 				for ctx.Err() == nil {
 					if done, err := turns.take(ctx, "second"); err == nil {
 						time.Sleep(takes)
 						done()
 					}
 				}
-			}()
+			})
 		}
 		time.Sleep(time.Second)
 		turns.mu.Lock()
@@ -200,7 +205,6 @@ func TestANoisyTenantIsNotInTheWay(t *testing.T) {
 		if noisy != 8 || second != 8 {
 			t.Fatalf("two tenants hold %d and %d of 16", noisy, second)
 		}
-		cancel()
 	})
 }
 
