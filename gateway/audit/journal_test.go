@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -215,11 +216,11 @@ func FuzzJournal(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good)
-	f.Add(append(bytes.Clone(good), good[:len(good)/2]...))
-	f.Add([]byte("00000000 \n\n\xff"))
-	f.Add([]byte(`8c736521 {"id":1}` + "\n"))
-	f.Fuzz(func(t *testing.T, content []byte) {
+	f.Add(good, []byte(`{"id":"2","at":"2026-03-01T12:00:00.123456789+14:00","details":[1],"ns":-5}`))
+	f.Add(append(bytes.Clone(good), good[:len(good)/2]...), []byte(`{"id":1}`))
+	f.Add([]byte("00000000 \n\n\xff"), []byte(`{"id":"\u0000","at":"9999-12-31T23:59:59-14:00","details":"\ud800","status":1e9}`))
+	f.Fuzz(func(t *testing.T, content, body []byte) {
+		content = fmt.Appendf(bytes.Clone(content), "\n%08x %s\n", crc32.ChecksumIEEE(body), body) // a sum that is right, whatever it is of
 		torn := 0
 		list := audit.Parse(content, func(n int) {
 			if n < 0 || n > len(content) {
