@@ -24,6 +24,7 @@ import (
 	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/gateway/auth"
+	"starling/gateway/quota"
 )
 
 // Check says how a dependency does; critical ones make the process not ready.
@@ -49,6 +50,8 @@ type Options struct {
 	Audit      Audit
 	AuditReads bool
 	Intent     func(ctx context.Context, e *fact.AuditEntry) context.Context
+	// Quotas bound what each tenant may use, nil = nothing does.
+	Quotas *quota.Quotas
 	// Faults of the configuration: the process serves health and readiness and nothing else.
 	Missing []string
 	Invalid any
@@ -81,6 +84,7 @@ type api struct {
 	uploads chan struct{} // a place for each upload under way
 	graphs  graphs
 	policy  *auth.Policy
+	share   *quota.Share // of requests under way
 
 	overviews overviews
 	refusals  perSecond // entries about refused requests
@@ -133,14 +137,14 @@ func build(o Options) (http.Handler, huma.API) {
 	if o.MaxUploads <= 0 {
 		o.MaxUploads = 2
 	}
-	a := &api{Options: o, metrics: newMetrics(o.Registr), uploads: make(chan struct{}, o.MaxUploads), policy: auth.NewPolicy()}
+	a := &api{Options: o, metrics: newMetrics(o.Registr), uploads: make(chan struct{}, o.MaxUploads), policy: auth.NewPolicy(), share: quota.NewShare(o.MaxInFlight)}
 	r := chi.NewRouter()
 	r.Use(a.armour, identify, a.access, a.witness, a.plain)
-	if len(o.CORS) > 0 {
+	if len(o.CORS) > 0 || o.Quotas != nil {
 		r.Use(cors.Handler(cors.Options{
-			AllowedOrigins: o.CORS, AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
-			AllowedHeaders: []string{"Authorization", "Content-Type", "If-Match", "Idempotency-Key", "X-Request-ID", "X-Tenant-ID", "X-Tenant-Slug", "Traceparent"},
-			ExposedHeaders: []string{"ETag", "Location", "X-Request-ID", "Idempotent-Replayed", "Retry-After"}, MaxAge: 600,
+			AllowOriginFunc: a.mayAsk, AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
+			AllowedHeaders: []string{"Authorization", "Content-Type", "If-Match", "Idempotency-Key", "X-Request-ID", "X-Tenant-ID", "X-Tenant-Slug", "Traceparent", "Last-Event-ID"},
+			ExposedHeaders: []string{"ETag", "Location", "X-Request-ID", "Idempotent-Replayed", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"}, MaxAge: 600,
 		}))
 	}
 	r.Use(a.bound, middleware.GetHead)
@@ -178,6 +182,7 @@ func build(o Options) (http.Handler, huma.API) {
 	a.explanations()
 	a.scheduler()
 	a.overview()
+	a.auditLog()
 	polish(a.huma.OpenAPI())
 	a.ruled(r)
 	a.closeGaps(r, refuse)

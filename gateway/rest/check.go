@@ -33,8 +33,17 @@ func (f *faults) printable(field, s string, least, most int) {
 
 // Resolve implements huma.ResolverWithPath.
 func (b *newTenant) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
-	var f faults
+	f := limitsFaults(at(p, "limits"), b.Limits)
 	f.printable(at(p, "name"), b.Name, 1, 200)
+	return f.errors()
+}
+
+// Resolve implements huma.ResolverWithPath.
+func (b *tenantWish) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
+	f := limitsFaults(at(p, "limits"), b.Limits)
+	if b.Name != nil {
+		f.printable(at(p, "name"), *b.Name, 1, 200)
+	}
 	return f.errors()
 }
 

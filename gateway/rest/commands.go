@@ -56,6 +56,7 @@ func (a *api) commands() {
 				if err != nil {
 					return fact.Answer{}, nil, err
 				}
+				requestOf(ctx).detail("command", in.Body.Command)
 				ans, err := render(202, "/api/v1/robots/"+in.ID+"/commands/"+string(c.ID), commandID{string(c.ID)})
 				return ans, func(i *fact.Idempotency) error { return a.Engine.CommandRobot(ctx, shard, c, by(who), traceOf(ctx), i) }, err
 			})

@@ -21,6 +21,12 @@ func (a *api) authorise(c huma.Context, next func(huma.Context), o op, rule *aut
 	ctx := c.Context()
 	r, _ := humachi.Unwrap(c)
 	who, err := a.enter(r, rule)
+	if err == nil {
+		var leave func()
+		if leave, err = a.place(ctx, c.SetHeader, who); err == nil {
+			defer leave()
+		}
+	}
 	switch {
 	case err != nil:
 	case o.engine && a.Engine == nil:
@@ -43,6 +49,9 @@ func (a *api) authorise(c huma.Context, next func(huma.Context), o op, rule *aut
 		}
 	}
 	oneSpelling(c)
+	if _, w := humachi.Unwrap(c); w != nil {
+		a.origin(r, w.Header().Del, who.Tenant)
+	}
 	next(huma.WithContext(c, a.begin(auth.With(ctx, who), r, who, rule)))
 }
 

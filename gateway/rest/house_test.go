@@ -38,6 +38,8 @@ type house struct {
 	// beforeWarehouse runs ahead of every call of GetWarehouse.
 	beforeWarehouse func()
 	keptOut         []fleet.Vertex
+	audit           []fact.AuditEntry // as they were added
+	signIns         []fact.AuditEntry
 }
 
 type version struct {

@@ -3,8 +3,10 @@ package rest
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/gateway/auth"
+	"starling/gateway/quota"
 )
 
 type meBody struct {
@@ -33,6 +36,27 @@ type tenantBody struct {
 
 func tenantOf(t *fact.Tenant) tenantBody {
 	return tenantBody{TenantID: string(t.ID), Slug: t.Slug, Name: t.Name, CreatedAt: ts(t.CreatedAt)}
+}
+
+// grantBody is a tenant as the platform sees it.
+type grantBody struct {
+	TenantID  string `json:"tenant_id" format:"uuid"`
+	Slug      string `json:"slug"`
+	Name      string `json:"name"`
+	CreatedAt string `json:"created_at" format:"date-time"`
+	Limits    object `json:"limits" doc:"The most that the tenant's quotas may be, by name"`
+	Version   int64  `json:"version"`
+}
+
+type grantOut struct {
+	ETag string `header:"ETag"`
+	Body grantBody
+}
+
+func grantOf(t *fact.Tenant) *grantOut {
+	return &grantOut{ETag: etag(t.Version), Body: grantBody{
+		TenantID: string(t.ID), Slug: t.Slug, Name: t.Name, CreatedAt: ts(t.CreatedAt), Limits: object(t.Limits), Version: t.Version,
+	}}
 }
 
 type settingsBody struct {
@@ -56,6 +80,32 @@ var slugShape = regexp.MustCompile(auth.SlugShape)
 type newTenant struct {
 	Slug string `json:"slug" minLength:"1" maxLength:"63" pattern:"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"`
 	Name string `json:"name" minLength:"1" maxLength:"200"`
+	// Limits of the tenant's quotas.
+	Limits map[string]any `json:"limits,omitempty" doc:"The most that the tenant's quotas may be, by name; what is not named is as usual"`
+}
+
+type tenantWish struct {
+	Name   *string        `json:"name,omitempty" minLength:"1" maxLength:"200"`
+	Limits map[string]any `json:"limits,omitempty" doc:"Replaces the limits"`
+}
+
+func limitsFaults(field string, limits map[string]any) (f faults) {
+	if len(limits) > 0 {
+		settingsFaults(field, quota.CheckLimits(encoded(limits)), &f)
+	}
+	return f
+}
+
+// encoded is a JSON object that came in as one; nil is nothing.
+func encoded(m map[string]any) json.RawMessage {
+	if m == nil {
+		return nil
+	}
+	b, err := json.Marshal(m)
+	if err != nil { // it was JSON
+		panic(err)
+	}
+	return b
 }
 
 // etag is the version of an object as a header.
@@ -112,12 +162,46 @@ func (a *api) identity() {
 	add(a, op{method: http.MethodPost, path: "/api/v1/tenants", id: "create-tenant", summary: "Create a tenant", tag: "identity", status: 201, answer: tenantBody{}},
 		func(ctx context.Context, _ *auth.Identity, in *createTenant) (*created, error) {
 			return a.once(ctx, "", "POST /tenants", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
-				t := fact.Tenant{ID: fleet.TenantID(uuid.NewString()), Slug: in.Body.Slug, Name: in.Body.Name, Settings: json.RawMessage(`{}`), CreatedAt: a.Now()}
-				ans, err := render(201, "/api/v1/tenants/current", tenantOf(&t))
+				t := fact.Tenant{ID: fleet.TenantID(uuid.NewString()), Slug: in.Body.Slug, Name: in.Body.Name, Settings: json.RawMessage(`{}`), Limits: encoded(in.Body.Limits), CreatedAt: a.Now()}
+				ans, err := render(201, "/api/v1/tenants/"+string(t.ID), tenantOf(&t))
 				return ans, func(i *fact.Idempotency) error { return a.Facts.CreateTenant(ctx, t, i) }, err
 			})
 		})
+	a.grants()
 	a.settings()
+}
+
+// grants are the tenants as the platform's administrators manage them.
+func (a *api) grants() {
+	type get struct {
+		ID string `path:"tenant_id" format:"uuid"`
+	}
+	add(a, op{method: http.MethodGet, path: "/api/v1/tenants/{tenant_id}", id: "get-tenant", summary: "A tenant and its limits", tag: "identity"},
+		func(ctx context.Context, _ *auth.Identity, in *get) (*grantOut, error) {
+			t, err := a.Facts.GetTenant(ctx, fleet.TenantID(in.ID))
+			return grantOf(&t), err
+		})
+	type patch struct {
+		ID      string `path:"tenant_id" format:"uuid"`
+		IfMatch string `header:"If-Match" minLength:"1"`
+		Body    tenantWish
+	}
+	add(a, op{method: http.MethodPatch, path: "/api/v1/tenants/{tenant_id}", id: "patch-tenant", summary: "Change a tenant's name or limits", tag: "identity"},
+		func(ctx context.Context, _ *auth.Identity, in *patch) (*grantOut, error) {
+			v, err := ifMatch(in.IfMatch)
+			if err != nil {
+				return nil, err
+			}
+			id := fleet.TenantID(in.ID)
+			if id == fleet.NilTenant {
+				return nil, fact.ErrNotFound
+			}
+			t, err := a.Facts.SetTenantLimits(ctx, id, in.Body.Name, encoded(in.Body.Limits), v)
+			if err == nil && a.Quotas != nil {
+				a.Quotas.Changed(id)
+			}
+			return grantOf(&t), err
+		})
 }
 
 func (a *api) settings() {
@@ -140,11 +224,21 @@ func (a *api) settings() {
 			if err != nil {
 				return nil, err
 			}
+			now, err := a.Facts.GetTenant(ctx, who.Tenant)
+			if err != nil {
+				return nil, err
+			}
 			var f faults
-			if f.keepable("body", b); f.err() != nil {
+			f.keepable("body", b)
+			settingsFaults("body", quota.Check(b, now.Limits), &f)
+			if f.err() != nil {
 				return nil, f.err()
 			}
+			requestOf(ctx).detail("changed", slices.Sorted(maps.Keys(in.Body)))
 			t, err := a.Facts.PatchSettings(ctx, who.Tenant, b, v)
+			if err == nil && a.Quotas != nil {
+				a.Quotas.Changed(who.Tenant)
+			}
 			return settingsOf(&t), err
 		})
 }

@@ -61,6 +61,10 @@ type Facts interface {
 	GetTenantBySlug(ctx context.Context, slug string) (fact.Tenant, error)
 	ListTenants(ctx context.Context, p fact.Page) (fact.List[fact.Tenant], error)
 	PatchSettings(ctx context.Context, id fleet.TenantID, patch json.RawMessage, ifVersion int64) (fact.Tenant, error)
+	// SetTenantLimits changes a tenant's name (nil = stays) and replaces its limits (empty = stay).
+	SetTenantLimits(ctx context.Context, id fleet.TenantID, name *string, limits json.RawMessage, ifVersion int64) (fact.Tenant, error)
+	ListAudit(ctx context.Context, tenant fleet.TenantID, f fact.AuditFilter, p fact.Page) (fact.List[fact.AuditEntry], error)
+	CountRobots(ctx context.Context, tenant fleet.TenantID) (int, error)
 
 	CreateWarehouse(ctx context.Context, w fact.Warehouse, idem *fact.Idempotency) error
 	GetWarehouse(ctx context.Context, tenant fleet.TenantID, id fleet.WarehouseID) (fact.Warehouse, error)

@@ -315,6 +315,9 @@ func (a *api) newRobot(ctx context.Context, who *auth.Identity, b *newRobot) (fa
 	if _, err := a.shardOf(ctx, who, string(b.WarehouseID), "body.warehouse_id"); err != nil {
 		return fact.Answer{}, nil, err
 	}
+	if err := a.roomForRobot(ctx, who.Tenant); err != nil {
+		return fact.Answer{}, nil, err
+	}
 	requestOf(ctx).robot = string(s.ID)
 	r := Robot{Spec: s, Version: 1}
 	ans, err := render(201, "/api/v1/robots/"+string(s.ID), a.robotOf(ctx, &r))

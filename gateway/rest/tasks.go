@@ -16,6 +16,7 @@ import (
 	"starling/engine/robot"
 	"starling/engine/task"
 	"starling/gateway/auth"
+	"starling/gateway/quota"
 )
 
 type progressBody struct {
@@ -262,6 +263,9 @@ func (a *api) tasks() {
 				if err != nil {
 					return fact.Answer{}, nil, err
 				}
+				if err := a.spend(ctx, who.Tenant, quota.Tasks, 1); err != nil {
+					return fact.Answer{}, nil, err
+				}
 				requestOf(ctx).task = string(s.ID)
 				ans, err := render(201, "/api/v1/tasks/"+string(s.ID), taskBody(&task.View{Spec: s, Version: 1}))
 				return ans, func(i *fact.Idempotency) error {
@@ -372,6 +376,10 @@ func (a *api) taskBatch() {
 				if err := f.err(); err != nil {
 					return fact.Answer{}, nil, err
 				}
+				if err := a.spend(ctx, who.Tenant, quota.Tasks, len(specs)); err != nil {
+					return fact.Answer{}, nil, err
+				}
+				requestOf(ctx).detail("tasks", len(specs))
 				ans, err := render(201, "", body)
 				return ans, func(i *fact.Idempotency) error {
 					return a.Engine.CreateTasks(ctx, specs[0].Shard, specs, by(who), traceOf(ctx), i)
