@@ -93,6 +93,11 @@ func (s *Server) check(ctx context.Context, ask auth.Ask, rule *auth.Rule) (*aut
 	return nil, noIssuer()
 }
 
+// mayConnect lets pages of our own, of the configured and of the tenant's origins connect, and whatever is no page.
+func (s *Server) mayConnect(r *http.Request, who *auth.Identity) bool {
+	return s.sameOrigin(r) || s.o.OriginAllowed != nil && s.o.OriginAllowed(r.Context(), who.Tenant, r.Header.Get("Origin"))
+}
+
 // sameOrigin lets pages of our own and of the configured origins connect, and whatever is no page.
 func (s *Server) sameOrigin(r *http.Request) bool {
 	origin := r.Header.Get("Origin")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -177,4 +178,50 @@ func TestAnEpochMeansNothingToAnotherTenant(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestATenantsOwnPagesConnect comes from an origin that one tenant allows and the other does not.
+func TestATenantsOwnPagesConnect(t *testing.T) {
+	t.Parallel()
+	const origin = "https://ours.example"
+	g := newRig(t, func(o *stream.Options) {
+		o.OriginAllowed = func(_ context.Context, tenant fleet.TenantID, from string) bool { return tenant == tenantA && from == origin }
+	})
+	for tenant, status := range map[fleet.TenantID]int{tenantA: http.StatusSwitchingProtocols, tenantB: http.StatusForbidden} {
+		d := websocket.Dialer{Subprotocols: []string{"bearer." + g.token(tenant, auth.Viewer, time.Hour), "starling.v1.json"}}
+		ws, r, err := d.Dial("ws"+strings.TrimPrefix(g.http.URL, "http")+"/api/v1/ws", http.Header{"Origin": {origin}}) //nolint:bodyclose // a handshake's answer needs no closing
+		if r == nil || r.StatusCode != status {
+			t.Fatalf("tenant %s: %v %v", tenant, r, err)
+		}
+		if err == nil {
+			_ = ws.Close()
+		}
+	}
+}
+
+// TestATenantsClientsAreCounted fills a quota, and finds a place again when a client has left.
+func TestATenantsClientsAreCounted(t *testing.T) {
+	t.Parallel()
+	var held atomic.Int32
+	g := newRig(t, func(o *stream.Options) {
+		o.Enter = func(_ context.Context, tenant fleet.TenantID) (func(), bool) {
+			if tenant != tenantA || held.Load() == 1 {
+				return func() {}, false
+			}
+			held.Add(1)
+			return func() { held.Add(-1) }, true
+		}
+	})
+	first := g.viewer()
+	h := http.Header{"Authorization": {"Bearer " + g.token(tenantA, auth.Viewer, time.Hour)}}
+	if status, code := g.ask("/api/v1/stream?channel=tasks", h); status != 429 || code != "RESOURCE_EXHAUSTED" {
+		t.Errorf("beyond the quota: %d %s", status, code)
+	}
+	_ = first.ws.Close()
+	for deadline := time.Now().Add(10 * time.Second); held.Load() != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the place of a client that left is not given back")
+		}
+	}
+	g.viewer()
 }

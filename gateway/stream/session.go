@@ -77,6 +77,7 @@ type session struct {
 	binary    bool
 	tenant    fleet.TenantID
 	requestID string
+	leave     func() // gives the place in the tenant's quota back
 
 	mu      sync.Mutex
 	who     *auth.Identity
@@ -307,7 +308,7 @@ func (s *Server) openMelody() {
 	m.Config.MaxMessageSize, m.Config.MessageBufferSize = maxMessage, queuePlaces
 	m.Upgrader.ReadBufferSize, m.Upgrader.WriteBufferSize = 1024, 1024
 	m.Upgrader.WriteBufferPool = &sync.Pool{}
-	m.Upgrader.CheckOrigin = s.sameOrigin
+	m.Upgrader.CheckOrigin = func(*http.Request) bool { return true } // serveWS has asked
 	m.Upgrader.Error = func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 		s.metrics.refused.WithLabelValues("handshake").Inc()
 		(&refusal{status: status, code: "INVALID_ARGUMENT", message: reason.Error()}).write(w)
@@ -365,12 +366,14 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) *refusal {
 			fields: []field{{"header.Upgrade", "want websocket"}},
 		}
 	}
-	if !s.sameOrigin(r) {
-		return notAllowed()
-	}
 	var who *auth.Identity
 	var bad *refusal
-	if aside(func() { who, bad = s.identify(r) }); bad != nil {
+	aside(func() {
+		if who, bad = s.identify(r); bad == nil && !s.mayConnect(r, who) {
+			bad = notAllowed()
+		}
+	})
+	if bad != nil {
 		return bad
 	}
 	x := s.newSession(who, "ws", w, r)
@@ -381,7 +384,7 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) *refusal {
 		}
 	}
 	x.binary = chosen == protocolBin
-	if bad := s.admit(x); bad != nil {
+	if bad := s.admit(r.Context(), x); bad != nil {
 		return bad
 	}
 	bound(x.conn, s.o.WriteWait)

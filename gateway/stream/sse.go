@@ -38,6 +38,9 @@ func (s *Server) serveSSE(w http.ResponseWriter, r *http.Request) *refusal {
 	if bad != nil {
 		return bad
 	}
+	if !s.mayConnect(r, who) { // its page shall not read this
+		w.Header().Del("Access-Control-Allow-Origin")
+	}
 	wish, faulty, bad := parseQuery(r)
 	if bad != nil {
 		return bad
@@ -58,7 +61,7 @@ func (s *Server) serveSSE(w http.ResponseWriter, r *http.Request) *refusal {
 	}
 	wire := &events{frames: make(chan *frame, queuePlaces), done: make(chan struct{})}
 	x.wire = wire
-	if bad := s.admit(x); bad != nil {
+	if bad := s.admit(r.Context(), x); bad != nil {
 		return bad
 	}
 	bound(x.conn, s.o.WriteWait)

@@ -44,7 +44,12 @@ type Options struct {
 	// FindTasks reads those of the tasks that the store of facts has, in any order.
 	FindTasks func(context.Context, fleet.TenantID, []fleet.TaskID) ([]task.View, error)
 
-	Origins    []string // other origins whose pages may connect
+	Origins []string // other origins whose pages may connect
+	// OriginAllowed says whether a tenant lets pages of an origin connect; nil = none does.
+	OriginAllowed func(ctx context.Context, tenant fleet.TenantID, origin string) bool
+	// Enter counts a connection against its tenant's quota; leave gives the place back. nil = there is no quota.
+	Enter func(ctx context.Context, tenant fleet.TenantID) (leave func(), ok bool)
+
 	Log        *slog.Logger
 	Registerer prometheus.Registerer
 
@@ -191,7 +196,23 @@ func bound(c net.Conn, wait time.Duration) {
 }
 
 // admit counts a connection in, or says why not.
-func (s *Server) admit(x *session) *refusal {
+func (s *Server) admit(ctx context.Context, x *session) *refusal {
+	x.leave = func() {}
+	if s.o.Enter != nil {
+		leave, ok := s.o.Enter(ctx, x.tenant)
+		if !ok {
+			return &refusal{status: http.StatusTooManyRequests, code: "RESOURCE_EXHAUSTED", message: "the tenant's quota ws_clients is used up", retry: "5"}
+		}
+		x.leave = leave
+	}
+	bad := s.count(x)
+	if bad != nil {
+		x.leave()
+	}
+	return bad
+}
+
+func (s *Server) count(x *session) *refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.hubs[x.tenant]
@@ -219,6 +240,7 @@ func (s *Server) left(x *session) {
 	if _, ok := s.sessions[x]; !ok {
 		return
 	}
+	defer x.leave()
 	delete(s.sessions, x)
 	if x.hub.conns--; x.hub.conns == 0 {
 		delete(s.hubs, x.tenant)
