@@ -21,11 +21,12 @@ type facts struct {
 	*postgres.CommandsRepo
 	*postgres.DecisionsRepo
 	*postgres.TasksRepo
+	*postgres.AuditRepo
 	store *postgres.Store
 }
 
 func newFacts(s *postgres.Store) rest.Facts {
-	return facts{s.Tenants, s.Warehouses, s.Maps, s.Zones, s.Lanes, s.Commands, s.Decisions, s.Tasks, s}
+	return facts{s.Tenants, s.Warehouses, s.Maps, s.Zones, s.Lanes, s.Commands, s.Decisions, s.Tasks, s.Audit, s}
 }
 
 // FirstAnswer finds the answer that a key got first.
@@ -36,6 +37,11 @@ func (f facts) FirstAnswer(ctx context.Context, tenant fleet.TenantID, route, ke
 // GetTenant finds a tenant by id.
 func (f facts) GetTenant(ctx context.Context, id fleet.TenantID) (fact.Tenant, error) {
 	return f.GetTenantByID(ctx, id)
+}
+
+// CountRobots counts a tenant's registered robots.
+func (f facts) CountRobots(ctx context.Context, tenant fleet.TenantID) (int, error) {
+	return f.store.Robots.CountRobots(ctx, tenant)
 }
 
 // GetTask finds a task by id.

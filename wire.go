@@ -25,6 +25,7 @@ import (
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
 	"starling/engine/robot"
+	"starling/gateway/audit"
 	"starling/gateway/auth"
 	"starling/gateway/link"
 	"starling/gateway/quota"
@@ -68,6 +69,7 @@ type app struct {
 	keys     sync.WaitGroup // that fetch issuers' keys
 	forget   func()         // ends them; nil = there are none
 	guard    *auth.Guard
+	audit    *audit.Recorder // nil = nothing is on record
 	quotas   *quota.Quotas
 	counter  *redis.Counter // nil = quotas are counted by this process alone
 	http     *http.Server
@@ -130,6 +132,9 @@ func start(ctx context.Context, w wiring) (*app, error) {
 		return a, err
 	}
 	if err := a.bound(registry); err != nil {
+		return a, err
+	}
+	if err := a.startAudit(registry); err != nil {
 		return a, err
 	}
 	links := &lateLinks{}
@@ -210,7 +215,7 @@ func (a *app) startLink(ctx context.Context, links *lateLinks, registry promethe
 		return err
 	}
 	a.linkAt = newBounded(a.linkAt, "link", c.LinkMaxConns, c.MaxConnsPerIP, c.TrustedProxies, a.dropped)
-	a.link = link.New(link.Options{Auth: linkAuth{guard: a.guard, trustDomain: a.Config.LinkTrustDomain}, Directory: directory{a.store}, Engine: a.system, Quotas: linkQuotas{a.quotas}, Log: a.Log, Registerer: registry, TLS: secure})
+	a.link = link.New(link.Options{Auth: linkAuth{guard: a.guard, trustDomain: a.Config.LinkTrustDomain, audit: a.acts()}, Directory: directory{a.store}, Engine: a.system, Quotas: linkQuotas{a.quotas}, Log: a.Log, Registerer: registry, TLS: secure})
 	links.server.Store(a.link)
 	go func() { // ends with link.Stop
 		if err := a.link.Serve(a.linkAt); err != nil {
@@ -224,6 +229,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	c := &a.Config
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	o := rest.Options{
+		Audit: a.acts(), AuditReads: c.AuditReads, Intent: postgres.WithAudit, Quotas: a.quotas,
 		Views: a.views, Facts: newFacts(a.store), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
 		Checks:   append([]rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}}, a.quotaChecks()...),
 		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins, TrustedProxies: c.TrustedProxies,
@@ -272,6 +278,7 @@ func signInOptions(c *Config, development bool) web.Options {
 
 func (a *app) newStream(registry prometheus.Registerer) *stream.Server {
 	return stream.New(stream.Options{
+		OriginAllowed: a.originAllowed, Enter: a.enterClient, Renewed: a.renewed,
 		Views: a.views, Auth: a.guard, Origins: a.Config.CORSAllowedOrigins, Log: a.Log, Registerer: registry,
 		Task: rest.TaskBody, FindTasks: a.store.Tasks.GetTasks,
 		Graph: func(s fleet.Shard) *roadmap.Graph {
@@ -342,6 +349,7 @@ func (a *app) stop() {
 		until("actors", 92, a.system.Stop)
 	}
 	a.unbind()
+	until("audit", 94, a.audit.Stop)
 	if a.store != nil {
 		until("store", 96, func(context.Context) error { a.store.Close(); return nil })
 	}
