@@ -120,6 +120,7 @@ func startDev(ctx context.Context, o devOptions) (*dev, error) {
 	settings := map[string]string{
 		"ENV": envDev, "DATABASE_URL": d.pg.URL(), "DATABASE_URL" + fileSuffix: "", "HTTP_HOST": "127.0.0.1", "LINK_HOST": "127.0.0.1",
 		"HTTP_PORT": fmt.Sprint(o.Port), "LINK_PORT": fmt.Sprint(o.LinkPort), "METRICS_PORT": fmt.Sprint(o.Metrics),
+		"AUDIT_DIR": filepath.Join(o.Data, "audit"),
 	}
 	c, faults := LoadConfig(func(k string) string {
 		if v, ok := settings[k]; ok {
