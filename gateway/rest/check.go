@@ -116,7 +116,7 @@ func (w *RobotWish) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 // Resolve implements huma.ResolverWithPath.
 func (b *newRobot) Resolve(c huma.Context, p *huma.PathBuffer) []error {
 	var f faults
-	f.printable(at(p, "robot_code"), b.Code, 1, 128)
+	f.printable(at(p, "robot_code"), b.Code, 1, 64)
 	return append(f.errors(), b.RobotWish.Resolve(c, p)...)
 }
 

@@ -146,7 +146,7 @@ type RobotWish struct {
 }
 
 type newRobot struct {
-	Code        string `json:"robot_code" minLength:"1" maxLength:"128"`
+	Code        string `json:"robot_code" minLength:"1" maxLength:"64"`
 	Protocol    string `json:"protocol" enum:"link,vda5050,open-rmf,rest"`
 	WarehouseID uid    `json:"warehouse_id" format:"uuid"`
 	RobotWish

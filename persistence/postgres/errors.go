@@ -16,6 +16,7 @@ import (
 const (
 	classData       = "22" // the values are bad
 	classConstraint = "23"
+	codeReference   = "23503"
 	codeUnique      = "23505"
 	codeCheck       = "23514"
 	codeSerialize   = "40001"
@@ -97,4 +98,10 @@ func readError(err error) error {
 func broke(err error, constraint string) bool {
 	e, ok := refused(err)
 	return ok && e.Code == codeUnique && e.ConstraintName == constraint
+}
+
+// misses says that err is a reference to what is not there.
+func misses(err error, constraint string) bool {
+	e, ok := refused(err)
+	return ok && e.Code == codeReference && e.ConstraintName == constraint
 }

@@ -218,7 +218,8 @@ func warehouseOf(w *gen.Warehouse) (fact.Warehouse, error) {
 	}, nil
 }
 
-// CreateWarehouse adds a floor. A code in use is a *fact.ConflictError with Key "warehouse_code".
+// CreateWarehouse adds a floor. A code in use is a *fact.ConflictError with Key "warehouse_code";
+// a tenant that is not there is fact.ErrNotFound.
 func (r *WarehousesRepo) CreateWarehouse(ctx context.Context, w fact.Warehouse, idem *fact.Idempotency) error {
 	err := r.s.inTenant(ctx, writing, w.Tenant, func(q *gen.Queries) error {
 		if err := remember(ctx, q, w.Tenant, idem); err != nil {
@@ -230,6 +231,9 @@ func (r *WarehousesRepo) CreateWarehouse(ctx context.Context, w fact.Warehouse, 
 		})
 		if broke(err, "warehouses_tenant_id_warehouse_code_key") {
 			return &fact.ConflictError{Key: "warehouse_code"}
+		}
+		if misses(err, "warehouses_tenant_id_fkey") { // the token's issuer knows a tenant that nobody has created here
+			return fmt.Errorf("tenant %s: %w", w.Tenant, fact.ErrNotFound)
 		}
 		return err
 	})
