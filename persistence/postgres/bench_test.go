@@ -9,7 +9,8 @@ import (
 	"starling/engine/fact"
 )
 
-// BenchmarkGroupCommit creates tasks with their first events, outbox rows and idempotency keys in groups.
+// BenchmarkGroupCommit creates tasks with their first events, outbox rows and idempotency keys in groups; audited: with
+// the intents of the requests that asked for them.
 func BenchmarkGroupCommit(b *testing.B) {
 	s := fresh(b)
 	shard := newShard(b, s)
@@ -17,8 +18,9 @@ func BenchmarkGroupCommit(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, size := range []int{1, 32, 512} {
-		b.Run(fmt.Sprintf("units=%d", size), func(b *testing.B) {
+	for i := range 6 {
+		size, audited := []int{1, 32, 512}[i/2], i%2 == 1
+		b.Run(fmt.Sprintf("units=%d/audited=%t", size, audited), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				b.StopTimer()
@@ -29,6 +31,10 @@ func BenchmarkGroupCommit(b *testing.B) {
 					units[i].Incarnation = inc
 					units[i].Idempotency = &fact.Idempotency{
 						Key: string(spec.ID), Route: "POST /api/v1/tasks", Fingerprint: []byte(spec.ID), Answer: fact.Answer{Status: 201, Body: make([]byte, 400)},
+					}
+					if audited {
+						units[i].Audit = intentOf(shard)
+						units[i].Audit.User, units[i].Audit.ResourceID = spec.CreatedBy, string(spec.ID)
 					}
 				}
 				b.StartTimer()
