@@ -1,7 +1,7 @@
 # Starling. `make help` lists the targets. Tools are fetched once, at pinned versions, by scripts/tools.sh.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run dev-api dev-core dev-py migrate-up build test test-fast test-go test-clients test-python test-page check fmt lint generate verify licences vuln bench bench-live bench-page soak clean
+.PHONY: help run dev-api dev-core dev-py migrate-up build test test-fast test-go test-clients test-python test-page check fmt lint generate verify licences vuln bench bench-live bench-neighbour bench-page soak clean
 
 GO ?= go
 ARGS ?=
@@ -41,12 +41,17 @@ page: # what `make build` puts into the program; nothing to do while its sources
 postgres-installed: # as root on Debian it installs what is missing, else it says what to install
 	@$(GO) run ./deploy/stack/cmd/postgres ensure
 
+.PHONY: servers-installed
+servers-installed: postgres-installed # what the suites want besides: Redis, and Keycloak (Java and Maven); `make run` does not
+	@$(GO) run ./deploy/stack/cmd/redis ensure
+	@$(GO) run ./deploy/stack/cmd/keycloak ensure
+
 # The engine has no goroutines: its tests run without the race detector, everything else runs with it.
 FUZZTIME ?= 5s
 test: test-go test-python test-clients test-page ## all suites, on real servers and in a real browser (2 cores: about 8 min warm, up to 25 cold)
 	@echo "test: all passed"
 
-test-go: postgres-installed page # unit, simulation, integration on a real PostGIS, short fuzzing
+test-go: servers-installed page # unit, simulation, integration on real servers, short fuzzing
 	$(GO) vet -tags integration ./...
 	@$(GO) run ./scripts/gotest \
 	  --suite -tags integration -timeout 15m ./engine/... \
@@ -59,7 +64,7 @@ test-python: # the Python side
 test-clients: postgres-installed build # the clients and the examples of docs/api.md, against the real program
 	@scripts/clients.sh test
 
-test-page: postgres-installed build # the page in a real browser, against the real program
+test-page: servers-installed build # the page in a real browser, against the real program
 	@scripts/page.sh test
 
 test-fast: ## the inner loop: no servers, no race detector
@@ -101,12 +106,16 @@ bench: ## Go benchmarks; BENCH=regexp COUNT=n; compare two outputs with `$$(scri
 bench-live: ## the live channel: cost of a frame, 1,000 and 10,000 clients, bad clients (ten minutes)
 	@$(GO) run ./bench/live $(ARGS)
 
+bench-neighbour: postgres-installed ## what a tenant at 20 times its quotas costs another one (two minutes)
+	@$(GO) run ./bench/neighbour $(ARGS)
+
 bench-page: postgres-installed build ## trace the page in a real browser with 10,000 and 100,000 robots (half an hour)
 	@cd gateway/web && npx --no-install playwright test --project=bench
 
 SEEDS ?= 10000
-soak: ## many seeds of the simulation with every fault: SEEDS=n
+soak: servers-installed ## many seeds of the simulation with every fault (SEEDS=n), and a real issuer away for as long as keys are kept
 	@STARLING_SEEDS=$(SEEDS) $(GO) test -count 1 -timeout 0 -v -run '^TestSeeds' ./engine/sim
+	@STARLING_KEYCLOAK_TTL_SECONDS=$${STARLING_KEYCLOAK_TTL_SECONDS:-300} $(GO) test -count 1 -timeout 0 -v -tags integration -run '^TestARealKeycloakThatIsAwayOrRevoked$$' .
 
 clean: ## remove what the targets made in the checkout (the data of `make run` stays: --reset clears it)
 	@rm -rf bin
