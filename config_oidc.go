@@ -149,15 +149,18 @@ func (f *issuersFile) read(body []byte) []OIDCIssuer {
 func (f *issuersFile) issuer(node *yaml.Node, at string) OIDCIssuer {
 	m := f.members(node, "issuer", "jwks_url", "audiences", "client_ids", "tenants", "roles", "platform_admin")
 	var i OIDCIssuer
-	for name, to := range map[string]*string{"issuer": &i.Issuer, "jwks_url": &i.JWKSURL} {
-		if m[name] == nil && name == "jwks_url" {
+	for _, u := range []struct {
+		name string
+		to   *string
+	}{{"issuer", &i.Issuer}, {"jwks_url", &i.JWKSURL}} {
+		if m[u.name] == nil && u.to == &i.JWKSURL {
 			continue
 		}
-		if s, ok := scalar(m[name]); ok && printable(s) && f.config.safeURL(s) {
-			*to = s
+		if s, ok := scalar(m[u.name]); ok && printable(s) && f.config.safeURL(s) {
+			*u.to = s
 			continue
 		}
-		f.problem(at + "." + name + ": " + wantIssuerURL)
+		f.problem(at + "." + u.name + ": " + wantIssuerURL)
 	}
 	i.Audiences = f.names(m["audiences"], at+".audiences", mostAudiences, true)
 	i.ClientIDs = f.names(m["client_ids"], at+".client_ids", mostAudiences, false)

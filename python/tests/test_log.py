@@ -36,7 +36,7 @@ def test_what_is_below_the_level_is_not_written() -> None:
 
 def test_in_production_there_are_no_stacks() -> None:
     for env, has in (("prod", False), ("dev", True)):
-        book = Book(ENV=env)
+        book = Book(ENV=env, OIDC_ISSUER="https://i.example", OIDC_AUDIENCE="a")
         book.log.write("error", "broken", stack="line 1")
         assert ("stack" in book.last()) == has
 

@@ -36,6 +36,8 @@ _CODES: dict[int, Code] = {
 }
 _MESSAGES = {
     400: "the body is not readable",
+    401: "no, bad or expired token",
+    403: "role or tenant does not allow it",
     404: "there is no such path",
     405: "the path does not know this method",
     413: "the body is too large",
@@ -45,6 +47,7 @@ _MESSAGES = {
     503: "a dependency is away, try again",
     504: "the request took too long",
 }
+_LATER = {"Retry-After": "1"}
 _LONGEST_FIELD = 200
 """Characters of a fault's field: an unknown property is named by the client."""
 
@@ -76,7 +79,8 @@ class Failure(HTTPException):
         self.code: Code = code or _CODES.get(status) or ("INVALID_ARGUMENT" if status < 500 else "INTERNAL_ERROR")
         self.message = message or _MESSAGES.get(status, "the request is refused")
         self.details = details
-        super().__init__(status, self.message, {"Retry-After": "1"} if status in (429, 503) else None)
+        headers = {401: {"WWW-Authenticate": 'Bearer realm="starling"'}, 429: _LATER, 503: _LATER}
+        super().__init__(status, self.message, headers.get(status))
 
     def response(self, request_id: str) -> Response:
         """The answer for the request of that id."""

@@ -19,7 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from starling.frame import answer, door
+from starling.frame import answer, door, me
+from starling.frame.auth import Verifier
 from starling.frame.config import Faults
 from starling.frame.log import Log
 
@@ -55,6 +56,8 @@ class Options:
     metrics_apart: bool = False
     """/metrics is served on a port of its own, by exposition."""
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    verifier: Verifier | None = None
+    """Checks tokens; None: nobody gets to a path below /api."""
     closing: Callable[[], bool] = lambda: False
     """Whether the process is stopping."""
 
@@ -83,7 +86,7 @@ def build(o: Options) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         strict_content_type=False,
-        dependencies=[Depends(_understood)],
+        dependencies=[Depends(me.admitted(o.verifier)), Depends(_understood)],
         responses={422: {"model": answer.ErrorBody, "description": "The request is invalid"}},
     )
     app.router.route_class = _Route
@@ -98,6 +101,7 @@ def build(o: Options) -> FastAPI:
         collect(registry=o.registry)
     if not o.metrics_apart:
         app.add_api_route("/metrics", _metrics(o.registry), response_class=Response, include_in_schema=False)
+    me.mount(app)
     if o.mount:
         o.mount(app)
     return app

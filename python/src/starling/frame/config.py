@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from starling.frame import oidc
+
 ENVS = ("dev", "staging", "prod")
 LOG_LEVELS = ("debug", "info", "warn", "error")
 
@@ -30,6 +32,10 @@ class Config:
     shutdown_timeout_ms: int
     metrics_port: int
     """0 = /metrics on the HTTP port."""
+    jwks_cache_ttl_seconds: int = 300
+    jwt_clock_skew_seconds: int = 30
+    issuers: tuple[oidc.Issuer, ...] = ()
+    """Whose tokens are taken."""
 
 
 @dataclass(slots=True)
@@ -85,6 +91,29 @@ def _number(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _web(value: str) -> str:
+    if value and not oidc.is_web(value):
+        raise _UnusableError("want a URL http(s)://host…")
+    return value
+
+
+def _role_map(value: str) -> Mapping[str, str]:
+    roles = oidc.role_map(value) if value else {}
+    if roles is None:
+        raise _UnusableError(
+            "want theirs=ours, separated by commas; ours is one of " + ", ".join(oidc.ROLES),
+        )
+    return roles
+
+
+def _flag(value: str) -> bool | None:
+    if not value:
+        return None
+    if value not in ("1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"):
+        raise _UnusableError("want true or false")
+    return value[0] in "1tT"
+
+
 def _keys(service_name: str) -> list[_Key]:
     """The keys that are read here, ENV first: later defaults depend on it."""
     return [
@@ -97,6 +126,15 @@ def _keys(service_name: str) -> list[_Key]:
         _Key("REQUEST_TIMEOUT_MS", _number(1, 600_000), "10000"),
         _Key("SHUTDOWN_TIMEOUT_MS", _number(100, 600_000), "15000"),
         _Key("METRICS_PORT", _number(0, 65535), "0"),
+        _Key("OIDC_ISSUER", _web),
+        _Key("OIDC_AUDIENCE", _text(256)),
+        _Key("OIDC_JWKS_URL", _web),
+        _Key("OIDC_ISSUERS_FILE", _text(4096)),
+        _Key("OIDC_ROLE_MAP", _role_map),
+        _Key("OIDC_CLIENT_ID", _text(256), "starling-page"),
+        _Key("JWKS_CACHE_TTL_SECONDS", _number(1, 86_400), "300"),
+        _Key("JWT_CLOCK_SKEW_SECONDS", _number(0, 300), "30"),
+        _Key("DEV_ISSUER_ENABLED", _flag),
     ]
 
 
@@ -105,12 +143,17 @@ _GO_KEYS = frozenset(
     [
         *("CORS_ALLOWED_ORIGINS", "LINK_HOST", "LINK_PORT"),
         *("DATABASE_URL", "DB_MAX_CONNS", "DB_MIN_CONNS", "DB_CONN_MAX_IDLE_SECONDS", "DB_CONN_MAX_LIFETIME_SECONDS"),
-        *("DB_AUTO_MIGRATE", "OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_JWKS_URL", "JWKS_CACHE_TTL_SECONDS"),
-        *("JWT_CLOCK_SKEW_SECONDS", "DEV_ISSUER_ENABLED"),
-        *("OIDC_ISSUERS_FILE", "OIDC_ROLE_MAP", "OIDC_CLIENT_ID", "ROLE_OVERRIDE_ENABLED"),
+        *("DB_AUTO_MIGRATE", "ROLE_OVERRIDE_ENABLED"),
         *("HTTP_TLS_CERT_FILE", "HTTP_TLS_KEY_FILE", "LINK_TLS_CERT_FILE", "LINK_TLS_KEY_FILE"),
         *("LINK_TLS_CLIENT_CA_FILE", "LINK_TRUST_DOMAIN", "REDIS_URL"),
-        *("TRUSTED_PROXIES", "HTTP_MAX_CONNS", "LINK_MAX_CONNS", "MAX_CONNS_PER_IP", "DATABASE_URL_FILE", "REDIS_URL_FILE"),
+        *(
+            "TRUSTED_PROXIES",
+            "HTTP_MAX_CONNS",
+            "LINK_MAX_CONNS",
+            "MAX_CONNS_PER_IP",
+            "DATABASE_URL_FILE",
+            "REDIS_URL_FILE",
+        ),
         *("AUDIT_ENABLED", "AUDIT_READS", "AUDIT_DIR", "AUDIT_RETENTION_MONTHS"),
         *("LEASE_MS", "LEASE_RENEW_MS", "ZONE_TICK_MS", "DISPATCH_INTERVAL_MS"),
     ]
@@ -130,7 +173,19 @@ def load(environ: Mapping[str, str], read: Callable[[str], bytes], service_name:
     values: dict[str, Any] = {}
     for key in keys:
         values[key.name.lower()] = _value(key, merged, values.get("env", ""), faults)
-    config = Config(**values)
+    settings = oidc.Settings(
+        values["env"],
+        values.pop("oidc_issuer"),
+        values.pop("oidc_audience"),
+        values.pop("oidc_jwks_url"),
+        values.pop("oidc_issuers_file"),
+        values.pop("oidc_role_map"),
+        values.pop("oidc_client_id"),
+        values.pop("dev_issuer_enabled"),
+    )
+    issuers = oidc.issuers(settings, read, faults.missing, faults.invalid)
+    config = Config(**values, issuers=issuers)
+    faults.missing.sort()
     taken = any(key == "METRICS_PORT" for key, _ in faults.invalid)
     if config.metrics_port == config.http_port != 0 and not taken:
         faults.invalid.append(("METRICS_PORT", "the same as HTTP_PORT"))

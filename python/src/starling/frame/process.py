@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from starling.frame import app, door
+from starling.frame import app, auth, door
 from starling.frame.config import Config, Faults, load
 from starling.frame.log import Log
 
@@ -137,6 +137,11 @@ class _Process:
             metrics_apart=apart,
             closing=lambda: self.closing,
         )
+        if not self.faults:
+            options.verifier = auth.verifier(
+                c.issuers, c.jwks_cache_ttl_seconds, c.jwt_clock_skew_seconds, self.log, options.registry
+            )
+        fetching = [asyncio.create_task(keys.run()) for keys in options.verifier.sources] if options.verifier else []
         servers = [(_server(app.build(options)), _listen(c.http_host, c.http_port))]
         if apart:
             servers.append((_server(app.exposition(options.registry)), _listen(c.http_host, c.metrics_port)))
@@ -148,6 +153,9 @@ class _Process:
             if ended.done():
                 ended.result()  # nothing ends a server but us: tell what did
         await self._stop([server for server, _ in servers], serving)
+        for task in fetching:
+            task.cancel()
+        await asyncio.gather(*fetching, return_exceptions=True)
 
     async def _stop(self, servers: Sequence[_Server], serving: set[asyncio.Task[None]]) -> None:
         loop, bound = asyncio.get_running_loop(), self.config.shutdown_timeout_ms / 1000
