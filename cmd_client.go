@@ -120,6 +120,9 @@ func newSimCmd() *cobra.Command {
 	f.IntVar(&o.Robots, "robots", 50, "how many")
 	f.Uint64Var(&o.Seed, "seed", 1, "of start places, delays and batteries")
 	f.DurationVar(&o.StatusEvery, "status-every", time.Second, "how often each reports; after 5 s without a word a robot counts as stale")
+	f.StringVar(&o.LinkCA, "link-ca", "", "PEM authorities of the link's certificate; with any of these three the link is spoken by TLS")
+	f.StringVar(&o.LinkCert, "link-cert", "", "PEM client certificate that names the robots' fleet, beside the token")
+	f.StringVar(&o.LinkKey, "link-key", "", "its key")
 	f.StringVar(&o.Scenario, "scenario", "", "JSON file with motion, delayConfig and faults")
 	_ = cmd.MarkFlagRequired("warehouse")
 	return cmd

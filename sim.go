@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,6 +23,19 @@ type simOptions struct {
 	Robots                                int
 	Seed                                  uint64
 	StatusEvery                           time.Duration
+	// TLS of the link. CA "" = plain, unless Cert is there: then the system's authorities are trusted.
+	LinkCA, LinkCert, LinkKey string
+}
+
+// linkTLS is how the robots reach the link, nil = plainly.
+func (o *simOptions) linkTLS() (*tls.Config, error) {
+	if o.LinkCA == "" && o.LinkCert == "" && o.LinkKey == "" {
+		return nil, nil
+	}
+	if (o.LinkCert == "") != (o.LinkKey == "") {
+		return nil, usageError{errors.New("--link-cert and --link-key go together")}
+	}
+	return clientTLS(o.LinkCA, o.LinkCert, o.LinkKey)
 }
 
 // scenario is the file that --scenario names; delayConfig is as the League of Robot Runners has it.
@@ -86,6 +100,10 @@ func simulate(ctx context.Context, o simOptions, out io.Writer) error {
 	if o.StatusEvery < 100*time.Millisecond || o.StatusEvery > time.Minute {
 		return usageError{errors.New("--status-every: want 100ms..1m")}
 	}
+	secure, err := o.linkTLS()
+	if err != nil {
+		return err
+	}
 	c := newClient(o.URL, o.Token)
 	id, version, err := c.activeMap(ctx, o.Warehouse)
 	if err != nil {
@@ -107,7 +125,7 @@ func simulate(ctx context.Context, o simOptions, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fo := robots.Options{LinkAddr: o.Link, Token: o.Token, WarehouseID: o.Warehouse, Robots: rs, Seed: o.Seed, StatusEvery: o.StatusEvery, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	fo := robots.Options{LinkAddr: o.Link, Token: o.Token, TLS: secure, WarehouseID: o.Warehouse, Robots: rs, Seed: o.Seed, StatusEvery: o.StatusEvery, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	if err := fleetOptions(o.Scenario, &fo); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
@@ -118,13 +119,20 @@ func (c *carrier) session(ctx context.Context) error {
 	defer both.Wait() // after cancel: nobody reads what the next stream writes
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conn, err := grpc.NewClient(c.fleet.o.LinkAddr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+	transport := insecure.NewCredentials()
+	if c.fleet.o.TLS != nil {
+		transport = credentials.NewTLS(c.fleet.o.TLS)
+	}
+	conn, err := grpc.NewClient(c.fleet.o.LinkAddr, grpc.WithTransportCredentials(transport),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	md := metadata.Pairs("authorization", "Bearer "+c.fleet.o.Token)
+	md := metadata.MD{}
+	if c.fleet.o.Token != "" {
+		md.Set("authorization", "Bearer "+c.fleet.o.Token)
+	}
 	if c.fleet.o.TenantID != "" {
 		md.Set("x-tenant-id", c.fleet.o.TenantID)
 	}

@@ -8,6 +8,7 @@ package robots
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -19,8 +20,9 @@ import (
 // Options say what fleet to run. Zero values of settings are their stated defaults.
 type Options struct {
 	LinkAddr    string
-	Token       string
-	TenantID    string // optional: for tokens of several tenants
+	Token       string      // "" = the certificate of TLS says who they are
+	TLS         *tls.Config // nil = plain
+	TenantID    string      // optional: for tokens of several tenants
 	WarehouseID string
 	Robots      []Robot
 	Seed        uint64
@@ -95,8 +97,8 @@ type Fleet struct {
 
 // New checks the options.
 func New(o Options) (*Fleet, error) {
-	if o.LinkAddr == "" || o.Token == "" || len(o.Robots) == 0 {
-		return nil, fmt.Errorf("virtual robots want a link address, a token and at least one robot")
+	if o.LinkAddr == "" || o.Token == "" && o.TLS == nil || len(o.Robots) == 0 {
+		return nil, fmt.Errorf("virtual robots want a link address, a token or TLS, and at least one robot")
 	}
 	if o.PerStream <= 0 {
 		o.PerStream = 500
