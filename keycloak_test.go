@@ -170,7 +170,7 @@ func (r *keycloakRig) wrongTokens(t *testing.T, tokens map[string]string) {
 	}
 	// An ID token says who signed in; it is not for an API. Keycloak makes one out for the client, not for our audience.
 	form := "grant_type=password&scope=openid&client_id=" + stack.KeycloakCLI + "&username=viewer-north&password=" + stacktest.User(t, "viewer-north").Password
-	res, err := http.Post(r.k.Issuer()+"/protocol/openid-connect/token", "application/x-www-form-urlencoded", strings.NewReader(form)) //nolint:noctx // a test's
+	res, err := http.Post(r.k.Issuer()+"/protocol/openid-connect/token", "application/x-www-form-urlencoded", strings.NewReader(form))
 	if err != nil {
 		t.Fatal(err)
 	}
