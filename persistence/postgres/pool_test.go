@@ -5,6 +5,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	nurl "net/url"
 	"strings"
 	"testing"
 	"time"
@@ -92,5 +93,56 @@ func see(t *testing.T, s *Store, attempt, mine, other string) {
 	defer rollback(t.Context(), conn)
 	if _, err := g.q.GetTenant(t.Context(), other); err == nil {
 		t.Errorf("after %s a group commit sees another tenant's row", attempt)
+	}
+}
+
+// The account that docs/runbook.md makes for the program is enough for it, and may do nothing else by itself.
+func TestAnAccountWithTwoRolesIsEnough(t *testing.T) {
+	t.Parallel()
+	url := stacktest.Database(t)
+	if _, err := Migrate(t.Context(), url, "up"); err != nil {
+		t.Fatal(err)
+	}
+	root := session(t, url)
+	name := "engine_" + uuid.NewString()[:8]
+	if _, err := root.Exec(t.Context(), "CREATE ROLE "+name+" LOGIN NOINHERIT PASSWORD 'x'; GRANT starling_app, starling_worker TO "+name+
+		"; GRANT SELECT ON schema_migrations TO "+name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := root.Exec(context.WithoutCancel(t.Context()), "DROP OWNED BY "+name+"; DROP ROLE "+name); err != nil {
+			t.Error(err)
+		}
+	})
+	own, err := nurl.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own.User = nurl.UserPassword(name, "x")
+	if err := CheckSchema(t.Context(), own.String()); err != nil {
+		t.Errorf("check the schema: %v", err)
+	}
+	s, err := Open(t.Context(), Options{URL: own.String(), MaxConns: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	shard := fleet.Shard{Tenant: fleet.TenantID(uuid.NewString()), Warehouse: fleet.WarehouseID(uuid.NewString())}
+	if err := errors.Join(
+		s.Ping(t.Context()),
+		s.Tenants.CreateTenant(t.Context(), fact.Tenant{ID: shard.Tenant, Slug: "enough", Name: "Enough", CreatedAt: time.Now()}, nil),
+		s.Warehouses.CreateWarehouse(t.Context(), fact.Warehouse{ID: shard.Warehouse, Tenant: shard.Tenant, Code: "w", Name: "W", Timezone: "UTC", CreatedAt: time.Now()}, nil),
+		s.partitions(t.Context()),
+	); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := s.Take(t.Context(), shard, "me"); err != nil {
+		t.Errorf("take a shard: %v", err)
+	}
+	bare := session(t, own.String())
+	for _, act := range []string{"SELECT * FROM tenants", "SELECT * FROM tasks", "CREATE TABLE x (n integer)", "SET ROLE starling_migrate", "DROP TABLE tasks"} {
+		if _, err := bare.Exec(t.Context(), act); err == nil {
+			t.Errorf("by itself the account may %s", act)
+		}
 	}
 }
