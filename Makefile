@@ -47,7 +47,7 @@ servers-installed: postgres-installed # what the suites want besides: Redis, and
 	@$(GO) run ./deploy/stack/cmd/keycloak ensure
 
 # The engine has no goroutines: its tests run without the race detector, everything else runs with it.
-FUZZTIME ?= 5s
+FUZZTOTAL ?= 120s
 test: test-go test-python test-clients test-page ## all suites, on real servers and in a real browser (2 cores: about 8 min warm, up to 25 cold)
 	@echo "test: all passed"
 
@@ -56,7 +56,7 @@ test-go: servers-installed page # unit, simulation, integration on real servers,
 	@$(GO) run ./scripts/gotest \
 	  --suite -tags integration -timeout 15m ./engine/... \
 	  --suite -race -tags integration -timeout 15m $$($(GO) list ./... | grep -v '^starling/engine\(/\|$$\)') \
-	  --fuzz $(FUZZTIME)
+	  --fuzz-total $(FUZZTOTAL)
 
 test-python: # the Python side
 	@scripts/python.sh test
@@ -95,8 +95,13 @@ licences: ## check that the licences of all linked modules are compatible
 	@$(call tool,go-licenses) check . --ignore starling --allowed_licenses='$(LICENCES)'
 	@echo "licences: all compatible"
 
-vuln: ## look up known vulnerabilities of what is linked (needs the network)
+vuln: ## look up known vulnerabilities of what is linked, and of the Python and npm packages (needs the network)
 	@scripts/vuln.sh
+	@scripts/audit.sh
+
+.PHONY: sbom
+sbom: ## write what the program, the page, the client and the Python side are made of (CycloneDX) into bin/sbom
+	@scripts/sbom.sh
 
 COUNT ?= 10
 BENCH ?= .
@@ -113,9 +118,11 @@ bench-page: postgres-installed build ## trace the page in a real browser with 10
 	@cd gateway/web && npx --no-install playwright test --project=bench
 
 SEEDS ?= 10000
-soak: servers-installed ## many seeds of the simulation with every fault (SEEDS=n), and a real issuer away for as long as keys are kept
+FUZZTIME ?= 10m
+soak: servers-installed ## many seeds of the simulation with every fault (SEEDS=n), each fuzz target for FUZZTIME (10m), and a real issuer away for as long as keys are kept
 	@STARLING_SEEDS=$(SEEDS) $(GO) test -count 1 -timeout 0 -v -run '^TestSeeds' ./engine/sim
 	@STARLING_KEYCLOAK_TTL_SECONDS=$${STARLING_KEYCLOAK_TTL_SECONDS:-300} $(GO) test -count 1 -timeout 0 -v -tags integration -run '^TestARealKeycloakThatIsAwayOrRevoked$$' .
+	@$(GO) run ./scripts/gotest --fuzz $(FUZZTIME)
 
 clean: ## remove what the targets made in the checkout (the data of `make run` stays: --reset clears it)
 	@rm -rf bin

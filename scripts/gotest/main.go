@@ -1,8 +1,9 @@
 // Command gotest runs test suites one after the other and ends with one line of totals:
 //
-//	go run ./scripts/gotest [--fuzz 5s] [--suite] GO-TEST-ARGS… [--suite GO-TEST-ARGS…]…
+//	go run ./scripts/gotest [--fuzz 5s | --fuzz-total 2m] [--suite] GO-TEST-ARGS… [--suite GO-TEST-ARGS…]…
 //
-// Each --suite is one `go test -json`. --fuzz adds one run per fuzz target of the checkout. Passing tests are
+// Each --suite is one `go test -json`. --fuzz adds one run per fuzz target of the checkout, each of this length;
+// --fuzz-total shares a time among all of them (what compiling takes comes on top). Passing tests are
 // silent, failing ones show their output. A skipped test counts as failed when CI is set: a missing server must not
 // look like success. Exit codes: 0 all passed, 1 something failed, 2 wrong usage.
 package main
@@ -76,13 +77,21 @@ func parse(args []string) ([][]string, error) {
 		switch {
 		case args[i] == "--suite":
 			suites = append(suites, nil)
-		case args[i] == "--fuzz" && i+1 < len(args):
-			i++
-			targets, err := fuzzTargets(args[i])
+		case (args[i] == "--fuzz" || args[i] == "--fuzz-total") && i+1 < len(args):
+			targets, err := fuzzTargets()
 			if err != nil {
 				return nil, err
 			}
-			suites = append(suites, targets...)
+			length := args[i+1]
+			if args[i] == "--fuzz-total" {
+				if length, err = share(length, len(targets)); err != nil {
+					return nil, err
+				}
+			}
+			for _, t := range targets {
+				suites = append(suites, []string{"-run=^$", "-fuzz=^" + t.name + "$", "-fuzztime=" + length, "-timeout=0", t.pkg})
+			}
+			i++
 		case len(suites) == 0:
 			suites = append(suites, []string{args[i]})
 		default:
@@ -90,16 +99,28 @@ func parse(args []string) ([][]string, error) {
 		}
 	}
 	if len(suites) == 0 {
-		return nil, fmt.Errorf("usage: gotest [--fuzz TIME] [--suite] GO-TEST-ARGS…")
+		return nil, fmt.Errorf("usage: gotest [--fuzz TIME | --fuzz-total TIME] [--suite] GO-TEST-ARGS…")
 	}
 	return suites, nil
 }
 
 var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
 
-// fuzzTargets finds the fuzz targets under the current folder and returns one suite for each.
-func fuzzTargets(length string) ([][]string, error) {
-	var suites [][]string
+// share is each target's part of a time: at least a second, since less shows nothing.
+func share(total string, targets int) (string, error) {
+	d, err := time.ParseDuration(total)
+	if err != nil || d <= 0 {
+		return "", fmt.Errorf("--fuzz-total: want a time such as 2m, got %q", total)
+	}
+	return max(time.Second, (d / time.Duration(max(1, targets))).Truncate(100*time.Millisecond)).String(), nil
+}
+
+// target is a fuzz target: the function, and the package as go test takes it.
+type target struct{ name, pkg string }
+
+// fuzzTargets finds the fuzz targets under the current folder.
+func fuzzTargets() ([]target, error) {
+	var targets []target
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -115,14 +136,14 @@ func fuzzTargets(length string) ([][]string, error) {
 			return err
 		}
 		for _, m := range fuzzFunc.FindAllSubmatch(source, -1) {
-			suites = append(suites, []string{"-run=^$", "-fuzz=^" + string(m[1]) + "$", "-fuzztime=" + length, "./" + filepath.ToSlash(filepath.Dir(path))})
+			targets = append(targets, target{string(m[1]), "./" + filepath.ToSlash(filepath.Dir(path))})
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("look for fuzz targets: %w", err)
 	}
-	return suites, nil
+	return targets, nil
 }
 
 // event is a line of `go test -json` (see `go doc test2json`).

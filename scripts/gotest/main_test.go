@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -101,5 +102,34 @@ func TestWhatCannotRunIsNoSuccess(t *testing.T) {
 	var out bytes.Buffer
 	if code := run(t.Context(), nil, &out, false); code != 2 {
 		t.Errorf("no arguments: exit code %d", code)
+	}
+}
+
+func TestATimeIsSharedAmongAllFuzzTargets(t *testing.T) {
+	fuzz := func(name string) string {
+		return "func Fuzz" + name + "(f *testing.F) { f.Fuzz(func(*testing.T, int) {}) }\n"
+	}
+	module(t, map[string]string{"a/a_test.go": header + fuzz("A") + fuzz("B"), "b/b_test.go": header + fuzz("C")})
+	suites, err := parse([]string{"--fuzz-total", "9s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := make([]string, len(suites))
+	for i, s := range suites {
+		all[i] = strings.Join(s, " ")
+	}
+	want := []string{"-run=^$ -fuzz=^FuzzA$ -fuzztime=3s -timeout=0 ./a", "-run=^$ -fuzz=^FuzzB$ -fuzztime=3s -timeout=0 ./a", "-run=^$ -fuzz=^FuzzC$ -fuzztime=3s -timeout=0 ./b"}
+	if !slices.Equal(all, want) {
+		t.Errorf("got %q, want %q", all, want)
+	}
+	for total, want := range map[string]string{"120s": "8.5s", "1s": "1s"} {
+		if got, err := share(total, 14); err != nil || got != want {
+			t.Errorf("14th of %s: %s %v, want %s", total, got, err, want)
+		}
+	}
+	for _, bad := range []string{"", "x", "-1s", "5"} {
+		if _, err := parse([]string{"--fuzz-total", bad}); err == nil {
+			t.Errorf("--fuzz-total %q passes", bad)
+		}
 	}
 }
