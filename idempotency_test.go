@@ -287,11 +287,12 @@ func (l *ledger) twins(t *testing.T, c creation, n int) {
 // scopes: a key is its tenant's and its route's, and what failed is not kept.
 func (l *ledger) scopes(t *testing.T) {
 	t.Helper()
-	g, replayed, err := l.send(l.Token, "/api/v1/robots", "scoped", encoded(t, map[string]any{"robot_code": ""}))
+	g, _, err := l.send(l.Token, "/api/v1/robots", "scoped", encoded(t, map[string]any{"robot_code": ""}))
 	if err != nil || g.Status != http.StatusUnprocessableEntity {
 		t.Errorf("a bad robot: %+v %v", g, err)
 	}
 	body := encoded(t, l.newRobot("scoped"))
+	var replayed bool
 	if g, replayed, err = l.send(l.Token, "/api/v1/robots", "scoped", body); err != nil || g.Status != http.StatusCreated || replayed {
 		t.Errorf("a good robot under the key of a refusal: %+v %v", g, err)
 	}

@@ -46,9 +46,6 @@ func waitFor(t *testing.T, conn *pgx.Conn, query string) {
 	}
 }
 
-const somebodyWaits = `SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-	WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted)`
-
 func TestMigrationsTakeTurns(t *testing.T) {
 	t.Parallel()
 	url := stacktest.Database(t)
