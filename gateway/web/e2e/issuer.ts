@@ -234,7 +234,7 @@ export async function signInAtKeycloak(page: Page, name: string, password: strin
 /** Goes from the page to Keycloak and back, signed in. */
 export async function signIn(page: Page, keycloak: Keycloak, served: Served, name: string, query = ""): Promise<void> {
   await page.goto(`${served.url}/${query}`);
-  await page.getByRole("button", { name: /^Sign in with/ }).click();
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await expect(page.locator("#kc-login")).toBeVisible();
   await signInAtKeycloak(page, name, keycloak.user(name).password);
 }

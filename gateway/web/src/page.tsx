@@ -119,7 +119,7 @@ export function Page() {
   return (
     <>
       <Body />
-      <Expired lastSeen={lastSeen()} />
+      <Expired lastSeen={lastSeen()} until={until()} />
       <Notices />
     </>
   );
@@ -130,6 +130,13 @@ function lastSeen(): string {
   const w = watched.value;
   const { lastMessageAt, clockOffsetMs } = w?.watch.link.value ?? { lastMessageAt: 0, clockOffsetMs: 0 };
   return w && lastMessageAt > 0 ? w.clock.time(lastMessageAt + clockOffsetMs) : "before";
+}
+
+/** When the sign-in ends, as the warehouse's clocks show it. */
+function until(): string {
+  const at = session.value?.grant?.until ?? NaN;
+  const w = watched.value;
+  return w && Number.isFinite(at) ? w.clock.time(at + w.watch.link.value.clockOffsetMs) : "it ends";
 }
 
 function Body() {

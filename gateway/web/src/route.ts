@@ -103,25 +103,29 @@ function readLook(at: string): Look | null {
 /** Keeps the address and the signals the same. A new selection is a step that Back takes back; the rest is not. */
 export function followAddress(): () => void {
   readQuery(location.search);
-  let last = selection.value;
+  let last = selection.value, whose = tenantId.value;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const stop = effect(() => {
     const q = query.value;
     const step = selection.value !== last && selection.value?.id !== last?.id;
+    // Whoever reloads at once must not look at the tenant of before.
+    const other = tenantId.value !== whose;
     last = selection.value;
+    whose = tenantId.value;
     clearTimeout(timer);
     const write = (): void => {
       const url = location.pathname + (q === "" ? "" : `?${q}`);
       if (url !== location.pathname + location.search) history[step ? "pushState" : "replaceState"](null, "", url + location.hash);
     };
     // A camera that moves would write ten times a second; browsers refuse that.
-    if (step) write();
+    if (step || other) write();
     else timer = setTimeout(write, WRITE_MS);
   });
   const back = (): void => {
     clearTimeout(timer);
     readQuery(location.search);
     last = selection.value;
+    whose = tenantId.value;
   };
   addEventListener("popstate", back);
   return () => {

@@ -243,8 +243,9 @@ export function followSignIn(): () => void {
       timer = setTimeout(() => void renew(), Math.min(2 ** 31 - 1, ms));
     }),
     effect(() => {
-      if (refused.value === "" || refused.value !== session.peek()?.token) return;
-      if (performance.now() - renewedAt < SOON_MS) notTaken();
+      const s = session.peek();
+      if (refused.value === "" || refused.value !== s?.token) return;
+      if (performance.now() - renewedAt < SOON_MS && s.grant && s.grant.until > Date.now()) notTaken();
       else void renew();
     }),
   ];

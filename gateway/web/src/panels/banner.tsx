@@ -9,6 +9,7 @@ const BACK_SHOWN_MS = 10_000;
 
 const reasons: Record<string, string> = {
   token_expired: "the sign-in has expired",
+  unauthenticated: "the sign-in has expired",
   slow_consumer: "this browser did not keep up",
   restart: "the server restarts",
   unreachable: "the server cannot be reached",
@@ -72,13 +73,13 @@ export function Banner() {
 
 /** The sign-in still holds, and is not renewed. */
 function Unrenewed() {
-  const { clock } = useWatch();
+  const { watch, clock } = useWatch();
   const { kind, text } = renewal.value!;
   const until = session.value?.grant?.until ?? NaN;
   return (
     <div class="banner bad" data-testid="banner">
       <span role="alert"><b>Your sign-in is not renewed</b>: {text}. </span>
-      {Number.isFinite(until) && `The page goes on until ${clock.time(until)}. `}
+      {Number.isFinite(until) && `The page goes on until ${clock.time(until + watch.link.value.clockOffsetMs)}. `}
       {kind === "away" ? <button class="small" onClick={() => void renew()}>Try again</button> : <button class="small" onClick={() => (renewing.value = true)}>Sign in again</button>}
     </div>
   );

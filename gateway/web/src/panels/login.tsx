@@ -58,9 +58,10 @@ function Doors({ trouble = "", again = false }: { trouble?: string; again?: bool
     <div class="doors">
       {issuers.map((at) => (
         <button key={at.issuer} class="primary wide" disabled={busy && !beside} onClick={() => go(at)}>
-          {again ? "Sign in again" : "Sign in"}{issuers.length > 1 || !again ? ` with ${at.name}` : ""}
+          {again ? "Sign in again" : "Sign in"}{issuers.length > 1 ? ` with ${at.name}` : ""}
         </button>
       ))}
+      {issuers.length === 1 && !again && <p class="hint">You give your password to {issuers[0]!.name} alone.</p>}
       {beside && busy && <p class="hint" role="status">Sign in in the window that has opened; all here stays as it is.</p>}
       <p id="sign-in-fault" class="fault" role="alert">{fault}</p>
       {stranded.value && <p><button onClick={leaving}>Sign in as somebody else</button></p>}
@@ -94,10 +95,8 @@ export function Login({ trouble }: { trouble: string }) {
   );
 }
 
-const clockTime = (at: number): string => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-
-/** Asks for a new sign-in without taking the page away. */
-export function Expired({ lastSeen }: { lastSeen: string }) {
+/** Asks for a new sign-in without taking the page away. `lastSeen`: when what is seen was so; `until`: when the sign-in ends. */
+export function Expired({ lastSeen, until }: { lastSeen: string; until: string }) {
   const box = useRef<HTMLDialogElement>(null);
   const open = session.value !== null && (expired.value || renewing.value);
   const must = expired.value;
@@ -113,7 +112,7 @@ export function Expired({ lastSeen }: { lastSeen: string }) {
   };
   const reason = why ? `${why.text[0]!.toUpperCase()}${why.text.slice(1)}. ` : "";
   return (
-    <dialog ref={box} class="card" aria-labelledby="expired-title" onCancel={(e) => must && e.preventDefault()} onClose={closed}>
+    <dialog ref={box} class="card ask" aria-labelledby="expired-title" onCancel={(e) => must && e.preventDefault()} onClose={closed}>
       {open && (
         <>
           <h2 id="expired-title">{must ? "Your sign-in has expired" : why ? "Your sign-in ends soon" : "Give another token"}</h2>
@@ -121,7 +120,7 @@ export function Expired({ lastSeen }: { lastSeen: string }) {
             {reason}
             {must
               ? `What you see is from ${lastSeen} and no longer moves. Sign in again to go on where you are.`
-              : why ? `You can go on until ${clockTime(session.value!.grant!.until)}. Sign in again to stay.` : "The page goes on where it is, with the rights of the new token."}
+              : why ? `You can go on until ${until}. Sign in again to stay.` : "The page goes on where it is, with the rights of the new token."}
           </p>
           {why?.kind === "away" && <p><button onClick={() => void renew()}>Try again</button></p>}
           <Doors again />
