@@ -63,6 +63,17 @@ func counted(t testing.TB, url string) (*postgres.Store, func(outcome string) in
 	}
 }
 
+// partitioned waits until the log has its partitions: whoever makes one shuts the log for a moment.
+func partitioned(t testing.TB, url string) {
+	t.Helper()
+	conn := connect(t, url, "")
+	for until := time.Now().Add(20 * time.Second); len(names(t, conn, "SELECT 'x' FROM pg_inherits WHERE inhparent = 'audit_logs'::regclass")) < 2; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("the audit log has no partitions")
+		}
+	}
+}
+
 func mustExec(t testing.TB, conn *pgx.Conn, statement string) {
 	t.Helper()
 	if _, err := conn.Exec(t.Context(), statement); err != nil {
@@ -89,6 +100,7 @@ func TestAFaultOfTheAuditLogFailsNoWrite(t *testing.T) {
 				t.Run(fmt.Sprint("warm ", warm), func(t *testing.T) {
 					first, url := freshAt(t)
 					shard := newShard(t, first)
+					partitioned(t, url)
 					s, count := counted(t, url)
 					if warm {
 						write(t, s, shard, "warm")
@@ -139,6 +151,7 @@ func TestABadIntentIsSetAsideAlone(t *testing.T) {
 	t.Parallel()
 	first, url := freshAt(t)
 	shard := newShard(t, first)
+	partitioned(t, url)
 	s, count := counted(t, url)
 	mustExec(t, connect(t, url, "starling_migrate"), "ALTER TABLE audit_logs ADD CONSTRAINT poison CHECK (action <> 'poison')")
 	units := make([]fact.Unit, 9)

@@ -3,12 +3,10 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"starling/engine/fact"
@@ -19,10 +17,12 @@ import (
 // the request writes, under a savepoint: whatever goes wrong with it is undone, counted and logged, and the write succeeds.
 
 const (
-	// auditPatience is how long an intent waits for a lock on the log.
-	auditPatience = 500 * time.Millisecond
+	// auditPatience is how long an intent waits for a lock on the log: longer than making a month's partition takes.
+	auditPatience = 2 * time.Second
 	// auditQuiet is how often faults of intents are logged at most.
 	auditQuiet = time.Second
+	// addAudit is the name under which a connection has the statement AddAudit.
+	addAudit = "add_audit"
 )
 
 type auditKey struct{}
@@ -39,10 +39,6 @@ func AuditOf(ctx context.Context) *fact.AuditEntry {
 	return e
 }
 
-// errUnsealed says that the audit part took the transaction with it: nothing is committed, and the writes are to be done
-// again without that part.
-var errUnsealed = errors.New("the audit part has ended the transaction")
-
 // intentsOf lists what a transaction has to record besides what it is for.
 func intentsOf(ctx context.Context, m mode) []*fact.AuditEntry {
 	if e := AuditOf(ctx); e != nil && m == writing {
@@ -52,27 +48,54 @@ func intentsOf(ctx context.Context, m mode) []*fact.AuditEntry {
 }
 
 // seal commits the transaction of conn with the intents of what it has written: in one round trip where nothing is wrong
-// with them. Errors are those of COMMIT, or errUnsealed.
+// with them. Errors are those of COMMIT, or the connection's own.
 func (s *Store) seal(ctx context.Context, conn *pgxpool.Conn, entries []*fact.AuditEntry) error {
 	if len(entries) == 0 {
 		_, err := conn.Exec(ctx, "commit")
 		return err
 	}
-	b := &pgx.Batch{}
-	rows := s.queueIntents(ctx, b, entries)
-	b.Queue("commit")
-	done, err := inOrder(conn.SendBatch(ctx, b), b.Len())
-	switch {
-	case err == nil:
-		s.keptIntents(ctx, rows, len(entries))
-		return nil
-	case done == b.Len()-1, conn.Conn().IsClosed():
+	err := s.prepareIntents(ctx, conn)
+	if err == nil {
+		b := &pgx.Batch{}
+		rows := s.queueIntents(ctx, b, entries)
+		b.Queue("commit")
+		var done int
+		if done, err = inOrder(conn.SendBatch(ctx, b), b.Len()); err == nil {
+			s.keptIntents(ctx, rows, len(entries))
+			return nil
+		}
+		if done == b.Len()-1 { // what COMMIT itself said
+			return err
+		}
+	}
+	if conn.Conn().IsClosed() {
 		return err
 	}
 	if err := s.salvage(ctx, conn, entries, err); err != nil {
 		return err
 	}
 	_, err = conn.Exec(ctx, "commit")
+	return err
+}
+
+// prepareIntents prepares the statement on a connection that does not have it yet. Preparing looks at the table and may
+// wait for its lock: it stands under the savepoint too.
+func (s *Store) prepareIntents(ctx context.Context, conn *pgxpool.Conn) error {
+	has := conn.Conn().PgConn().CustomData()
+	if has[addAudit] != nil {
+		return nil
+	}
+	b := &pgx.Batch{}
+	b.Queue("savepoint audit")
+	b.Queue("SELECT set_config('lock_timeout', $1, true)", millis(auditPatience))
+	if _, err := inOrder(conn.SendBatch(ctx, b), b.Len()); err != nil {
+		return err
+	}
+	if _, err := conn.Conn().Prepare(ctx, addAudit, gen.AddAudit); err != nil {
+		return err
+	}
+	has[addAudit] = true
+	_, err := conn.Exec(ctx, "release savepoint audit")
 	return err
 }
 
@@ -88,7 +111,12 @@ func (s *Store) queueIntents(ctx context.Context, b *pgx.Batch, entries []*fact.
 		_ = q.ScopeAudit(ctx, gen.ScopeAuditParams{TenantID: p.TenantID, PatienceMs: int32(auditPatience.Milliseconds())}) // a queue takes all
 		_, _ = q.AddAudit(ctx, *p)
 	}
-	b.QueuedQueries = append(b.QueuedQueries, u.batch.QueuedQueries...)
+	for _, statement := range u.batch.QueuedQueries {
+		if statement.SQL == gen.AddAudit {
+			statement.SQL = addAudit
+		}
+		b.QueuedQueries = append(b.QueuedQueries, statement)
+	}
 	b.Queue("release savepoint audit")
 	return rows
 }
@@ -108,14 +136,9 @@ func inOrder(r pgx.BatchResults, n int) (done int, err error) {
 }
 
 // salvage undoes the audit part that failed, and tries entries alone where their own values may be to blame. Nothing
-// has been committed. Errors: errUnsealed, or the connection's own.
+// has been committed. Errors are the connection's own.
 func (s *Store) salvage(ctx context.Context, conn *pgxpool.Conn, entries []*fact.AuditEntry, cause error) error {
 	if _, err := conn.Exec(ctx, "rollback to savepoint audit"); err != nil {
-		var e *pgconn.PgError
-		if errors.As(err, &e) && !conn.Conn().IsClosed() {
-			s.lostIntents(ctx, len(entries), cause)
-			return fmt.Errorf("%w: %v", errUnsealed, cause) //nolint:errorlint // the cause is told, it is not the transaction's own
-		}
 		return err
 	}
 	if _, data := refused(cause); len(entries) == 1 && !unlucky(cause) || !data && !unlucky(cause) {

@@ -45,7 +45,6 @@ type group struct {
 	conn  *pgxpool.Conn
 	q     *gen.Queries
 	xid   string
-	mute  bool // without intents: they have spoilt it before
 }
 
 // appendGroup fills errs and returns how the group as a whole ended.
@@ -65,11 +64,11 @@ func (s *Store) appendGroup(ctx context.Context, units []fact.Unit, errs []error
 		items[i] = it
 		g.items = append(g.items, it)
 	}
-	err := g.try(ctx, false)
+	err := g.run(ctx, false)
 	if _, bad := refused(err); bad {
-		err = g.try(ctx, true) // once more, setting the bad ones aside
+		err = g.run(ctx, true) // once more, setting the bad ones aside
 	} else if unlucky(err) {
-		err = g.try(ctx, false)
+		err = g.run(ctx, false)
 	}
 	switch {
 	case err == nil:
@@ -95,20 +94,10 @@ func fill(errs []error, err error) {
 	}
 }
 
-// try is run, and run again without intents where these have taken the transaction with them.
-func (g *group) try(ctx context.Context, careful bool) error {
-	err := g.run(ctx, careful)
-	if errors.Is(err, errUnsealed) {
-		g.mute = true
-		err = g.run(ctx, careful)
-	}
-	return err
-}
-
 // intents lists those of the units that are recorded.
 func (g *group) intents() (list []*fact.AuditEntry) {
 	for _, it := range g.items {
-		if it.unit.Audit != nil && it.err == nil && !it.lost && !g.mute {
+		if it.unit.Audit != nil && it.err == nil && !it.lost {
 			list = append(list, it.unit.Audit)
 		}
 	}
@@ -144,10 +133,6 @@ func (g *group) run(ctx context.Context, careful bool) error {
 	g.s.metrics.commit.Observe(time.Since(began).Seconds())
 	if err == nil {
 		return nil
-	}
-	if errors.Is(err, errUnsealed) {
-		rollback(ctx, conn)
-		return err
 	}
 	if decidedly(err) {
 		return err

@@ -230,9 +230,6 @@ func (s *Store) transact(ctx context.Context, m mode, tenant fleet.TenantID, sco
 	if err = s.attempt(ctx, conn, m, scope, args, fn, intents); unlucky(err) {
 		err = s.attempt(ctx, conn, m, scope, args, fn, intents)
 	}
-	if errors.Is(err, errUnsealed) {
-		err = s.attempt(ctx, conn, m, scope, args, fn, nil)
-	}
 	if errors.Is(err, fact.ErrUnknown) {
 		return err
 	}
@@ -260,10 +257,6 @@ func (s *Store) attempt(
 		return err
 	}
 	if err := s.seal(ctx, conn, intents); err != nil {
-		if errors.Is(err, errUnsealed) {
-			rollback(ctx, conn)
-			return err
-		}
 		if m == writing && !decidedly(err) {
 			return unknown(err)
 		}
