@@ -31,14 +31,15 @@ const (
 // daemon is a server program that runs by itself in a folder of its own: the folder is its working folder and holds
 // its pid file and its log. Any process that knows the folder finds it again. Safe for concurrent use.
 type daemon struct {
-	base string // absolute, without symbolic links
+	base  string // absolute, without symbolic links
+	guard *Guard // nil = it outlives this process
 
 	mu    sync.Mutex
 	ended chan struct{} // closed when the child of this process is reaped; nil = another process started it
 }
 
-// newDaemon makes the folder.
-func newDaemon(dir string) (*daemon, error) {
+// newDaemon makes the folder, and its guard before anything runs in it. A server that runs there already is an error.
+func newDaemon(dir string, guarded bool) (*daemon, error) {
 	if dir == "" {
 		return nil, errors.New("start a server: no directory given")
 	}
@@ -52,7 +53,30 @@ func newDaemon(dir string) (*daemon, error) {
 	if abs, err = filepath.EvalSymlinks(abs); err != nil {
 		return nil, fmt.Errorf("locate a server's folder: %w", err)
 	}
-	return &daemon{base: abs}, nil
+	d := &daemon{base: abs}
+	if pid := d.pid(); pid != 0 { // which a guard would end
+		return nil, fmt.Errorf("start a server in %s: one runs there already as process %d", abs, pid)
+	}
+	if guarded {
+		if d.guard, err = NewGuard(d.killCommand(), abs, abs); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// remove ends what runs in the folder at once and removes the folder.
+func (d *daemon) remove() error {
+	if d.guard != nil {
+		return d.guard.Close()
+	}
+	if err := d.end(syscall.SIGKILL, killPatience); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(d.base); err != nil {
+		return fmt.Errorf("remove a server's folder: %w", err)
+	}
+	return nil
 }
 
 func (d *daemon) path(name string) string { return filepath.Join(d.base, name) }
@@ -171,6 +195,14 @@ func (d *daemon) logTail() string {
 		return ""
 	}
 	return tail(string(b))
+}
+
+// orRemove takes a guarded server away that could not be started; one that is not guarded leaves its log.
+func (d *daemon) orRemove(err error) error {
+	if err != nil && d.guard != nil {
+		return errors.Join(err, d.remove())
+	}
+	return err
 }
 
 // killCommand is a command line that kills the server of the folder, whichever process runs there by then.

@@ -42,6 +42,9 @@ type KeycloakOptions struct {
 	Dir string
 	// Port on 127.0.0.1; 0 = any free one.
 	Port int
+	// Guarded: it ends with the process that started it, however that ends, and its folder with it. Else it outlives that
+	// process until Stop or Kill.
+	Guarded bool
 	// Log gets a line per step; nil = silence.
 	Log *slog.Logger
 }
@@ -59,8 +62,8 @@ type Keycloak struct {
 	log           *slog.Logger
 }
 
-// StartKeycloak starts a Keycloak in o.Dir and returns when it is ready. It outlives the caller until Stop or Kill; one
-// that runs there already is an error. Errors: ErrNoKeycloak, or what Keycloak said.
+// StartKeycloak starts a Keycloak in o.Dir and returns when it is ready. One that runs there
+// already is an error. Errors: ErrNoKeycloak, or what Keycloak said.
 func StartKeycloak(ctx context.Context, o KeycloakOptions) (*Keycloak, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -77,17 +80,24 @@ func StartKeycloak(ctx context.Context, o KeycloakOptions) (*Keycloak, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := k.orRemove(k.prepare(ctx, template)); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+func (k *Keycloak) prepare(ctx context.Context, template string) error {
 	if _, err := os.Stat(k.path(templateAdmin)); err != nil { // else it goes on with what it had
 		if err := copyTemplate(template, k.daemon); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	password, err := os.ReadFile(k.path(templateAdmin))
 	if err != nil {
-		return nil, fmt.Errorf("read Keycloak's password: %w", err)
+		return fmt.Errorf("read Keycloak's password: %w", err)
 	}
 	k.adminPassword = string(password)
-	return k, k.StartAgain(ctx)
+	return k.StartAgain(ctx)
 }
 
 func copyTemplate(template string, d *daemon) error {
@@ -105,23 +115,30 @@ func copyTemplate(template string, d *daemon) error {
 
 // newKeycloak prepares a home of its own: programs and themes are the distribution's, data is not.
 func newKeycloak(ctx context.Context, dist distribution, o KeycloakOptions) (*Keycloak, error) {
-	d, err := newDaemon(o.Dir)
+	d, err := newDaemon(o.Dir, o.Guarded)
 	if err != nil {
 		return nil, err
 	}
+	k := &Keycloak{daemon: d, dist: dist, port: o.Port, client: &http.Client{Timeout: keycloakAnswer}, log: o.Log}
+	if err := d.orRemove(k.makeHome(ctx)); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+func (k *Keycloak) makeHome(ctx context.Context) (err error) {
 	for _, name := range []string{"lib", "conf", "providers", "themes"} {
-		if err := os.Symlink(filepath.Join(dist.dir, name), d.path(name)); err != nil && !errors.Is(err, os.ErrExist) {
-			return nil, fmt.Errorf("make a home for Keycloak: %w", err)
+		if err := os.Symlink(filepath.Join(k.dist.dir, name), k.path(name)); err != nil && !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("make a home for Keycloak: %w", err)
 		}
 	}
-	k := &Keycloak{daemon: d, dist: dist, port: o.Port, client: &http.Client{Timeout: keycloakAnswer}, log: o.Log}
 	if k.port == 0 {
 		if k.port, err = quietPort(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	k.management, err = quietPort(ctx)
-	return k, err
+	return err
 }
 
 // StartAgain starts it after Stop or Kill: the same address, keys and data. Of the half second before Kill data may be lost.
@@ -184,8 +201,8 @@ func (k *Keycloak) Stop() error { return k.end(syscall.SIGTERM, keycloakPatience
 // Kill ends it as a crash does.
 func (k *Keycloak) Kill() error { return k.end(syscall.SIGKILL, killPatience) }
 
-// KillCommand is the command line that ends it, for a Guard.
-func (k *Keycloak) KillCommand() []string { return k.killCommand() }
+// Remove ends it as a crash does and removes its folder.
+func (k *Keycloak) Remove() error { return k.remove() }
 
 // KeycloakUser is a person or a machine of the realm.
 type KeycloakUser struct {

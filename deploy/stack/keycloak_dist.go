@@ -177,44 +177,38 @@ func (d distribution) template(ctx context.Context, log *slog.Logger) (string, e
 		return dir, nil
 	}
 	log.LogAttrs(ctx, slog.LevelInfo, "importing the realm (once)", slog.String("dir", dir))
-	fresh, err := os.MkdirTemp(d.cache, "realm-new-")
-	if err != nil {
-		return "", fmt.Errorf("make a folder for the realm: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(fresh) }()
-	password := rand.Text()
-	if err := d.importRealm(ctx, filepath.Join(fresh, "home"), password, log); err != nil {
-		return "", err
-	}
-	kept := filepath.Join(fresh, "kept")
-	if err := errors.Join(
-		os.Mkdir(kept, privateFolder),
-		os.Rename(filepath.Join(fresh, "home", "data", templateData), filepath.Join(kept, templateData)),
-		os.WriteFile(filepath.Join(kept, templateAdmin), []byte(password), 0o600),
-		os.Rename(kept, dir),
-	); err != nil {
-		return "", fmt.Errorf("keep the imported realm: %w", err)
+	if err := d.makeTemplate(ctx, dir, log); err != nil {
+		return "", fmt.Errorf("import the realm: %w", err)
 	}
 	return dir, d.prune()
 }
 
-func (d distribution) importRealm(ctx context.Context, home, password string, log *slog.Logger) error {
-	folder := filepath.Join(home, "data", "import")
-	if err := os.MkdirAll(folder, privateFolder); err != nil {
-		return fmt.Errorf("make a folder for the realm: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(folder, "starling-realm.json"), realmJSON, 0o600); err != nil {
-		return fmt.Errorf("write the realm: %w", err)
-	}
-	k, err := newKeycloak(ctx, d, KeycloakOptions{Dir: home, Log: log})
+// makeTemplate runs a Keycloak that imports the realm, and keeps its database.
+func (d distribution) makeTemplate(ctx context.Context, dir string, log *slog.Logger) (err error) {
+	fresh, err := os.MkdirTemp(d.cache, "realm-new-")
 	if err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	k, err := newKeycloak(ctx, d, KeycloakOptions{Dir: fresh, Guarded: true, Log: log})
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(fresh))
+	}
+	defer func() { err = errors.Join(err, k.Remove()) }()
+	password, folder, kept := rand.Text(), k.path("data/import"), k.path("kept")
+	if err := errors.Join(
+		os.MkdirAll(folder, privateFolder), os.WriteFile(filepath.Join(folder, "starling-realm.json"), realmJSON, 0o600),
+		os.Mkdir(kept, privateFolder), os.WriteFile(filepath.Join(kept, templateAdmin), []byte(password), 0o600),
+	); err != nil {
 		return err
 	}
 	env := []string{"KC_BOOTSTRAP_ADMIN_USERNAME=" + keycloakAdmin, "KC_BOOTSTRAP_ADMIN_PASSWORD=" + password}
 	if err := k.run(ctx, env, "--import-realm"); err != nil {
-		return fmt.Errorf("import the realm: %w", err)
+		return err
 	}
-	return k.Stop() // in order, so that the database is whole
+	if err := k.Stop(); err != nil { // in order, so that the database is whole
+		return err
+	}
+	return errors.Join(os.Rename(k.path("data/"+templateData), filepath.Join(kept, templateData)), os.Rename(kept, dir))
 }
 
 // prune keeps the newest templates: each change of the realm makes one.

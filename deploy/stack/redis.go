@@ -37,6 +37,9 @@ type RedisOptions struct {
 	Dir string
 	// Port on 127.0.0.1; 0 = any free one.
 	Port int
+	// Guarded: it ends with the process that started it, however that ends, and its folder with it. Else it outlives that
+	// process until Stop or Kill.
+	Guarded bool
 	// Log gets a line per step; nil = silence.
 	Log *slog.Logger
 }
@@ -51,14 +54,14 @@ type Redis struct {
 	log      *slog.Logger
 }
 
-// StartRedis starts a Redis in o.Dir and returns when it answers. It outlives the caller until Stop or Kill; one that
-// runs there already is an error. Errors: ErrNoRedis, or what Redis said.
+// StartRedis starts a Redis in o.Dir and returns when it answers. One that runs there already is
+// an error. Errors: ErrNoRedis, or what Redis said.
 func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
 		return nil, fmt.Errorf("%w: on Debian install it with `apt-get install %s`, elsewhere install Redis 7 or newer", ErrNoRedis, redisPackage)
 	}
-	d, err := newDaemon(o.Dir)
+	d, err := newDaemon(o.Dir, o.Guarded)
 	if err != nil {
 		return nil, err
 	}
@@ -66,15 +69,22 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
+	if err := r.orRemove(r.prepare(ctx)); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Redis) prepare(ctx context.Context) (err error) {
 	if r.port == 0 {
 		if r.port, err = quietPort(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if r.password, err = r.keepPassword(); err != nil {
-		return nil, err
+		return err
 	}
-	return r, r.StartAgain(ctx)
+	return r.StartAgain(ctx)
 }
 
 func (r *Redis) keepPassword() (string, error) {
@@ -153,8 +163,8 @@ func (r *Redis) Stop() error { return r.end(syscall.SIGTERM, redisPatience) }
 // Kill ends it as a crash does.
 func (r *Redis) Kill() error { return r.end(syscall.SIGKILL, killPatience) }
 
-// KillCommand is the command line that ends it, for a Guard.
-func (r *Redis) KillCommand() []string { return r.killCommand() }
+// Remove ends it as a crash does and removes its folder.
+func (r *Redis) Remove() error { return r.remove() }
 
 // EnsureRedis installs Debian's package when Redis is missing and the caller is root on a system with apt-get; else a
 // missing Redis is ErrNoRedis with what to install. No server of the distribution is started.

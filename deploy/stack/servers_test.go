@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -267,17 +268,77 @@ func TestKeycloakComesBackAfterKillWithItsKeysAndLeavesNothing(t *testing.T) {
 	if err := k.StartAgain(t.Context()); err == nil {
 		t.Error("it started twice in one folder")
 	}
-	pid := k.PID()
-	guard, err := stack.NewGuard(k.KillCommand(), dir, k.Base())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := guard.Close(); err != nil || k.PID() != 0 {
-		t.Errorf("after the guard: %v, process %d (was %d)", err, k.PID(), pid)
+	if err := k.Remove(); err != nil || k.PID() != 0 {
+		t.Errorf("after Remove: %v, process %d", err, k.PID())
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
-		t.Errorf("the guard left %s: %v", dir, err)
+		t.Errorf("Remove left %s: %v", dir, err)
 	}
+}
+
+// Whoever is killed leaves nothing of a guarded server, even if that is still starting.
+func TestAGuardedServerEndsWithAProcessThatIsKilled(t *testing.T) {
+	for _, name := range []string{"redis", "keycloak"} {
+		for _, started := range []bool{true, false} {
+			home, program := t.TempDir(), filepath.Join(t.TempDir(), name)
+			if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./cmd/"+name).CombinedOutput(); err != nil {
+				t.Fatalf("build: %v %s", err, out)
+			}
+			cmd := exec.CommandContext(t.Context(), program, "run")
+			cmd.Env = append(os.Environ(), "TMPDIR="+home)
+			in, err := cmd.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			pid := 0
+			if started {
+				var said struct{ PID int }
+				if err := json.NewDecoder(out).Decode(&said); err != nil {
+					t.Fatal(err)
+				}
+				pid = said.PID
+			} else {
+				pid = await(t, name+" has a process", func() (int, bool) {
+					files, _ := filepath.Glob(filepath.Join(home, "*", "pid"))
+					if len(files) == 0 {
+						return 0, false
+					}
+					b, _ := os.ReadFile(files[0])
+					n, err := strconv.Atoi(strings.TrimSpace(string(b)))
+					return n, err == nil
+				})
+			}
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			_ = in.Close()
+			await(t, name+" is gone", func() (int, bool) {
+				left, err := os.ReadDir(home)
+				_, running := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd")) // the dead have none, reaped or not
+				return 0, err == nil && len(left) == 0 && running != nil
+			})
+		}
+	}
+}
+
+// await looks until it sees what it wants, for half a minute at most.
+func await(t *testing.T, what string, look func() (int, bool)) int {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if n, seen := look(); seen {
+			return n
+		}
+	}
+	t.Fatalf("never: %s", what)
+	return 0
 }
 
 func get(t *testing.T, address string) []byte {

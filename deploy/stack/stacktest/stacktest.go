@@ -27,7 +27,7 @@ type server[S any] struct {
 	once   sync.Once
 	server S
 	err    error
-	guard  *stack.Guard // nil = not started
+	end    func() error // nil = not started
 }
 
 //nolint:gochecknoglobals // one server of each kind per test binary, whichever test asks first
@@ -78,12 +78,9 @@ func Cluster(tb testing.TB) *stack.Postgres {
 // Redis returns the Redis of this test binary. A test that stops or kills it starts its own with stack.StartRedis.
 func Redis(tb testing.TB) *stack.Redis {
 	tb.Helper()
-	return redis.get(tb, func(ctx context.Context, dir string) (*stack.Redis, []string, string, error) {
-		r, err := stack.StartRedis(ctx, stack.RedisOptions{Dir: dir})
-		if err != nil {
-			return nil, nil, "", err
-		}
-		return r, r.KillCommand(), r.Base(), nil
+	return redis.get(tb, func(ctx context.Context, dir string) (*stack.Redis, func() error, error) {
+		r, err := stack.StartRedis(ctx, stack.RedisOptions{Dir: dir, Guarded: true})
+		return r, r.Remove, err
 	})
 }
 
@@ -107,24 +104,25 @@ func OwnKeycloak(tb testing.TB) *stack.Keycloak {
 	return k
 }
 
-func startPostgres(ctx context.Context, dir string) (*stack.Postgres, []string, string, error) {
+func startPostgres(ctx context.Context, dir string) (*stack.Postgres, func() error, error) {
 	p, err := stack.Start(ctx, stack.Options{Dir: dir, Fast: true})
 	if err != nil {
-		return nil, nil, "", errors.Join(err, stack.Remove(ctx, dir))
+		return nil, nil, errors.Join(err, stack.Remove(ctx, dir))
 	}
-	return p, p.StopCommand(), p.Base(), nil
-}
-
-func startKeycloak(ctx context.Context, dir string) (*stack.Keycloak, []string, string, error) {
-	k, err := stack.StartKeycloak(ctx, stack.KeycloakOptions{Dir: dir})
+	guard, err := stack.NewGuard(p.StopCommand(), dir, p.Base())
 	if err != nil {
-		return nil, nil, "", err
+		return nil, nil, errors.Join(err, stack.Remove(ctx, dir))
 	}
-	return k, k.KillCommand(), k.Base(), nil
+	return p, guard.Close, nil
 }
 
-// get starts the server at the first call. start returns it with the command line that ends it and its own folder.
-func (s *server[S]) get(tb testing.TB, start func(ctx context.Context, dir string) (S, []string, string, error)) S {
+func startKeycloak(ctx context.Context, dir string) (*stack.Keycloak, func() error, error) {
+	k, err := stack.StartKeycloak(ctx, stack.KeycloakOptions{Dir: dir, Guarded: true})
+	return k, k.Remove, err
+}
+
+// get starts the server at the first call. start returns it with what ends it and removes its folder.
+func (s *server[S]) get(tb testing.TB, start func(ctx context.Context, dir string) (S, func() error, error)) S {
 	tb.Helper()
 	s.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
@@ -134,13 +132,12 @@ func (s *server[S]) get(tb testing.TB, start func(ctx context.Context, dir strin
 			s.err = err
 			return
 		}
-		var stop []string
-		var base string
-		if s.server, stop, base, err = start(ctx, dir); err != nil {
+		started, end, err := start(ctx, dir)
+		if err != nil {
 			s.err = errors.Join(err, os.RemoveAll(dir))
 			return
 		}
-		s.guard, s.err = stack.NewGuard(stop, dir, base)
+		s.server, s.end = started, end
 	})
 	if s.err != nil {
 		tb.Fatalf("start the test server: %v", s.err)
@@ -149,10 +146,10 @@ func (s *server[S]) get(tb testing.TB, start func(ctx context.Context, dir strin
 }
 
 func (s *server[S]) stop() error {
-	if s.guard == nil {
+	if s.end == nil {
 		return nil
 	}
-	return s.guard.Close()
+	return s.end()
 }
 
 // Dir makes a new temporary folder that the server's account can enter. The folder of testing.TB.TempDir

@@ -69,22 +69,18 @@ func serve(ctx context.Context, dir string, port int, in io.Reader, out io.Write
 			return fmt.Errorf("make a folder for Keycloak: %w", err)
 		}
 	}
-	k, err := stack.StartKeycloak(ctx, stack.KeycloakOptions{Dir: dir, Port: port, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	k, err := stack.StartKeycloak(ctx, stack.KeycloakOptions{Dir: dir, Port: port, Guarded: !kept, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		if !kept {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 		return err
 	}
+	end := k.Remove
 	if kept {
-		defer func() { err = errors.Join(err, k.Stop()) }()
-	} else {
-		guard, guardErr := stack.NewGuard(k.KillCommand(), dir, k.Base()) // it ends even if this process is killed
-		if guardErr != nil {
-			return errors.Join(guardErr, k.Kill(), os.RemoveAll(dir))
-		}
-		defer func() { err = errors.Join(err, guard.Close()) }()
+		end = k.Stop
 	}
+	defer func() { err = errors.Join(err, end()) }()
 	if err := describe(k, out); err != nil {
 		return err
 	}

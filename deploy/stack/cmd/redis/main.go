@@ -63,22 +63,18 @@ func serve(ctx context.Context, dir string, port int, in io.Reader, out io.Write
 			return fmt.Errorf("make a folder for Redis: %w", err)
 		}
 	}
-	r, err := stack.StartRedis(ctx, stack.RedisOptions{Dir: dir, Port: port, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	r, err := stack.StartRedis(ctx, stack.RedisOptions{Dir: dir, Port: port, Guarded: !kept, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err != nil {
 		if !kept {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 		return err
 	}
+	end := r.Remove
 	if kept {
-		defer func() { err = errors.Join(err, r.Stop()) }()
-	} else {
-		guard, guardErr := stack.NewGuard(r.KillCommand(), dir, r.Base()) // it ends even if this process is killed
-		if guardErr != nil {
-			return errors.Join(guardErr, r.Kill(), os.RemoveAll(dir))
-		}
-		defer func() { err = errors.Join(err, guard.Close()) }()
+		end = r.Stop
 	}
+	defer func() { err = errors.Join(err, end()) }()
 	if err := json.NewEncoder(out).Encode(map[string]any{"url": r.URL(), "pid": r.PID()}); err != nil {
 		return fmt.Errorf("say where Redis is: %w", err)
 	}
