@@ -257,7 +257,9 @@ type mannersConfig struct {
 	Name        string
 	Env         map[string]string
 	File, Asked *string
+	Issuers     *string
 	Service     string
+	Missing     []string
 	Invalid     [][2]string
 }
 
@@ -282,6 +284,9 @@ func (c *mannersConfig) place(t *testing.T, dir string) (env []string) {
 	if c.Asked != nil {
 		write(filepath.Join(dir, "asked.yaml"), *c.Asked)
 		env = append(env, "CONFIG_PATH=asked.yaml")
+	}
+	if c.Issuers != nil {
+		write(filepath.Join(dir, "issuers.yaml"), *c.Issuers)
 	}
 	for k, v := range c.Env {
 		env = append(env, k+"="+v)
@@ -335,11 +340,14 @@ func (m *mannered) understands(t *testing.T, row *mannersConfig, port int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []any{}
-	for _, i := range row.Invalid {
-		want = append(want, map[string]any{"key": i[0], "problem": i[1]})
+	want, missing, toTell := []any{}, []any{}, [][2]string{}
+	for _, key := range row.Missing {
+		missing, toTell = append(missing, key), append(toTell, [2]string{key, "missing"})
 	}
-	faulty := len(want) > 0
+	for _, i := range row.Invalid {
+		want, toTell = append(want, map[string]any{"key": i[0], "problem": i[1]}), append(toTell, i)
+	}
+	faulty := len(toTell) > 0
 	var got struct {
 		Error struct {
 			Code    string
@@ -350,7 +358,7 @@ func (m *mannered) understands(t *testing.T, row *mannersConfig, port int) {
 		t.Fatal(err)
 	}
 	if faulty {
-		if diff := cmp.Diff(map[string]any{"missing": []any{}, "invalid": want}, got.Error.Details); diff != "" || status != http.StatusServiceUnavailable || got.Error.Code != "FAILED_PRECONDITION" {
+		if diff := cmp.Diff(map[string]any{"missing": missing, "invalid": want}, got.Error.Details); diff != "" || status != http.StatusServiceUnavailable || got.Error.Code != "FAILED_PRECONDITION" {
 			t.Errorf("%s answers %d %s (-want +got):\n%s", m.kind, status, got.Error.Code, diff)
 		}
 	} else if status != http.StatusOK {
@@ -365,6 +373,8 @@ func (m *mannered) understands(t *testing.T, row *mannersConfig, port int) {
 	lines := m.fits(t)
 	for _, line := range lines {
 		switch line["event"] {
+		case "config.missing":
+			told = append(told, [2]string{fmt.Sprint(line["key"]), "missing"})
 		case "config.invalid":
 			told = append(told, [2]string{fmt.Sprint(line["key"]), fmt.Sprint(line["problem"])})
 		case "process.started":
@@ -374,7 +384,7 @@ func (m *mannered) understands(t *testing.T, row *mannersConfig, port int) {
 			told = append(told, [2]string{"started", ""})
 		}
 	}
-	if diff := cmp.Diff(append(row.Invalid, [2]string{"started", ""}), told); diff != "" {
+	if diff := cmp.Diff(append(toTell, [2]string{"started", ""}), told); diff != "" {
 		t.Errorf("%s: told by the log (-want +got):\n%s", m.kind, diff)
 	}
 	if b, err := os.ReadFile(m.output); err != nil || bytes.Contains(append(b, answer...), []byte("hunter2")) || bytes.Contains(append(b, answer...), []byte("4711")) {
