@@ -336,7 +336,10 @@ func (c *client) request(ctx context.Context, n int) (time.Duration, error) {
 		select {
 		case id := <-c.last:
 			path = "/api/v1/tasks/" + id
-			c.last <- id
+			select {
+			case c.last <- id:
+			default: // newer ones have come meanwhile
+			}
 		default:
 		}
 		err = c.call(ctx, http.MethodGet, path, nil, nil)
