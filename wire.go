@@ -165,6 +165,9 @@ func (a *app) identify(registry prometheus.Registerer) error {
 		a.issuer = d
 		o.Issuer, o.Audience, o.Keys = a.url(), c.OIDCAudience, d
 	}
+	if c.RoleOverride {
+		o.Override = a.store.Users.GetUserRole
+	}
 	a.verifier = auth.New(o)
 	a.guard = auth.NewGuard(a.verifier, func(ctx context.Context, slug string) (fleet.TenantID, error) {
 		t, err := a.store.Tenants.GetTenantBySlug(ctx, slug)

@@ -92,6 +92,9 @@ func (g *Guard) admit(ctx context.Context, who *Identity, a Ask, r *Rule) error 
 	if err := who.Choose(wanted); err != nil {
 		return err
 	}
+	if err := g.verifier.Override(ctx, who); err != nil {
+		return err
+	}
 	switch {
 	case who.Tenant == fleet.NilTenant: // what stands under it is the platform's
 		return ErrForbidden

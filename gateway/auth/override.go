@@ -35,7 +35,7 @@ type overrides struct {
 // tenant in force. It cannot make a platform administrator, nor does it unmake one. ErrUnavailable where the look-up
 // fails: the token's roles may be more than what the tenant allows.
 func (v *Verifier) Override(ctx context.Context, i *Identity) error {
-	if v.o.Override == nil || i.Tenant == "" || i.Subject == "" {
+	if v == nil || v.o.Override == nil || i.Tenant == "" || i.Subject == "" {
 		return nil
 	}
 	k, now := overrideKey{i.Tenant, i.Subject}, v.o.Now()

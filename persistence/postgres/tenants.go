@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"starling/engine/fact"
@@ -209,6 +210,21 @@ func (r *UsersRepo) GetUserByID(ctx context.Context, tenant fleet.TenantID, id f
 		return err
 	})
 	return u, err
+}
+
+// GetUserRole returns the role that a tenant has given to who bears a subject, "" = none: it leaves the token's.
+func (r *UsersRepo) GetUserRole(ctx context.Context, tenant fleet.TenantID, subject string) (role string, err error) {
+	err = r.s.inTenant(ctx, reading, tenant, func(q *gen.Queries) error {
+		given, err := q.GetUserRole(ctx, gen.GetUserRoleParams{TenantID: string(tenant), Subject: subject})
+		if given != nil {
+			role = *given
+		}
+		return err
+	})
+	if errors.Is(err, fact.ErrNotFound) {
+		return "", nil
+	}
+	return role, err
 }
 
 func warehouseOf(w *gen.Warehouse) (fact.Warehouse, error) {

@@ -570,6 +570,22 @@ func (q *Queries) GetUser(ctx context.Context, arg GetUserParams) (User, error) 
 	return i, err
 }
 
+const GetUserRole = `-- name: GetUserRole :one
+SELECT role FROM users WHERE tenant_id = $1 AND subject = $2
+`
+
+type GetUserRoleParams struct {
+	TenantID string
+	Subject  string
+}
+
+func (q *Queries) GetUserRole(ctx context.Context, arg GetUserRoleParams) (*string, error) {
+	row := q.db.QueryRow(ctx, GetUserRole, arg.TenantID, arg.Subject)
+	var role *string
+	err := row.Scan(&role)
+	return role, err
+}
+
 const GetWarehouse = `-- name: GetWarehouse :one
 SELECT warehouse_id, tenant_id, warehouse_code, name, timezone, region, created_at FROM warehouses WHERE tenant_id = $1 AND warehouse_id = $2
 `

@@ -37,6 +37,9 @@ RETURNING *;
 -- name: GetUser :one
 SELECT * FROM users WHERE tenant_id = @tenant_id AND user_id = @user_id;
 
+-- name: GetUserRole :one
+SELECT role FROM users WHERE tenant_id = @tenant_id AND subject = @subject;
+
 -- name: CreateWarehouse :one
 INSERT INTO warehouses (warehouse_id, tenant_id, warehouse_code, name, timezone, region, created_at)
 VALUES (@warehouse_id, @tenant_id, @warehouse_code, @name, @timezone, @region, @created_at) RETURNING *;
