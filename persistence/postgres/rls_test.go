@@ -607,7 +607,8 @@ func TestAllSQLIsGenerated(t *testing.T) {
 	})
 	statement := regexp.MustCompile(`(?i)^\s*(select|insert|update|delete|with|merge|copy|call|truncate|do)\s`)
 	for _, text := range literals(t, sources) {
-		if statement.MatchString(text) && text != "SELECT 1" {
+		harmless := text == "SELECT 1" || strings.HasPrefix(text, "SELECT set_config('lock_timeout', ")
+		if statement.MatchString(text) && !harmless {
 			t.Errorf("SQL outside queries/: %q", text)
 		}
 	}
