@@ -49,6 +49,8 @@ func newProcess(t *testing.T) *process {
 			_ = p.cmd.Process.Kill()
 			_ = p.cmd.Wait()
 		}
+		keepSecrets(p.Token)
+		keepLogs(t, dir)
 		if err := stack.Remove(context.Background(), filepath.Join(dir, "data", "postgres")); err != nil {
 			t.Error(err)
 		}

@@ -136,6 +136,7 @@ func (m *mannered) run(t *testing.T, cmd *exec.Cmd) {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
 		}
+		keepLog(t, m.output)
 	})
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if status, _, _, err := m.ask(t.Context(), http.MethodGet, "/healthz", nil, nil); err == nil && status == http.StatusOK {

@@ -62,6 +62,7 @@ func (s *service) launch(t *testing.T, roles string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keepSettings(s.env)
 	s.cmd = exec.Command(s.bin, "serve", "--roles", roles)
 	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.dir, s.env, out, out
 	err = s.cmd.Start()
@@ -102,6 +103,7 @@ func (s *service) issue(t *testing.T, grant map[string]any) string {
 	if err := c.call(t.Context(), http.MethodPost, "/dev/token", "", grant, &out); err != nil {
 		t.Fatal(err)
 	}
+	keepSecrets(out.Token)
 	return out.Token
 }
 
