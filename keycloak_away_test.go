@@ -38,6 +38,7 @@ func TestARealKeycloakThatIsAwayOrRevoked(t *testing.T) {
 	stacktest.SetRealm(t, k, lasting)
 	var token atomic.Value
 	token.Store(stacktest.Token(t, k, "viewer-north"))
+	keepSecrets(token.Load().(string))
 	if err := k.Stop(); err != nil {
 		t.Fatal(err)
 	}

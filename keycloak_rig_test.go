@@ -45,6 +45,7 @@ func newKeycloakRig(t *testing.T, k *stack.Keycloak, ttl time.Duration, more ...
 		"HTTP_HOST=127.0.0.1", "LINK_HOST=127.0.0.1", "HTTP_PORT="+strconv.Itoa(r.port), "LINK_PORT="+strconv.Itoa(r.link),
 		"AUDIT_DIR="+filepath.Join(r.dir, "audit"), "SHUTDOWN_TIMEOUT_MS=5000")
 	r.env = append(r.env, more...)
+	keepSettings(r.env)
 	r.launch(t, "gateway,engine")
 	t.Cleanup(func() {
 		r.kill()
