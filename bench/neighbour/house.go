@@ -59,7 +59,7 @@ func open(ctx context.Context, s settings) (h *house, err error) {
 	if bin, err = filepath.Abs(bin); err != nil {
 		return h, err
 	}
-	pg, err := stack.Start(ctx, stack.Options{Dir: filepath.Join(h.dir, "postgres")})
+	pg, err := stack.Start(ctx, stack.Options{Dir: filepath.Join(h.dir, "postgres"), Fast: s.fast})
 	if err != nil {
 		return h, err
 	}
@@ -225,7 +225,7 @@ func (h *house) tell(to io.Writer) error {
 		return err
 	}
 	for line := range strings.Lines(string(b)) {
-		for _, name := range []string{"starling_quota_", "starling_link_statuses_total", "starling_link_dropped_total", "process_cpu_seconds_total"} {
+		for _, name := range []string{"starling_quota_", "starling_link_statuses_total", "starling_link_dropped_total", "starling_postgres_groups_total", "starling_postgres_commit_seconds_count", "process_cpu_seconds_total"} {
 			if strings.HasPrefix(line, name) {
 				fmt.Fprint(to, "  ", line)
 			}
@@ -311,7 +311,7 @@ const (
 	kinds = 3
 )
 
-var kindNames = [...]string{"create", "get", "list"} //nolint:gochecknoglobals // a table that nothing writes
+var kindNames = [...]string{"create", "get", "list"}
 
 // request does the n-th request of the mix and says how long it took.
 func (c *client) request(ctx context.Context, n int) (time.Duration, error) {

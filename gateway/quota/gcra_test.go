@@ -38,12 +38,12 @@ func TestDecisionsAreThoseOfADumbBucket(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		// Units that divide the period: the twin has no fractions.
 		r := Rate{Units: rapid.SampledFrom([]int{1, 2, 5, 10, 100}).Draw(t, "units"), Per: time.Second}
-		now, clear := time.Unix(1000, 0), time.Time{}
+		now, until := time.Unix(1000, 0), time.Time{}
 		twin := dumb{r: r}
 		for range rapid.IntRange(1, 100).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "ms")) * time.Millisecond)
 			n := rapid.IntRange(1, r.Units+1).Draw(t, "n")
-			debt := max(0, clear.Sub(now))
+			debt := max(0, until.Sub(now))
 			ok, after, wait := decide(debt, r.cost(n), r.Per)
 			if want := twin.take(now, n); ok != want {
 				t.Fatalf("at %v %d units with a debt of %v: %v, the twin says %v", now, n, debt, ok, want)
@@ -56,7 +56,7 @@ func TestDecisionsAreThoseOfADumbBucket(t *testing.T) {
 					t.Fatalf("let through before the wait of %v was over", wait)
 				}
 			}
-			clear = now.Add(after)
+			until = now.Add(after)
 			if left := r.left(after); ok && left != r.Units-len(twin.back) {
 				t.Fatalf("%d left, the twin has %d", left, r.Units-len(twin.back))
 			}
@@ -76,12 +76,12 @@ func TestNoWindowLetsMoreThroughThanIsStated(t *testing.T) {
 			n  int
 		}
 		var all []taken
-		now, clear := time.Unix(1000, 0), time.Time{}
+		now, until := time.Unix(1000, 0), time.Time{}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(r.Per)/4).Draw(t, "pause")))
 			n := rapid.IntRange(1, max(1, r.Units/3)).Draw(t, "n")
-			ok, after, _ := decide(clear.Sub(now), r.cost(n), r.Per)
-			clear = now.Add(after)
+			ok, after, _ := decide(until.Sub(now), r.cost(n), r.Per)
+			until = now.Add(after)
 			if ok {
 				all = append(all, taken{now, n})
 			}
