@@ -127,6 +127,8 @@ func TestAnAccountWithTwoRolesIsEnough(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
+	const parted = "SELECT count(*) >= 2 * 5 + 1 FROM pg_inherits WHERE inhrelid::regclass::text ~ '_[0-9]{6,8}$'" // five days, and the month
+	waitFor(t, root, parted)                                                                                       // the store's own upkeep
 	shard := fleet.Shard{Tenant: fleet.TenantID(uuid.NewString()), Warehouse: fleet.WarehouseID(uuid.NewString())}
 	if err := errors.Join(
 		s.Ping(t.Context()),

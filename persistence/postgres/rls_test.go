@@ -46,11 +46,7 @@ func filledAt(t *testing.T) string {
 		t.Fatal(err)
 	}
 	conn := connect(t, url, "")
-	for _, parent := range []string{"outbox_events", "idempotency_keys", "audit_logs"} {
-		if _, err := conn.Exec(t.Context(), "SELECT ensure_partitions($1, 3)", parent); err != nil {
-			t.Fatal(err)
-		}
-	}
+	makePartitions(t, conn)
 	populate(t, conn, owner, foreign)
 	return url
 }
