@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import type { BrowserContext, Page, Request } from "@playwright/test";
 import { answered, expect, live, rows } from "./rig.js";
 import { SOUTH, signIn, signInAtKeycloak, test } from "./issuer.js";
@@ -205,4 +206,30 @@ test("who belongs to no tenant can sign in as somebody else", async ({ page, ser
   await signInAtKeycloak(page, "viewer-south", "viewer-south-password");
   await live(page);
   await expect(page.getByRole("combobox", { name: "Warehouse" })).toHaveText("South");
+});
+
+test("an administrator reads who did what, and takes it away; an operator does not", async ({ page, served, keycloak }) => {
+  await signIn(page, keycloak, served, "admin-north");
+  await live(page);
+  await page.getByRole("tab", { name: "Audit" }).click();
+  await page.getByRole("searchbox", { name: "Action" }).fill("map");
+  const made = rows(page, "Audit log").filter({ hasText: "map.create" });
+  await expect(made).toHaveCount(1);
+  await expect(made).toContainText("201");
+  await made.click();
+  await expect(page.getByText("POST /api/v1/maps")).toBeVisible();
+  await expectAccessible(page, "the audit log");
+  const saved = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Export CSV" }).click();
+  const file = await saved;
+  expect(file.suggestedFilename()).toBe("audit.csv");
+  expect(await readFile(await file.path(), "utf8")).toMatch(/^audit_id,.*\n(.*\n)*.*map\.create/);
+  await account(page).click();
+  await page.getByRole("button", { name: "Sign out" }).click();
+
+  await enter(page).waitFor();
+  await signIn(page, keycloak, served, "operator-north", "?tab=audit");
+  await live(page);
+  await expect(page.getByRole("tab", { name: "Audit" })).toHaveCount(0);
+  await expect(page.getByRole("tabpanel")).toHaveText("Your role may not read the audit log.");
 });

@@ -41,7 +41,8 @@ export const renewal = signal<{ kind: "away" | "ended"; text: string } | null>(n
 export const mayOperate = computed(() => session.value?.me.roles.some((r) => r === "operator" || r === "admin") ?? false);
 export const mayAdminister = computed(() => session.value?.me.roles.includes("admin") ?? false);
 
-const calls = {
+/** How calls are made as the one who is signed in. */
+export const calls = {
   url: location.origin,
   token: () => session.value?.token ?? "",
   fetch: async (input: RequestInfo | URL, init?: RequestInit) => {

@@ -1,12 +1,14 @@
+import { mayAdminister } from "../session.js";
 import { tab, type Tab } from "../route.js";
 import { useWatch } from "../page.js";
 import { count } from "../words.js";
+import { AuditLog } from "./audit.js";
 import { Charts } from "./charts.js";
 import { RobotTablePane } from "./robots.js";
 import { TaskTable } from "./tasktable.js";
 import { ZoneTable } from "./zones.js";
 
-const tabs: [Tab, string][] = [["tasks", "Tasks"], ["robots", "Robots"], ["zones", "Zones"], ["charts", "Charts"]];
+const tabs: [Tab, string][] = [["tasks", "Tasks"], ["robots", "Robots"], ["zones", "Zones"], ["charts", "Charts"], ["audit", "Audit"]];
 
 /** The tables under the map. */
 export function Drawer() {
@@ -18,7 +20,7 @@ export function Drawer() {
     <section class={`drawer ${open === null ? "closed" : ""}`} aria-label="Tables">
       <div class="tabs">
         <div role="tablist" aria-label="Tables">
-          {tabs.map(([id, word]) => (
+          {tabs.filter(([id]) => id !== "audit" || mayAdminister.value).map(([id, word]) => (
             <button key={id} id={`tab-${id}`} role="tab" aria-selected={open === id} aria-controls="tables" onClick={() => (tab.value = open === id ? null : id)}>
               {word} {numbers[id] !== undefined && <small>{count(numbers[id])}</small>}
             </button>
@@ -31,6 +33,7 @@ export function Drawer() {
         {open === "robots" && <RobotTablePane />}
         {open === "zones" && <ZoneTable />}
         {open === "charts" && <Charts />}
+        {open === "audit" && (mayAdminister.value ? <AuditLog /> : <p class="empty">Your role may not read the audit log.</p>)}
       </div>
     </section>
   );
