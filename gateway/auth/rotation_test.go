@@ -67,7 +67,7 @@ func TestARotationUnderAttackRefusesNobody(t *testing.T) {
 		})
 	}
 	for n := range 5 {
-		time.Sleep(2 * every)
+		time.Sleep(2*every + every/3 + time.Duration(n)*every/10) // in the midst of a time when nobody may ask
 		key := ecKey(t)
 		i.add(t, fmt.Sprint(n+1), key)
 		sign(n+1, key)
