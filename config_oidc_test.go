@@ -24,11 +24,13 @@ func TestIssuersComeFromTheKeysOrFromAFile(t *testing.T) {
 	}{
 		"the development issuer": {},
 		"one by its keys": {
-			[]string{"OIDC_ISSUER", "https://i", "OIDC_AUDIENCE", "a", "OIDC_JWKS_URL", "https://i/k", "OIDC_ROLE_MAP", "boss=admin, lager-leiter = operator"}, "",
+			[]string{"OIDC_ISSUER", "https://i", "OIDC_AUDIENCE", "a", "OIDC_JWKS_URL", "https://i/k", "OIDC_ROLE_MAP", "boss=admin, lager-leiter = operator"},
+			"",
 			[]OIDCIssuer{{Issuer: "https://i", JWKSURL: "https://i/k", Audiences: []string{"a"}, ClientIDs: []string{"starling-page"}, Roles: map[string]string{"boss": "admin", "lager-leiter": "operator"}, Platform: true}},
 		},
 		"one on this machine": {
-			[]string{"ENV", "prod", "OIDC_ISSUER", "http://127.0.0.1:8080/realms/x", "OIDC_AUDIENCE", "a", "OIDC_CLIENT_ID", "p"}, "",
+			[]string{"ENV", "prod", "OIDC_ISSUER", "http://127.0.0.1:8080/realms/x", "OIDC_AUDIENCE", "a", "OIDC_CLIENT_ID", "p"},
+			"",
 			[]OIDCIssuer{{Issuer: "http://127.0.0.1:8080/realms/x", Audiences: []string{"a"}, ClientIDs: []string{"p"}, Platform: true}},
 		},
 		"two in a file": {
