@@ -121,7 +121,7 @@ func keepLogs(t *testing.T, dir string) {
 	t.Helper()
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
-			return nil //nolint:nilerr // what cannot be read is none of the process's logs
+			return nil // what cannot be read is none of the process's logs
 		}
 		switch {
 		case d.Name() == "password":
@@ -146,7 +146,7 @@ func keepLog(t *testing.T, path string) {
 	if err != nil {
 		return // the process did not come so far
 	}
-	f, err := os.CreateTemp(os.Getenv(keptLogs), strings.NewReplacer("/", "-", "*", "-").Replace(t.Name())+"-*.log") //nolint:usetesting // it outlives the test
+	f, err := os.CreateTemp(os.Getenv(keptLogs), strings.NewReplacer("/", "-", "*", "-").Replace(t.Name())+"-*.log")
 	if err != nil {
 		t.Error(err)
 		return

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -36,6 +37,9 @@ type rig struct {
 	log                   *logBook
 	warehouse, floor, bot string
 }
+
+// tokenShape is what a token's head and claims look like.
+var tokenShape = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}`)
 
 // logBook keeps log lines.
 type logBook struct {
@@ -102,7 +106,14 @@ func newRig(t *testing.T, change func(*Options)) *rig {
 		change(&o)
 	}
 	s := httptest.NewServer(New(o))
-	t.Cleanup(s.Close)
+	t.Cleanup(func() {
+		s.Close()
+		g.log.mu.Lock()
+		defer g.log.mu.Unlock()
+		if m := tokenShape.Find(g.log.b.Bytes()); m != nil {
+			t.Errorf("a token is in the log: %.40s…", m)
+		}
+	})
 	g.url = s.URL
 	return g
 }
