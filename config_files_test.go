@@ -38,3 +38,36 @@ func TestFilesOfAnyContentAreFaultsAndNeverEchoed(t *testing.T) {
 		}
 	})
 }
+
+func TestSecretsMayStandInFiles(t *testing.T) {
+	t.Parallel()
+	const database, redis = "postgres://u:" + planted + "@file/starling", "redis://:" + planted + "@file:6379/0"
+	read := files("db", database+"\n", "redis", "\n "+redis+"\n", "empty", " \n", "large", strings.Repeat("x", maxSecret+1), "bad", "mysql://"+planted,
+		"deploy/config/staging.yaml", "OIDC_ISSUER: https://i\nOIDC_AUDIENCE: a\nDATABASE_URL: postgres://u:p@yaml/x\nREDIS_URL_FILE: redis\n")
+	c, faults := LoadConfig(env("DATABASE_URL", "", "DATABASE_URL_FILE", "db"), read)
+	if faults.Any() || c.DatabaseURL.Reveal() != database {
+		t.Errorf("%v %q", faults, c.DatabaseURL.Reveal())
+	}
+	c, faults = LoadConfig(env("ENV", "staging", "DATABASE_URL", "", "DATABASE_URL_FILE", "db"), read)
+	if faults.Any() || c.DatabaseURL.Reveal() != database || c.RedisURL.Reveal() != redis {
+		t.Errorf("the environment's file beats the configuration file: %v %q %q", faults, c.DatabaseURL.Reveal(), c.RedisURL.Reveal())
+	}
+	for want, vars := range map[string][]string{
+		"DATABASE_URL_FILE: either DATABASE_URL or DATABASE_URL_FILE":                                                           {"DATABASE_URL_FILE", "db"},
+		"REDIS_URL_FILE: the file cannot be read":                                                                               {"REDIS_URL_FILE", "nowhere"},
+		"REDIS_URL_FILE: want a file with the value alone":                                                                      {"REDIS_URL_FILE", "empty"},
+		"REDIS_URL: want a URL redis://user:password@host:port/number or rediss://…":                                            {"REDIS_URL_FILE", "bad"},
+		"DATABASE_URL: want a URL postgres://user:password@host:port/database":                                                  {"DATABASE_URL", "", "DATABASE_URL_FILE", "bad"},
+		"DATABASE_URL: missing\nDATABASE_URL_FILE: want a file with the value alone":                                            {"DATABASE_URL", "", "DATABASE_URL_FILE", "large"},
+		"TRUSTED_PROXIES: want addresses and networks such as 10.0.0.0/8, separated by commas, and not all addresses there are": {"TRUSTED_PROXIES", "10.0.0.1, ::/0"},
+	} {
+		_, faults := LoadConfig(env(vars...), read)
+		if err := faults.Err(); err == nil || err.Error() != want {
+			t.Errorf("%v: %v, want %s", vars, err, want)
+		}
+	}
+	c, faults = LoadConfig(env("TRUSTED_PROXIES", "10.1.2.3/8, 192.0.2.1,fd00::/8"), read)
+	if got := fmt.Sprint(c.TrustedProxies); faults.Any() || got != "[10.0.0.0/8 192.0.2.1/32 fd00::/8]" {
+		t.Errorf("%v %s", faults, got)
+	}
+}
