@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -32,6 +33,15 @@ func zoneOf(tenant fleet.TenantID, z *gen.ListZonesRow) (fact.Zone, error) {
 // is there. Errors: fact.ErrNotFound for an unknown map (and for ifVersion > 0 an unknown zone); *fact.ConflictError
 // with Key "version", or "zone_id" where the id is a traffic zone's or another map's.
 func (r *ZonesRepo) PutZone(ctx context.Context, z fact.Zone, ifVersion int64) (saved fact.Zone, created bool, err error) {
+	saved, created, err = r.putZone(ctx, z, ifVersion)
+	var c *fact.ConflictError
+	if ifVersion < 0 && errors.As(err, &c) && c.Key == "version" { // put, or taken away, by somebody else at the same time
+		return r.putZone(ctx, z, ifVersion)
+	}
+	return saved, created, err
+}
+
+func (r *ZonesRepo) putZone(ctx context.Context, z fact.Zone, ifVersion int64) (saved fact.Zone, created bool, err error) {
 	if err := known(string(z.Tenant), string(z.ID), string(z.Map)); err != nil {
 		return z, false, err
 	}
