@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,13 @@ type daemon struct {
 	guard *Guard // nil = it outlives this process
 
 	mu    sync.Mutex
-	ended chan struct{} // closed when the child of this process is reaped; nil = another process started it
+	child *child // nil = another process started what runs
+}
+
+// child is one run of a server that this process has started.
+type child struct {
+	ended chan struct{} // closed when it is reaped
+	how   error         // of its end; nil = exit code 0
 }
 
 // newDaemon makes the folder, and its guard before anything runs in it. A server that runs there already is an error.
@@ -98,12 +105,12 @@ func (d *daemon) start(argv, env []string) error {
 	if err := errors.Join(err, log.Close()); err != nil {
 		return fmt.Errorf("start %s: %w", filepath.Base(argv[0]), err)
 	}
-	ended := make(chan struct{})
+	c := &child{ended: make(chan struct{})}
 	go func() { // ends with the server
-		_ = cmd.Wait() // how it ended stands in its log
-		close(ended)
+		c.how = cmd.Wait()
+		close(c.ended)
 	}()
-	d.ended = ended
+	d.child = c
 	if err := os.WriteFile(d.path(pidName), []byte(strconv.Itoa(cmd.Process.Pid)+"\n"), 0o600); err != nil {
 		return errors.Join(fmt.Errorf("write a server's pid file: %w", err), cmd.Process.Kill())
 	}
@@ -157,9 +164,13 @@ func (d *daemon) gone(pid int, patience time.Duration) bool {
 	defer late.Stop()
 	look := time.NewTicker(readyPause)
 	defer look.Stop()
+	var ended chan struct{} // of others than our child only the folder under /proc tells
+	if d.child != nil {
+		ended = d.child.ended
+	}
 	for d.owns(pid) {
 		select {
-		case <-d.ended: // a child is reaped; of others (nil) only the folder under /proc tells
+		case <-ended:
 			return true
 		case <-look.C:
 		case <-late.C:
@@ -179,7 +190,7 @@ func (d *daemon) await(ctx context.Context, ready func(context.Context) error) e
 			return nil
 		}
 		if d.pid() == 0 {
-			return fmt.Errorf("the server ended by itself: %s", d.logTail())
+			return d.endedByItself()
 		}
 		select {
 		case <-look.C:
@@ -187,6 +198,19 @@ func (d *daemon) await(ctx context.Context, ready func(context.Context) error) e
 			return fmt.Errorf("wait for the server: %w: %w: %s", ctx.Err(), err, d.logTail())
 		}
 	}
+}
+
+func (d *daemon) endedByItself() error {
+	d.mu.Lock()
+	c := d.child
+	d.mu.Unlock()
+	how := errors.New("its end is not known")
+	select {
+	case <-c.ended:
+		how = cmp.Or(c.how, errors.New("exit status 0"))
+	case <-time.After(killPatience): // it is dead, but not reaped
+	}
+	return fmt.Errorf("the server ended by itself: %w: %s", how, d.logTail())
 }
 
 func (d *daemon) logTail() string {
