@@ -113,6 +113,7 @@ type Verifier struct {
 	issuers  map[string]*Issuer
 	counters counters
 	roles    overrides
+	checked  memory
 }
 
 // New returns a verifier.
@@ -134,6 +135,12 @@ func New(o Options) *Verifier {
 // Verify checks a bearer token and reads its claims. Who is meant to have signed it is read before it is checked, and only
 // chooses the keys. What comes first is cheap: a signature is calculated only over what could be a token of ours.
 func (v *Verifier) Verify(ctx context.Context, bearer string) (*Identity, error) {
+	sum := sha256.Sum256([]byte(bearer))
+	if who, err := v.again(ctx, sum); err != nil {
+		return nil, v.keyless(ctx, err)
+	} else if who != nil {
+		return who, nil
+	}
 	p, reason := parse(bearer)
 	if reason != "" {
 		return nil, v.refuse(ctx, reason)
@@ -156,12 +163,8 @@ func (v *Verifier) Verify(ctx context.Context, bearer string) (*Identity, error)
 		issued = time.Unix(at, 0).Add(v.o.Skew)
 	}
 	key, err := from.Keys.Key(ctx, kid, alg, issued)
-	switch {
-	case errors.Is(err, ErrUnauthenticated):
-		return nil, v.refuse(ctx, reasonKey)
-	case err != nil:
-		v.counters.unavailable.Inc()
-		return nil, err
+	if err != nil {
+		return nil, v.keyless(ctx, err)
 	}
 	check, err := jws.NewVerifier(jwa.SignatureAlgorithm(alg))
 	if err != nil || check.Verify(p.signing, p.signature, key) != nil {
@@ -172,7 +175,18 @@ func (v *Verifier) Verify(ctx context.Context, bearer string) (*Identity, error)
 		return nil, v.refuse(ctx, reason)
 	}
 	i.Expires, i.TokenID = expires, TokenID(bearer)
-	return i, nil
+	v.checked.keep(sum, &checked{who: i, from: from, kid: kid, alg: alg, issued: issued, key: key})
+	who := *i
+	return &who, nil
+}
+
+// keyless refuses a token whose key is not to be had.
+func (v *Verifier) keyless(ctx context.Context, err error) error {
+	if errors.Is(err, ErrUnauthenticated) {
+		return v.refuse(ctx, reasonKey)
+	}
+	v.counters.unavailable.Inc()
+	return err
 }
 
 // Choose puts a tenant in force: the one that is wanted ("" = the only one of the token). ErrForbidden where the token

@@ -12,7 +12,6 @@ import (
 const (
 	maxText  = 255  // characters' bytes of a subject, a name, an address, a role
 	maxNamed = 1000 // roles or tenants of one claim
-	maxLife  = 31*24*time.Hour + 5*time.Minute
 )
 
 // hold checks what every access token must say: for whom it is, from when to when, and that it is one. An ID token, a
@@ -26,7 +25,6 @@ func (v *Verifier) hold(c map[string]any, i *Issuer, now time.Time) (expires tim
 	if !now.Before(expires.Add(v.o.Skew)) {
 		return expires, reasonExpired
 	}
-	made := now
 	for _, name := range []string{"nbf", "iat"} {
 		at, there, ok := seconds(c, name)
 		switch from := time.Unix(at, 0); {
@@ -34,12 +32,7 @@ func (v *Verifier) hold(c map[string]any, i *Issuer, now time.Time) (expires tim
 			return expires, reasonTimes
 		case there && from.After(now.Add(v.o.Skew)):
 			return expires, reasonEarly
-		case there && name == "iat":
-			made = from
 		}
-	}
-	if expires.Sub(made) > maxLife {
-		return expires, reasonLife
 	}
 	if aud, ok := names(c["aud"], false); !ok || !slices.ContainsFunc(aud, func(a string) bool { return slices.Contains(i.Audiences, a) }) {
 		return expires, reasonAudience

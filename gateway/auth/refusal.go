@@ -23,7 +23,6 @@ const (
 	reasonExpired   = "expired"
 	reasonTimes     = "times" // nbf or iat that cannot be read
 	reasonEarly     = "early" // nbf or iat in the future
-	reasonLife      = "life"  // it would be good for too long
 	reasonAudience  = "audience"
 	reasonBound     = "bound"   // to a key
 	reasonClaims    = "claims"  // subject, name, robot …

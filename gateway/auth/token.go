@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -154,17 +155,22 @@ func value(dec *json.Decoder, depth int) (any, error) {
 	return m, err
 }
 
-// seconds reads a time of the claims: whole seconds since 1970, in digits alone. there says whether the claim is there.
+// seconds reads a time of the claims: seconds since 1970 in digits, a fraction (RFC 7519 allows one) is passed over. there
+// says whether the claim is there.
 func seconds(c map[string]any, name string) (at int64, there, ok bool) {
 	v, there := c[name]
 	if !there {
 		return 0, false, true
 	}
 	n, isNumber := v.(json.Number)
-	if !isNumber || len(n) > 11 || strings.ContainsFunc(string(n), func(r rune) bool { return r < '0' || r > '9' }) {
+	digits := func(s string) bool {
+		return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+	}
+	whole, fraction, split := strings.Cut(string(n), ".")
+	if !isNumber || len(whole) > 11 || len(fraction) > 20 || !digits(whole) || split && !digits(fraction) {
 		return 0, true, false
 	}
-	at, err := n.Int64()
+	at, err := strconv.ParseInt(whole, 10, 64)
 	return at, true, err == nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -129,11 +128,6 @@ func (a *api) identity() {
 	type me struct{ Body meBody }
 	add(a, op{method: http.MethodGet, path: "/api/v1/me", id: "get-me", summary: "Who am I", tag: "identity"},
 		func(_ context.Context, who *auth.Identity, _ *struct{}) (*me, error) {
-			for k, v := range who.Claims {
-				if at, ok := v.(time.Time); ok {
-					who.Claims[k] = at.Unix() // as it stands in the token
-				}
-			}
 			b := meBody{Subject: who.Subject, Email: text(who.Email), Name: text(who.Name), Roles: who.Roles, TenantIDs: []string{}, Claims: who.Claims}
 			for _, t := range who.Tenants {
 				b.TenantIDs = append(b.TenantIDs, string(t))

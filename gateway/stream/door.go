@@ -56,10 +56,10 @@ func (s *Server) identify(r *http.Request) (*auth.Identity, *refusal) {
 		}
 	}
 	var err error
-	if len(header) > 0 || tokens == 0 {
+	if tokens == 0 {
 		ask.Token, err = auth.Bearer(header)
 	}
-	if err != nil || tokens > 1 || rule == nil {
+	if err != nil || tokens > 1 || tokens == 1 && len(header) > 0 || rule == nil { // two are two opinions of who asks
 		_ = auth.Refuse(r.Context(), rule)
 		return nil, noToken()
 	}

@@ -185,7 +185,9 @@ func TestATenantsOwnPagesConnect(t *testing.T) {
 	t.Parallel()
 	const origin = "https://ours.example"
 	g := newRig(t, func(o *stream.Options) {
-		o.OriginAllowed = func(_ context.Context, tenant fleet.TenantID, from string) bool { return tenant == tenantA && from == origin }
+		o.OriginAllowed = func(_ context.Context, tenant fleet.TenantID, from string) bool {
+			return tenant == tenantA && from == origin
+		}
 	})
 	for tenant, status := range map[fleet.TenantID]int{tenantA: http.StatusSwitchingProtocols, tenantB: http.StatusForbidden} {
 		d := websocket.Dialer{Subprotocols: []string{"bearer." + g.token(tenant, auth.Viewer, time.Hour), "starling.v1.json"}}
