@@ -121,7 +121,7 @@ func (w *twoTenants) bodies(ids map[string]string) map[string]any {
 }
 
 // filters are what lists may be narrowed by.
-var filters = map[string]string{ //nolint:gochecknoglobals // a table of the test
+var filters = map[string]string{
 	"GET /api/v1/lanes": "map_id={map_id}", "GET /api/v1/zones": "map_id={map_id}", "GET /api/v1/maps": "warehouse_id={warehouse_id}",
 	"GET /api/v1/robots": "warehouse_id={warehouse_id}", "GET /api/v1/tasks": "warehouse_id={warehouse_id}&robot_id={robot_id}",
 	"GET /api/v1/scheduler/decisions": "task_id={task_id}", "GET /api/v1/overview": "warehouse_id={warehouse_id}",
@@ -254,8 +254,11 @@ func (w *twoTenants) watches(t *testing.T) {
 	}
 	defer func() { _ = ws.Close() }()
 	for i, c := range [][2]string{
-		{"robots", `{"warehouse_id":"{warehouse_id}"}`}, {"robots", `{"warehouse_id":"{warehouse_id}","robot_ids":["{robot_id}"]}`},
-		{"tasks", `{"warehouse_id":"{warehouse_id}"}`}, {"tasks", `{"warehouse_id":"{warehouse_id}","task_ids":["{task_id}"]}`}, {"zones", `{"warehouse_id":"{warehouse_id}"}`},
+		{"robots", `{"warehouse_id":"{warehouse_id}"}`},
+		{"robots", `{"warehouse_id":"{warehouse_id}","robot_ids":["{robot_id}"]}`},
+		{"tasks", `{"warehouse_id":"{warehouse_id}"}`},
+		{"tasks", `{"warehouse_id":"{warehouse_id}","task_ids":["{task_id}"]}`},
+		{"zones", `{"warehouse_id":"{warehouse_id}"}`},
 	} {
 		if err := ws.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"op":"subscribe","id":%d,"channel":%q,"filter":%s}`, i+1, c[0], filled(c[1], w.ids))); err != nil {
 			t.Fatal(err)
