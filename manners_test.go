@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -387,7 +388,7 @@ func (m *mannered) understands(t *testing.T, row *mannersConfig, port int) {
 	if diff := cmp.Diff(append(toTell, [2]string{"started", ""}), told); diff != "" {
 		t.Errorf("%s: told by the log (-want +got):\n%s", m.kind, diff)
 	}
-	if b, err := os.ReadFile(m.output); err != nil || bytes.Contains(append(b, answer...), []byte("hunter2")) || bytes.Contains(append(b, answer...), []byte("4711")) {
+	if b, err := os.ReadFile(m.output); err != nil || bytes.Contains(append(b, answer...), []byte("hunter2")) || regexp.MustCompile(`(^|[^0-9a-fA-F-])4711([^0-9a-fA-F-]|$)`).Match(append(b, answer...)) { // ids and times may hold the digits by chance
 		t.Errorf("%s: %v, or a value stands in the log or the answer: %s %s", m.kind, err, answer, b)
 	}
 }
