@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -35,17 +36,27 @@ func (a *app) acts() rest.Audit {
 	return a.audit
 }
 
-// renewed puts on record who signs in anew on a connection that lives.
-func (a *app) renewed(who *auth.Identity, requestID string) {
+// renewed puts on record who signs in anew on a connection that lives, and who is refused there.
+func (a *app) renewed(who *auth.Identity, requestID string, err error) {
 	acts := a.acts()
 	if acts == nil {
 		return
 	}
-	acts.SignedIn(who, fact.AuditEntry{
+	e := fact.AuditEntry{
 		ID: uuid.NewString(), At: time.Now().UTC().Truncate(time.Microsecond), Tenant: who.Tenant, Subject: who.Subject, User: auth.UserID(who),
 		Action: "auth.sign_in", ResourceType: "user", ResourceID: string(auth.UserID(who)), RequestID: requestID, Method: http.MethodGet,
 		Path: "/api/v1/ws", Status: http.StatusOK,
-	})
+	}
+	switch {
+	case err == nil:
+		acts.SignedIn(who, e)
+	case errors.Is(err, auth.ErrForbidden):
+		e.Action, e.Status = "auth.forbidden", http.StatusForbidden
+		acts.Refused(e)
+	case errors.Is(err, auth.ErrUnauthenticated):
+		e.Action, e.Status = "auth.unauthenticated", http.StatusUnauthorized
+		acts.Refused(e)
+	}
 }
 
 // enterClient counts a connection of the live channel against its tenant's quota.

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"starling/engine/fact"
+	"starling/engine/fleet"
 	"starling/gateway/auth"
 	"starling/gateway/link"
 	"starling/gateway/rest"
@@ -34,7 +35,10 @@ func (l linkAuth) AuthenticateLink(ctx context.Context, c link.Credentials) (lin
 	if i == nil {
 		i = last
 	}
-	l.record(ctx, i, rule, err, began)
+	if err == nil && !began.Before(i.Expires) { // a stream that would end at once is not opened
+		err = auth.ErrUnauthenticated
+	}
+	l.record(ctx, i, rule, "", err, began)
 	switch {
 	case errors.Is(err, auth.ErrUnauthenticated):
 		return link.Identity{}, link.ErrUnauthenticated
@@ -43,7 +47,10 @@ func (l linkAuth) AuthenticateLink(ctx context.Context, c link.Credentials) (lin
 	case err != nil:
 		return link.Identity{}, err
 	}
-	return link.Identity{Tenant: i.Tenant, Any: i.Has(auth.Admin, auth.Service), Robot: i.RobotID, Fleet: i.Fleet, Expires: i.Expires}, nil
+	return link.Identity{
+		Tenant: i.Tenant, Any: i.Has(auth.Admin, auth.Service), Robot: i.RobotID, Fleet: i.Fleet, Expires: i.Expires,
+		Refused: func(id fleet.RobotID) { l.record(ctx, i, rule, id, auth.ErrForbidden, time.Now()) },
+	}, nil
 }
 
 // identify reads who a certificate, a token or both name, with the tenant in force.
@@ -69,8 +76,8 @@ func (l linkAuth) identify(ctx context.Context, c link.Credentials, rule *auth.R
 	return auth.Bind(named, who)
 }
 
-// record notes a stream that was opened or refused. Refusals because something is away are no act of the caller.
-func (l linkAuth) record(ctx context.Context, who *auth.Identity, rule *auth.Rule, err error, began time.Time) {
+// record notes a stream that was opened or refused, or a robot that was refused on one that is open. Refusals because something is away are no act of the caller.
+func (l linkAuth) record(ctx context.Context, who *auth.Identity, rule *auth.Rule, robot fleet.RobotID, err error, began time.Time) {
 	if l.audit == nil {
 		return
 	}
@@ -94,11 +101,15 @@ func (l linkAuth) record(ctx context.Context, who *auth.Identity, rule *auth.Rul
 		e.UserAgent = md.Get("user-agent")[0]
 	}
 	if who != nil {
-		e.Tenant, e.Subject, e.User = who.Tenant, who.Subject, auth.UserID(who)
-		if e.Tenant == "" && len(who.Tenants) > 0 {
-			e.Tenant = who.Tenants[0]
+		if who.Tenant == "" && len(who.Tenants) > 0 { // his own people shall see what he tried
+			first := *who
+			first.Tenant = who.Tenants[0]
+			who = &first
 		}
+		e.Tenant, e.Subject, e.User = who.Tenant, who.Subject, auth.UserID(who)
 		switch {
+		case robot != "":
+			e.ResourceType, e.ResourceID = "robot", string(robot)
 		case who.RobotID != "":
 			e.ResourceType, e.ResourceID = "robot", string(who.RobotID)
 		case who.Fleet != "":
@@ -107,6 +118,10 @@ func (l linkAuth) record(ctx context.Context, who *auth.Identity, rule *auth.Rul
 		sign := e
 		sign.ID, sign.Action, sign.ResourceType, sign.ResourceID, sign.Details = uuid.NewString(), "auth.sign_in", "user", string(e.User), nil
 		l.audit.SignedIn(who, sign)
+	}
+	if err != nil {
+		l.audit.Refused(e)
+		return
 	}
 	l.audit.Add(e)
 }

@@ -79,7 +79,10 @@ func boundedDetails(raw json.RawMessage) json.RawMessage {
 	if enc.Encode(boundedValue(v, auditDepth)) != nil || out.Len() > 2*auditDetails {
 		return json.RawMessage(`{"cut":` + strconv.Itoa(len(raw)) + `}`)
 	}
-	return bytes.TrimSpace(out.Bytes())
+	if b := bytes.TrimSpace(out.Bytes()); string(b) != "{}" {
+		return b
+	}
+	return nil
 }
 
 // boundedValue cleans what was read of JSON: a NUL, half a surrogate and a number beyond all bounds are valid there and

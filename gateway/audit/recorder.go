@@ -65,13 +65,14 @@ func (o *Options) defaults() {
 // Recorder takes entries. Its methods may be called from any goroutine, and on nil, which records nothing.
 type Recorder struct {
 	Options
-	metrics *metrics
-	queue   chan fact.AuditEntry
-	batches chan []fact.AuditEntry // to the writer, one at a time
-	journal *journal
-	seen    seen
-	logins  chan login
-	wake    chan struct{} // something lies in the journal
+	metrics  *metrics
+	queue    chan fact.AuditEntry
+	batches  chan []fact.AuditEntry // to the writer, one at a time
+	journal  *journal
+	seen     seen
+	refusals budget
+	logins   chan login
+	wake     chan struct{} // something lies in the journal
 
 	down     atomic.Bool // the sink did not take the last batch
 	closing  atomic.Bool
@@ -120,6 +121,10 @@ func (r *Recorder) Add(e fact.AuditEntry) {
 	defer r.senders.RUnlock()
 	if r.closing.Load() {
 		r.lost("closed", 1, errStopped)
+		return
+	}
+	if r.shed(&e) {
+		r.metrics.dropped.WithLabelValues("shed").Inc()
 		return
 	}
 	select {

@@ -9,8 +9,11 @@ import (
 )
 
 // maxChecked is how many tokens of one generation are remembered as checked; two generations are kept. A token with its
-// claims takes about 3 kB.
-const maxChecked = 4096
+// claims takes about 3 kB, at most ten times its length: longer ones than rememberUpTo are checked each time.
+const (
+	maxChecked   = 4096
+	rememberUpTo = 4 << 10
+)
 
 // checked is a token whose signature and claims held. The key that it was checked by must still be its issuer's each time
 // it comes: a key that is withdrawn, or whose set has run out, ends it as it ends one that was never seen.

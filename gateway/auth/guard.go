@@ -100,6 +100,8 @@ func (g *Guard) admit(ctx context.Context, who *Identity, a Ask, r *Rule) error 
 		return ErrForbidden
 	case !r.Allows(who):
 		return ErrForbidden
+	case r.Scope == TenantOrPlatform && who.Tenant != "" && !who.Has(r.inTenant()...): // the platform's role says nothing of a tenant's own things
+		return ErrForbidden
 	case r.Scope == NoTenant || who.Tenant != "":
 		return nil
 	case r.Scope == TenantOrPlatform && who.Has(PlatformAdmin) && len(who.Tenants) == 0:

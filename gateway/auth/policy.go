@@ -37,6 +37,11 @@ type Rule struct {
 // Allows says whether an identity's roles may pass. A robot is held to its own robot_id or fleet behind the door.
 func (r *Rule) Allows(who *Identity) bool { return r.Roles == nil || who.Has(r.Roles...) }
 
+// inTenant lists the rule's roles that count within a tenant.
+func (r *Rule) inTenant() []string {
+	return slices.DeleteFunc(slices.Clone(r.Roles), func(role string) bool { return role == PlatformAdmin })
+}
+
 // Every lists the roles that pass, those too that another one implies; empty = whoever has a good token.
 func (r *Rule) Every() []string {
 	out := []string{}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -155,7 +154,7 @@ func value(dec *json.Decoder, depth int) (any, error) {
 	return m, err
 }
 
-// seconds reads a time of the claims: seconds since 1970 in digits, a fraction (RFC 7519 allows one) is passed over. there
+// seconds reads a time of the claims: seconds since 1970, of which a fraction (RFC 7519 allows one) is passed over. there
 // says whether the claim is there.
 func seconds(c map[string]any, name string) (at int64, there, ok bool) {
 	v, there := c[name]
@@ -163,15 +162,11 @@ func seconds(c map[string]any, name string) (at int64, there, ok bool) {
 		return 0, false, true
 	}
 	n, isNumber := v.(json.Number)
-	digits := func(s string) bool {
-		return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
-	}
-	whole, fraction, split := strings.Cut(string(n), ".")
-	if !isNumber || len(whole) > 11 || len(fraction) > 20 || !digits(whole) || split && !digits(fraction) {
+	f, err := n.Float64()
+	if !isNumber || err != nil || f < 0 || f >= 1e11 {
 		return 0, true, false
 	}
-	at, err := strconv.ParseInt(whole, 10, 64)
-	return at, true, err == nil
+	return int64(f), true, true
 }
 
 // text reads a claim that is a string, if it is there at all (or null).

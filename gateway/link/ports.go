@@ -25,6 +25,8 @@ type Identity struct {
 	Fleet string
 	// Expires: when the token or the certificate ends, and the stream with it. Zero = never.
 	Expires time.Time
+	// Refused is told of a robot that this caller may not speak for, nil = nobody is.
+	Refused func(fleet.RobotID)
 }
 
 // Credentials are what a caller shows when it opens a stream.

@@ -372,6 +372,9 @@ func (t *stream) open(ctx context.Context, c *carried, warehouse string, r *link
 	w.RobotId = string(found.ID)
 	if !t.who.Any && t.who.Robot != found.ID && (t.who.Fleet == "" || t.who.Fleet != found.Fleet) {
 		w.Refused = "FORBIDDEN"
+		if t.who.Refused != nil {
+			t.who.Refused(found.ID)
+		}
 		return w
 	}
 	c.id, c.shard, c.boot, c.session = found.ID, found.Shard, r.BootId, t.server.sessions.Add(1)

@@ -87,7 +87,6 @@ type api struct {
 	share   *quota.Share // of requests under way
 
 	overviews overviews
-	refusals  perSecond // entries about refused requests
 }
 
 type metrics struct {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"path"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -22,28 +21,10 @@ import (
 type Audit interface {
 	// Add records an entry, or completes the intent of the same id.
 	Add(e fact.AuditEntry)
+	// Refused records who was not let in, so many a second of each tenant, and of those whose tenant nobody knows.
+	Refused(e fact.AuditEntry)
 	// SignedIn is told of every request with a good token; the first use of a token is a sign-in.
 	SignedIn(who *auth.Identity, e fact.AuditEntry)
-}
-
-// refusalsPerS bounds the entries about refused requests, which anybody can cause: beyond it they are counted alone.
-const refusalsPerS = 100
-
-// perSecond lets so many of a kind through in a second.
-type perSecond struct {
-	mu     sync.Mutex
-	second int64
-	n      int
-}
-
-func (p *perSecond) take(now time.Time, most int) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if s := now.Unix(); s != p.second {
-		p.second, p.n = s, 0
-	}
-	p.n++
-	return p.n <= most
 }
 
 // entryOf is what a request says of itself.
@@ -72,8 +53,9 @@ func newID() string {
 func (a *api) witness(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r.WithContext(auth.WithWitness(r.Context(), func(who *auth.Identity, rule *auth.Rule, err error) {
-			if who != nil {
-				requestOf(r.Context()).tenant = string(who.Tenant)
+			q := requestOf(r.Context())
+			if q.who = who; who != nil {
+				q.tenant = string(who.Tenant)
 			}
 			if a.Audit == nil {
 				return
@@ -89,34 +71,35 @@ func (a *api) witness(next http.Handler) http.Handler {
 }
 
 func (a *api) signedIn(r *http.Request, who *auth.Identity) {
-	e := a.entryOf(r, who)
-	if e.Tenant == "" && len(who.Tenants) > 0 {
-		e.Tenant = who.Tenants[0]
-	}
+	e := a.entryOf(r, placed(who))
+	e.Details, _ = json.Marshal(map[string]string{"issuer": who.Issuer}) // a text
 	e.Action, e.ResourceType, e.ResourceID, e.Status = "auth.sign_in", "user", string(e.User), http.StatusOK
 	a.Audit.SignedIn(who, e)
 }
 
-// refused puts on record who was not let in; who is nil where the token is not good.
+// placed is who asks, in the tenant in force or else in his first one: his own people shall see what he tried.
+func placed(who *auth.Identity) *auth.Identity {
+	if who == nil || who.Tenant != "" || len(who.Tenants) == 0 {
+		return who
+	}
+	first := *who
+	first.Tenant = who.Tenants[0]
+	return &first
+}
+
+// refused notes who was not let in; who is nil where the token is not good.
 func (a *api) refused(r *http.Request, who *auth.Identity, rule *auth.Rule, err error) {
 	if !errors.Is(err, auth.ErrUnauthenticated) && !errors.Is(err, auth.ErrForbidden) {
 		return
 	}
-	if !a.refusals.take(a.Now(), refusalsPerS) {
-		a.metrics.dropped.WithLabelValues("refusals").Inc()
-		return
-	}
-	e := a.entryOf(r, who)
+	e := a.entryOf(r, placed(who))
 	e.Action = "auth.unauthenticated"
 	if who != nil {
 		e.Action = "auth.forbidden"
-		if e.Tenant == "" && len(who.Tenants) > 0 { // his own people shall see what he tried
-			e.Tenant = who.Tenants[0]
-		}
 	}
 	e.ResourceType, e.ResourceID = rule.Resource, resourceID(r)
 	q := requestOf(r.Context())
-	q.entry = &e
+	q.entry, q.refused = &e, true
 	q.detail("door", rule.Door)
 }
 
@@ -161,8 +144,16 @@ func (q *request) detail(name string, v any) {
 }
 
 // recorded completes the entry of a request that has been answered.
-func (a *api) recorded(q *request, w *recorder, took time.Duration) {
-	if q.entry == nil || a.Audit == nil {
+func (a *api) recorded(r *http.Request, q *request, w *recorder, took time.Duration) {
+	if a.Audit == nil {
+		return
+	}
+	if q.entry == nil && w.status == http.StatusForbidden { // let in by the door and refused behind it: another robot's status, a foreign page
+		if rule := a.policy.Rule(r.Method + " " + routeOf(r)); rule != nil {
+			a.refused(r, q.who, rule, auth.ErrForbidden)
+		}
+	}
+	if q.entry == nil {
 		return
 	}
 	e := *q.entry
@@ -178,6 +169,10 @@ func (a *api) recorded(q *request, w *recorder, took time.Duration) {
 	}
 	if len(q.details) > 0 {
 		e.Details, _ = json.Marshal(q.details) // texts, numbers and truths
+	}
+	if q.refused {
+		a.Audit.Refused(e)
+		return
 	}
 	a.Audit.Add(e)
 }

@@ -18,6 +18,9 @@ func (h *house) Add(e fact.AuditEntry) {
 	h.audit = append(h.audit, e)
 }
 
+// Refused keeps an entry.
+func (h *house) Refused(e fact.AuditEntry) { h.Add(e) }
+
 // SignedIn keeps the first use of a token.
 func (h *house) SignedIn(_ *auth.Identity, e fact.AuditEntry) {
 	h.mu.Lock()

@@ -20,6 +20,7 @@ import (
 
 	"starling/engine/fact"
 	"starling/engine/fleet"
+	"starling/gateway/auth"
 )
 
 type requestKey struct{}
@@ -30,7 +31,9 @@ type request struct {
 	tenant, robot, task  string
 	errorCode, errorText string
 	stack                string
+	who                  *auth.Identity
 	entry                *fact.AuditEntry // what is to be on record of it, nil = nothing
+	refused              bool
 	details              map[string]any
 }
 
@@ -165,7 +168,9 @@ func (a *api) access(next http.Handler) http.Handler {
 		a.Log.LogAttrs(r.Context(), first, "request started", attrs(slog.String("event", "http.start"))...)
 		w := &recorder{ResponseWriter: hw, stopping: a.stopping}
 		defer func() {
-			if p := recover(); p != nil {
+			p := recover()
+			aborted := p == http.ErrAbortHandler //nolint:errorlint // a panic's value, by identity
+			if p != nil {
 				q.errorCode, q.errorText, q.stack = codeInternal, fmt.Sprint(p), string(debug.Stack())
 				if w.status == 0 {
 					a.write(w, r, newError(http.StatusInternalServerError, codeInternal, "internal error"))
@@ -184,9 +189,12 @@ func (a *api) access(next http.Handler) http.Handler {
 					end = append(end, slog.String("stack", q.stack))
 				}
 			}
-			a.recorded(q, w, took)
+			a.recorded(r, q, w, took)
 			_, last := levels(r.URL.Path, w.status)
 			a.Log.LogAttrs(r.Context(), last, "request ended", end...)
+			if aborted {
+				panic(http.ErrAbortHandler) // breaks the connection off: the client learns that the answer is not whole
+			}
 		}()
 		next.ServeHTTP(w, r)
 	})

@@ -30,6 +30,17 @@ func noIssuer() *refusal {
 	return &refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", message: "a dependency is down", retry: "1"}
 }
 
+// err says which of the guard's errors a refusal stands for, nil = none of them.
+func (r *refusal) err() error {
+	switch r.status {
+	case http.StatusUnauthorized:
+		return auth.ErrUnauthenticated
+	case http.StatusForbidden:
+		return auth.ErrForbidden
+	}
+	return auth.ErrUnavailable
+}
+
 // offered are the sub-protocols that the client offers.
 func offered(r *http.Request) []string {
 	var out []string

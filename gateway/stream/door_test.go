@@ -227,3 +227,26 @@ func TestATenantsClientsAreCounted(t *testing.T) {
 	}
 	g.viewer()
 }
+
+// TestWhoIsRefusedInBandIsTold renews with what is not good, and with somebody else's token.
+func TestWhoIsRefusedInBandIsTold(t *testing.T) {
+	t.Parallel()
+	type told struct {
+		subject string
+		err     error
+	}
+	heard := make(chan told, 10)
+	g := newRig(t, func(o *stream.Options) {
+		o.Renewed = func(who *auth.Identity, _ string, err error) { heard <- told{who.Subject, err} }
+	})
+	c := g.viewer()
+	for _, x := range []struct {
+		token string
+		err   error
+	}{{"x", auth.ErrUnauthenticated}, {g.token(tenantB, auth.Viewer, time.Hour), auth.ErrForbidden}, {g.token(tenantA, auth.Viewer, time.Hour), nil}} {
+		c.send(`{"op":"token","token":%q}`, x.token)
+		if got := <-heard; !errors.Is(got.err, x.err) || got.subject == "" {
+			t.Errorf("%+v, want %v", got, x.err)
+		}
+	}
+}

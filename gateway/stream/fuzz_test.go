@@ -24,7 +24,7 @@ func FuzzMessage(f *testing.F) {
 	}
 	srv := New(Options{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		x := srv.newSession(&auth.Identity{}, "ws", httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+		x := srv.newSession(&auth.Identity{Roles: []string{auth.Viewer}}, "ws", httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", http.NoBody))
 		var w wish
 		if bad := decode(b, &w); bad != nil {
 			if bad.code == "" || len(bad.fields) == 0 {
@@ -84,7 +84,7 @@ func FuzzQuery(f *testing.F) {
 		if bad != nil || len(faulty) > 0 {
 			return
 		}
-		x := srv.newSession(&auth.Identity{}, "sse", httptest.NewRecorder(), r)
+		x := srv.newSession(&auth.Identity{Roles: []string{auth.Viewer}}, "sse", httptest.NewRecorder(), r)
 		if s, bad := x.newSub(w); bad == nil {
 			bounded(t, s)
 		}

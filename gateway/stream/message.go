@@ -157,7 +157,8 @@ func (x *session) renew(token string) {
 		bad = noToken()
 	}
 	x.mu.Lock()
-	if bad == nil && (who.Subject != x.who.Subject || who.Issuer != x.who.Issuer) {
+	before := x.who
+	if bad == nil && (who.Subject != before.Subject || who.Issuer != before.Issuer) {
 		bad = notAllowed()
 	}
 	if bad == nil {
@@ -166,13 +167,18 @@ func (x *session) renew(token string) {
 	}
 	x.mu.Unlock()
 	if bad != nil {
+		x.renewed(before, bad.err())
 		x.refuse(nil, bad)
 		return
 	}
-	if f := x.srv.o.Renewed; f != nil {
-		f(who, x.requestID)
-	}
+	x.renewed(who, nil)
 	x.answer("token", map[string]any{"op": "token", "expires_at": stamp(who.Expires)})
+}
+
+func (x *session) renewed(who *auth.Identity, err error) {
+	if f := x.srv.o.Renewed; f != nil {
+		f(who, x.requestID, err)
+	}
 }
 
 // rates are how often state may be sent, in tenths of a hertz: few, so that subscriptions share their frames.
@@ -183,6 +189,13 @@ type faults []field
 
 func (f *faults) add(name, format string, args ...any) {
 	*f = append(*f, field{name, fmt.Sprintf(format, args...)})
+}
+
+// mayWatch says whether the token in force may subscribe to a channel.
+func (x *session) mayWatch(c channel) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.srv.rules[c].Allows(x.who)
 }
 
 // newSub checks a wish to subscribe.
@@ -197,6 +210,8 @@ func (x *session) newSub(w *wish) (*sub, *refusal) {
 	s.channel = channel(w.Channel)
 	if !slices.Contains(channels[:], s.channel) {
 		f.add("channel", "want robots, tasks or zones")
+	} else if !x.mayWatch(s.channel) {
+		return nil, notAllowed()
 	}
 	if w.RateHz != nil {
 		if r := *w.RateHz; !(r >= 0.1 && r <= 10) {

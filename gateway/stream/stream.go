@@ -35,8 +35,9 @@ import (
 type Options struct {
 	Views *view.Store
 	Auth  *auth.Guard
-	// Renewed is told of who renews a token in band, with the request id of the connection; nil = nobody.
-	Renewed func(who *auth.Identity, requestID string)
+	// Renewed is told of who renews a token in band, with the request id of the connection, and with an error of who is
+	// refused; nil = nobody.
+	Renewed func(who *auth.Identity, requestID string, err error)
 	// Graph is the map that a warehouse's robots drive on, nil = none.
 	Graph func(fleet.Shard) *roadmap.Graph
 	// Task renders a task as REST does.
@@ -66,6 +67,7 @@ type Server struct {
 	o       Options
 	boot    string // names this process's numbers: they mean nothing after a restart
 	melody  *melody.Melody
+	rules   map[channel]*auth.Rule
 	metrics metrics
 	queued  atomic.Int64
 
@@ -153,6 +155,13 @@ func New(o Options) *Server {
 	s := &Server{
 		o: o, boot: bootName(), melody: melody.New(), metrics: newMetrics(o.Registerer),
 		hubs: map[fleet.TenantID]*hub{}, sessions: map[*session]struct{}{},
+	}
+	policy := auth.NewPolicy()
+	s.rules = map[channel]*auth.Rule{}
+	for _, c := range channels {
+		if s.rules[c] = policy.Rule("CHANNEL " + string(c)); s.rules[c] == nil {
+			panic("the policy has no rule for channel " + string(c))
+		}
 	}
 	if o.Registerer != nil {
 		o.Registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
