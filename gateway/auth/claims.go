@@ -54,9 +54,9 @@ func identityOf(c map[string]any, from *Issuer) (*Identity, string) {
 	var ok [6]bool
 	var robot, other string
 	i.Subject, ok[0] = text(c, "sub", maxText)
-	i.Email, ok[1] = text(c, "email", maxText)
-	i.Name, ok[2] = text(c, "name", maxText)
-	other, ok[3] = text(c, "preferred_username", maxText)
+	i.Email, ok[1] = shown(c, "email")
+	i.Name, ok[2] = shown(c, "name")
+	other, ok[3] = shown(c, "preferred_username")
 	robot, ok[4] = text(c, "robot_id", 36)
 	i.Fleet, ok[5] = text(c, "fleet", maxText)
 	if i.Subject == "" || slices.Contains(ok[:], false) {

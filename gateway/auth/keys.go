@@ -50,6 +50,7 @@ type RemoteKeys struct {
 	set     keySet
 	asked   time.Time // when the set in force was asked for
 	tried   time.Time // when a set was asked for last
+	silent  bool      // the last fetch failed
 	flight  chan struct{}
 	waiting int
 	absent  map[string]struct{} // ids that were asked for and are not in the set in force
@@ -170,10 +171,12 @@ func (r *RemoteKeys) Key(ctx context.Context, kid, alg string, issued time.Time)
 	}
 }
 
-// enter lets a request wait, where there is room: without keys everybody waits, and the door bounds how many that are.
-// mu is held.
+// enter lets a request wait, where there is room. mu is held.
 func (r *RemoteKeys) enter(kid string, fresh bool) error {
-	if fresh && r.waiting >= maxWaiting {
+	if !fresh && r.silent { // an issuer that was asked in vain: its tokens hold no request while it is asked again
+		return ErrUnavailable
+	}
+	if r.waiting >= maxWaiting {
 		r.counted.dropped.Inc()
 		if _, absent := r.absent[kid]; absent {
 			return ErrUnauthenticated
@@ -222,7 +225,7 @@ func (r *RemoteKeys) ask(ctx context.Context) chan struct{} {
 	go func() { // ends within fetchBound
 		set, left, err := r.fetch(ctx)
 		r.mu.Lock()
-		if err == nil {
+		if r.silent = err != nil; err == nil {
 			r.set, r.asked = set, began
 			clear(r.absent)
 		}

@@ -178,3 +178,22 @@ func text(c map[string]any, name string, longest int) (s string, ok bool) {
 	s, ok = v.(string)
 	return s, ok && len(s) <= longest && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
 }
+
+// shown reads a claim that is only shown to people: what is too long or cannot be shown is cut away, not refused.
+func shown(c map[string]any, name string) (s string, ok bool) {
+	v := c[name]
+	if v == nil {
+		return "", true
+	}
+	s, ok = v.(string)
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, s)
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "")
+	}
+	return s, ok
+}

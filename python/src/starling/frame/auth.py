@@ -231,17 +231,28 @@ def _string(claims: dict[str, Any], name: str, longest: int = _MAX_TEXT) -> str:
     return value
 
 
+def _shown(claims: dict[str, Any], name: str) -> str:
+    """A claim that is only shown to people: what is too long or cannot be shown is cut away, not refused."""
+    value = claims.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise UnauthenticatedError("claims")
+    clean = "".join(c for c in value if c >= " " and c != "\x7f")
+    return clean.encode("utf-8", "replace")[:_MAX_TEXT].decode("utf-8", "ignore")
+
+
 def _identity(claims: dict[str, Any], issuer: oidc.Issuer, expires: int) -> Identity:
     subject = _string(claims, "sub")
     if not subject:
         raise UnauthenticatedError("claims")
-    other = _string(claims, "preferred_username")
+    other = _shown(claims, "preferred_username")
     return Identity(
         subject=subject,
         issuer=issuer.url,
         expires=expires,
-        email=_string(claims, "email"),
-        name=_string(claims, "name") or other,
+        email=_shown(claims, "email"),
+        name=_shown(claims, "name") or other,
         robot_id=_string(claims, "robot_id", 36).lower(),
         fleet=_string(claims, "fleet"),
         roles=_roles(claims, issuer),
