@@ -51,7 +51,7 @@ func configKeys() []configKey {
 		{name: "TRUSTED_PROXIES", set: setProxies},
 		{name: "HTTP_MAX_CONNS", fallback: "20000", set: number(func(c *Config) *int { return &c.HTTPMaxConns }, 1, 1_000_000)},
 		{name: "LINK_MAX_CONNS", fallback: "20000", set: number(func(c *Config) *int { return &c.LinkMaxConns }, 1, 1_000_000)},
-		{name: "MAX_CONNS_PER_IP", fallback: "2000", devDefault: "1000000", set: number(func(c *Config) *int { return &c.MaxConnsPerIP }, 1, 1_000_000)},
+		{name: "MAX_CONNS_PER_IP", fallback: "20000", devDefault: "1000000", set: number(func(c *Config) *int { return &c.MaxConnsPerIP }, 1, 1_000_000)},
 		{name: "METRICS_PORT", fallback: "0", set: number(func(c *Config) *int { return &c.MetricsPort }, 0, 65535)},
 
 		{name: "DATABASE_URL", set: setDatabaseURL, secret: true},

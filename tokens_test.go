@@ -86,7 +86,7 @@ func (d *tokenDoors) http() []tokenDoor {
 		{"REST", at(http.MethodGet, d.engine.URL+"/api/v1/me", http.Header.Clone)},
 		{"REST, a write", at(http.MethodPost, d.engine.URL+"/api/v1/tasks", http.Header.Clone)},
 		{"WebSocket", at(http.MethodGet, d.engine.URL+"/api/v1/ws", upgrade)},
-		{"SSE", at(http.MethodGet, d.engine.URL+"/api/v1/stream?channels=robots", http.Header.Clone)},
+		{"SSE", at(http.MethodGet, d.engine.URL+"/api/v1/stream?channel=robots", http.Header.Clone)},
 		{"Python", at(http.MethodGet, d.python.url+"/api/v1/me", http.Header.Clone)},
 	}
 }
@@ -255,7 +255,7 @@ func (d *tokenDoors) otherPlaces(t *testing.T) {
 			d.query(t, base+"/api/v1/me?"+query+good)
 		}
 	}
-	d.query(t, d.engine.URL+"/api/v1/stream?channels=robots&access_token="+good)
+	d.query(t, d.engine.URL+"/api/v1/stream?channel=robots&access_token="+good)
 	for name, values := range map[string][]string{"nothing": nil, "two": {"Bearer " + good, "Bearer " + good}, "a list": {"Bearer " + good + ",Bearer " + good}, "Basic": {"Basic " + basic}} {
 		if code := d.dial(t, values...); code != codes.Unauthenticated {
 			t.Errorf("%s at the link: %s", name, code)

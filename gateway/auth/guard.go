@@ -5,6 +5,7 @@ import (
 	"errors"
 	"regexp"
 	"strings"
+	"time"
 
 	"starling/engine/fact"
 	"starling/engine/fleet"
@@ -20,14 +21,18 @@ const SlugShape = `^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`
 type Guard struct {
 	verifier *Verifier
 	policy   *Policy
-	bySlug   func(ctx context.Context, slug string) (fleet.TenantID, error)
+	slugs    *slugs // nil = no door takes slugs
 	slug     *regexp.Regexp
 }
 
 // NewGuard returns a guard. bySlug finds a tenant, fact.ErrNotFound where there is none; it may be nil where no door takes
 // slugs.
 func NewGuard(v *Verifier, bySlug func(ctx context.Context, slug string) (fleet.TenantID, error)) *Guard {
-	return &Guard{verifier: v, policy: NewPolicy(), bySlug: bySlug, slug: regexp.MustCompile(SlugShape)}
+	g := &Guard{verifier: v, policy: NewPolicy(), slug: regexp.MustCompile(SlugShape)}
+	if bySlug != nil {
+		g.slugs = &slugs{look: bySlug, now: time.Now}
+	}
+	return g
 }
 
 // Policy is the table that the guard goes by.
@@ -124,10 +129,10 @@ func (g *Guard) wanted(ctx context.Context, a Ask) (fleet.TenantID, error) {
 		return "", err
 	case slug == "":
 		return fleet.TenantID(strings.ToLower(id)), nil
-	case g.bySlug == nil || !g.slug.MatchString(slug):
+	case g.slugs == nil || !g.slug.MatchString(slug):
 		return "", ErrForbidden
 	}
-	t, err := g.bySlug(ctx, slug)
+	t, err := g.slugs.find(ctx, slug)
 	switch {
 	case errors.Is(err, fact.ErrNotFound):
 		return "", ErrForbidden

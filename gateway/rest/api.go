@@ -66,7 +66,7 @@ type Options struct {
 	Stacks      bool          // stack traces in the log
 	Timeout     time.Duration // 0 = 10 s
 	MaxInFlight int           // requests under way; 0 = 2,000
-	MaxUploads  int           // maps being uploaded or validated, each up to 64 MiB; 0 = 2
+	MaxUploads  int           // maps being uploaded or validated, each up to 64 MiB; half of them at most of one tenant; 0 = 4
 	CORS        []string
 	// TrustedProxies are believed when they say whose request they pass on.
 	TrustedProxies []netip.Prefix
@@ -81,7 +81,7 @@ type api struct {
 	Options
 	huma    huma.API
 	metrics metrics
-	uploads chan struct{} // a place for each upload under way
+	uploads *quota.Share // of uploads under way
 	graphs  graphs
 	policy  *auth.Policy
 	share   *quota.Share // of requests under way
@@ -134,9 +134,9 @@ func build(o Options) (http.Handler, huma.API) {
 		o.Now = time.Now
 	}
 	if o.MaxUploads <= 0 {
-		o.MaxUploads = 2
+		o.MaxUploads = 4
 	}
-	a := &api{Options: o, metrics: newMetrics(o.Registr), uploads: make(chan struct{}, o.MaxUploads), policy: auth.NewPolicy(), share: quota.NewShare(o.MaxInFlight)}
+	a := &api{Options: o, metrics: newMetrics(o.Registr), uploads: quota.NewShare(o.MaxUploads), policy: auth.NewPolicy(), share: quota.NewShare(o.MaxInFlight)}
 	r := chi.NewRouter()
 	r.Use(a.armour, identify, a.access, a.witness, a.plain)
 	if len(o.CORS) > 0 || o.Quotas != nil {

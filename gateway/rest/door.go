@@ -39,14 +39,13 @@ func (a *api) authorise(c huma.Context, next func(huma.Context), o op, rule *aut
 		return
 	}
 	if o.body > maxBody {
-		select {
-		case a.uploads <- struct{}{}:
-			defer func() { <-a.uploads }()
-		default:
+		leave, ok := a.uploads.Enter(who.Tenant)
+		if !ok {
 			a.metrics.dropped.WithLabelValues("uploads").Inc()
 			a.refuse(c, newError(http.StatusTooManyRequests, codeExhausted, "too many maps are being uploaded"))
 			return
 		}
+		defer leave()
 	}
 	oneSpelling(c)
 	if _, w := humachi.Unwrap(c); w != nil {

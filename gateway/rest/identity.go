@@ -172,6 +172,9 @@ func (a *api) grants() {
 	}
 	add(a, op{method: http.MethodGet, path: "/api/v1/tenants/{tenant_id}", id: "get-tenant", summary: "A tenant and its limits", tag: "identity"},
 		func(ctx context.Context, _ *auth.Identity, in *get) (*grantOut, error) {
+			if fleet.TenantID(in.ID) == fleet.NilTenant {
+				return nil, fact.ErrNotFound
+			}
 			t, err := a.Facts.GetTenant(ctx, fleet.TenantID(in.ID))
 			return grantOf(&t), err
 		})

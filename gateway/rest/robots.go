@@ -13,6 +13,7 @@ import (
 	"starling/engine/fleet"
 	"starling/engine/robot"
 	"starling/gateway/auth"
+	"starling/gateway/quota"
 )
 
 type poseBody struct {
@@ -411,6 +412,9 @@ func (a *api) statuses() {
 	type out struct{ Body acceptedBody }
 	add(a, op{method: http.MethodPost, path: "/api/v1/robots/{robot_id}/status", id: "post-status", summary: "Report a robot's status", tag: "robots", status: 202, engine: true},
 		func(ctx context.Context, who *auth.Identity, in *post) (*out, error) {
+			if err := a.spend(ctx, who.Tenant, quota.Statuses, 1); err != nil {
+				return nil, err
+			}
 			b, err := a.reportStatus(ctx, who, in.ID, in.Body.message(a.Now()))
 			return &out{b}, err
 		})
@@ -418,6 +422,9 @@ func (a *api) statuses() {
 	type outs struct{ Body verdictsBody }
 	add(a, op{method: http.MethodPost, path: "/api/v1/robots/status", id: "post-statuses", summary: "Report many robots' statuses", tag: "robots", engine: true},
 		func(ctx context.Context, who *auth.Identity, in *batch) (*outs, error) {
+			if err := a.spend(ctx, who.Tenant, quota.Statuses, len(in.Body.Items)); err != nil {
+				return nil, err
+			}
 			o := &outs{}
 			o.Body.Items = make([]itemBody, len(in.Body.Items))
 			for i := range in.Body.Items {
