@@ -15,6 +15,9 @@ import (
 	"starling/persistence/postgres/gen"
 )
 
+// entryPatience is how long a batch of entries waits for a lock; it is tried again later.
+const entryPatience = 2 * time.Second
+
 // WriteAuditLog completes the intents of a batch and adds what is not there, one transaction per tenant of it; entries
 // without tenant go under the nil tenant. Written twice, an entry (by its ID and At) is there once. An entry whose
 // values the server refuses is set aside, counted and logged. An error says that some entries were not written: the same
@@ -41,7 +44,7 @@ func (r *AuditRepo) WriteAuditLog(ctx context.Context, entries []fact.AuditEntry
 func (r *AuditRepo) write(ctx context.Context, p *gen.AddAuditParams) error {
 	n := len(p.AuditIds)
 	err := r.s.inTenant(WithAudit(ctx, nil), writing, fleet.TenantID(p.TenantID), func(q *gen.Queries) error {
-		if err := q.ScopeAudit(ctx, gen.ScopeAuditParams{TenantID: p.TenantID, PatienceMs: int32(r.s.o.StatementTimeout.Milliseconds())}); err != nil {
+		if err := q.ScopeAudit(ctx, gen.ScopeAuditParams{TenantID: p.TenantID, PatienceMs: int32(entryPatience.Milliseconds())}); err != nil {
 			return err
 		}
 		// Added first: an intent whose transaction is just being committed is waited for, and found by what follows.

@@ -74,6 +74,18 @@ func partitioned(t testing.TB, url string) {
 	}
 }
 
+// locksAwaited waits until so many sessions of the database, other than conn's, wait for a lock.
+func locksAwaited(t testing.TB, conn *pgx.Conn, sessions int) {
+	t.Helper()
+	query := `SELECT DISTINCT l.pid::text FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+		WHERE NOT l.granted AND a.datname = current_database() AND l.pid <> pg_backend_pid()`
+	for until := time.Now().Add(20 * time.Second); len(names(t, conn, query)) < sessions; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("%d sessions wait for a lock, want %d", len(names(t, conn, query)), sessions)
+		}
+	}
+}
+
 func mustExec(t testing.TB, conn *pgx.Conn, statement string) {
 	t.Helper()
 	if _, err := conn.Exec(t.Context(), statement); err != nil {
@@ -328,9 +340,7 @@ func TestACompletionWaitsForItsIntent(t *testing.T) {
 	written := make(chan error, 1)
 	go func() { written <- s.Audit.WriteAuditLog(t.Context(), []fact.AuditEntry{done}) }()
 	watch := connect(t, url, "")
-	for len(names(t, watch, "SELECT 'x' FROM pg_locks WHERE NOT granted")) == 0 {
-		time.Sleep(5 * time.Millisecond)
-	}
+	locksAwaited(t, watch, 1)
 	mustExec(t, conn, "commit")
 	if err := <-written; err != nil {
 		t.Fatal(err)

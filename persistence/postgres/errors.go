@@ -21,6 +21,7 @@ const (
 	codeCheck       = "23514"
 	codeSerialize   = "40001"
 	codeDeadlock    = "40P01"
+	codeLockTimeout = "55P03"
 )
 
 // refused returns the server's answer where it is about the data: the statement can be tried without it.
@@ -47,6 +48,12 @@ func unlucky(err error) bool {
 // new day's partition between the looking and the writing. A second look finds it.
 func overlooked(e *pgconn.PgError) bool {
 	return e.Code == codeUnique && strings.HasPrefix(e.TableName, "idempotency_keys")
+}
+
+// lockedOut says that a wait for a lock was in vain.
+func lockedOut(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == codeLockTimeout
 }
 
 // decidedly says of an error of COMMIT that nothing was committed: the server refused, and lives.

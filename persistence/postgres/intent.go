@@ -17,10 +17,11 @@ import (
 // the request writes, under a savepoint: whatever goes wrong with it is undone, counted and logged, and the write succeeds.
 
 const (
-	// auditPatience is how long an intent waits for a lock on the log: longer than making a month's partition takes.
-	auditPatience = 2 * time.Second
+	// auditPatience is how long an intent waits for a lock on the log: longer than making a month's partition takes. The
+	// transaction that waits holds a connection and its shard's fence.
+	auditPatience = 200 * time.Millisecond
 	// auditQuiet is how often faults of intents are logged at most.
-	auditQuiet = time.Second
+	auditQuiet = 5 * time.Second
 	// addAudit is the name under which a connection has the statement AddAudit.
 	addAudit = "add_audit"
 )
@@ -50,24 +51,33 @@ func intentsOf(ctx context.Context, m mode) []*fact.AuditEntry {
 // seal commits the transaction of conn with the intents of what it has written: in one round trip where nothing is wrong
 // with them. Errors are those of COMMIT, or the connection's own.
 func (s *Store) seal(ctx context.Context, conn *pgxpool.Conn, entries []*fact.AuditEntry) error {
-	if len(entries) == 0 {
+	var patience time.Duration
+	if len(entries) > 0 {
+		if patience = s.shutter.enter(time.Now()); patience == 0 {
+			s.lostIntents(ctx, len(entries), errShut)
+		}
+	}
+	if patience == 0 {
 		_, err := conn.Exec(ctx, "commit")
 		return err
 	}
-	err := s.prepareIntents(ctx, conn)
+	err := s.prepareIntents(ctx, conn, patience)
 	if err == nil {
 		b := &pgx.Batch{}
-		rows := s.queueIntents(ctx, b, entries)
+		rows := s.queueIntents(ctx, b, entries, patience)
 		b.Queue("commit")
 		var done int
 		if done, err = inOrder(conn.SendBatch(ctx, b), b.Len()); err == nil {
+			s.left(patience, nil)
 			s.keptIntents(ctx, rows, len(entries))
 			return nil
 		}
 		if done == b.Len()-1 { // what COMMIT itself said
+			s.left(patience, err)
 			return err
 		}
 	}
+	s.left(patience, err)
 	if conn.Conn().IsClosed() {
 		return err
 	}
@@ -80,14 +90,14 @@ func (s *Store) seal(ctx context.Context, conn *pgxpool.Conn, entries []*fact.Au
 
 // prepareIntents prepares the statement on a connection that does not have it yet. Preparing looks at the table and may
 // wait for its lock: it stands under the savepoint too.
-func (s *Store) prepareIntents(ctx context.Context, conn *pgxpool.Conn) error {
+func (s *Store) prepareIntents(ctx context.Context, conn *pgxpool.Conn, patience time.Duration) error {
 	has := conn.Conn().PgConn().CustomData()
 	if has[addAudit] != nil {
 		return nil
 	}
 	b := &pgx.Batch{}
 	b.Queue("savepoint audit")
-	b.Queue("SELECT set_config('lock_timeout', $1, true)", millis(auditPatience))
+	b.Queue("SELECT set_config('lock_timeout', $1, true)", millis(patience))
 	if _, err := inOrder(conn.SendBatch(ctx, b), b.Len()); err != nil {
 		return err
 	}
@@ -100,7 +110,7 @@ func (s *Store) prepareIntents(ctx context.Context, conn *pgxpool.Conn) error {
 }
 
 // queueIntents adds what records the entries under the savepoint "audit", and returns how many there are.
-func (s *Store) queueIntents(ctx context.Context, b *pgx.Batch, entries []*fact.AuditEntry) (rows int) {
+func (s *Store) queueIntents(ctx context.Context, b *pgx.Batch, entries []*fact.AuditEntry, patience time.Duration) (rows int) {
 	b.Queue("savepoint audit")
 	u := &queue{}
 	q := gen.New(u)
@@ -108,7 +118,7 @@ func (s *Store) queueIntents(ctx context.Context, b *pgx.Batch, entries []*fact.
 	for i := range byTenant {
 		p := &byTenant[i]
 		rows += len(p.AuditIds)
-		_ = q.ScopeAudit(ctx, gen.ScopeAuditParams{TenantID: p.TenantID, PatienceMs: int32(auditPatience.Milliseconds())}) // a queue takes all
+		_ = q.ScopeAudit(ctx, gen.ScopeAuditParams{TenantID: p.TenantID, PatienceMs: int32(patience.Milliseconds())}) // a queue takes all
 		_, _ = q.AddAudit(ctx, *p)
 	}
 	for _, statement := range u.batch.QueuedQueries {
@@ -150,9 +160,15 @@ func (s *Store) salvage(ctx context.Context, conn *pgxpool.Conn, entries []*fact
 		parts = [][]*fact.AuditEntry{entries[:len(entries)/2], entries[len(entries)/2:]}
 	}
 	for _, part := range parts {
+		patience := s.shutter.enter(time.Now())
+		if patience == 0 {
+			s.lostIntents(ctx, len(part), errShut)
+			continue
+		}
 		b := &pgx.Batch{}
-		rows := s.queueIntents(ctx, b, part)
+		rows := s.queueIntents(ctx, b, part, patience)
 		_, err := inOrder(conn.SendBatch(ctx, b), b.Len())
+		s.left(patience, err)
 		switch {
 		case err == nil:
 			s.keptIntents(ctx, rows, len(part))

@@ -40,7 +40,7 @@ func newMetrics() *metrics {
 		}),
 		audit: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "starling_postgres_audit_total",
-			Help: "Audit rows: intents recorded or lost with what they are about, entries written or refused.",
+			Help: "Audit rows: intents recorded or lost with what they are about, entries written or refused; intent_waited: transactions that waited for a locked log in vain.",
 		}, []string{"outcome"}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "starling_postgres_dropped_total", Help: "What a full queue refused: transactions of a tenant with too many waiting.",

@@ -24,7 +24,7 @@ func (s *Store) Take(ctx context.Context, shard fleet.Shard, owner string) (flee
 	if !isUUID(string(shard.Tenant)) || !isUUID(string(shard.Warehouse)) {
 		return 0, 0, fmt.Errorf("take shard %s: %w", shard.Key(), fact.ErrNotFound)
 	}
-	q := gen.New(s.leases)
+	q := gen.New(s.takes) // it may wait; renewals have connections of their own
 	tenant, warehouse := string(shard.Tenant), string(shard.Warehouse)
 	err := q.MakeShard(ctx, gen.MakeShardParams{TenantID: tenant, WarehouseID: warehouse})
 	var e *pgconn.PgError

@@ -24,7 +24,7 @@ import (
 // Options says how to connect. The zero value of a field is its stated default.
 type Options struct {
 	URL              string
-	MaxConns         int           // 16; two more are kept for the leases
+	MaxConns         int           // 16; two more are kept for the leases, two for taking shards
 	MinConns         int           // 2
 	MaxIdle          time.Duration // 5 min
 	MaxLifetime      time.Duration // 1 h
@@ -43,11 +43,13 @@ type Store struct {
 	log     *slog.Logger
 	pool    *pgxpool.Pool // acts as starling_app
 	leases  *pgxpool.Pool // acts as starling_worker: a renewal never waits for a free connection
+	takes   *pgxpool.Pool // the same for what may have to wait for locks: taking shards, upkeep
 	metrics *metrics
 	turns   *turns
 	doubts  doubts
 	// complained is when (UnixNano) lost intents were last logged.
 	complained atomic.Int64
+	shutter    shutter
 	stop       context.CancelFunc
 	done       sync.WaitGroup
 
@@ -68,6 +70,7 @@ const (
 	roleApp    = "starling_app"
 	roleWorker = "starling_worker"
 	leaseConns = 2
+	takeConns  = 2
 	// idleInTransaction ends a transaction whose client has gone silent: it may hold the fence that a taker waits for.
 	idleInTransaction = 5 * time.Second
 )
@@ -89,16 +92,17 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	s.turns = newTurns(max(1, o.MaxConns), s.metrics)
-	if s.leases, err = s.connect(ctx, roleWorker, leaseConns, 1); err != nil {
-		s.pool.Close()
-		return nil, err
+	if s.leases, err = s.connect(ctx, roleWorker, leaseConns, 1); err == nil {
+		s.takes, err = s.connect(ctx, roleWorker, takeConns, 0)
 	}
-	if o.Registerer != nil {
-		if err := s.metrics.register(o.Registerer, s.pool); err != nil {
-			s.pool.Close()
-			s.leases.Close()
-			return nil, fmt.Errorf("register the metrics of postgres: %w", err)
+	if err == nil && o.Registerer != nil {
+		if err = s.metrics.register(o.Registerer, s.pool); err != nil {
+			err = fmt.Errorf("register the metrics of postgres: %w", err)
 		}
+	}
+	if err != nil {
+		s.closePools()
+		return nil, err
 	}
 	s.Tenants, s.Users, s.Warehouses = &TenantsRepo{s}, &UsersRepo{s}, &WarehousesRepo{s}
 	s.Maps, s.Zones, s.Lanes, s.Robots = &MapsRepo{s}, &ZonesRepo{s}, &LanesRepo{s}, &RobotsRepo{s}
@@ -149,8 +153,15 @@ func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(),
 func (s *Store) Close() {
 	s.stop()
 	s.done.Wait()
-	s.pool.Close()
-	s.leases.Close()
+	s.closePools()
+}
+
+func (s *Store) closePools() {
+	for _, p := range []*pgxpool.Pool{s.pool, s.leases, s.takes} {
+		if p != nil {
+			p.Close()
+		}
+	}
 }
 
 // Ping asks the server for an answer (SELECT 1) on a connection of the pool.
