@@ -76,7 +76,7 @@ func (b *bucket) ask(ctx context.Context, q *Quotas, id fleet.TenantID, k Kind, 
 	if q.o.Counter != nil && q.circuit.enter() {
 		// The caller's end must not look like the Counter's: the call has a bound of its own.
 		ok, debt, err := q.o.Counter.Take(context.WithoutCancel(ctx), id, k.String(), cost, tolerance)
-		q.settle(err)
+		q.settle(err, 0)
 		if err == nil {
 			b.clear = q.o.Now().Add(debt)
 			return ok

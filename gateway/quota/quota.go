@@ -16,6 +16,7 @@ package quota
 import (
 	"container/list"
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -31,9 +32,8 @@ type Counter interface {
 	// Take takes cost from the bucket of the tenant and kind where that keeps its debt within tolerance; debt is how long
 	// the bucket needs, after the decision, to be as good as new.
 	Take(ctx context.Context, tenant fleet.TenantID, kind string, cost, tolerance time.Duration) (ok bool, debt time.Duration, err error)
-	// Tally says that this process holds n of the tenant's things of the kind, which is forgotten after keep, and returns
-	// how many all others hold.
-	Tally(ctx context.Context, tenant fleet.TenantID, kind string, n int, keep time.Duration) (others int, err error)
+	// Tally says what this process holds, which is forgotten after keep, and returns for each how many all others hold.
+	Tally(ctx context.Context, held []Tally, keep time.Duration) (others []int, err error)
 	// Ping asks for a sign of life.
 	Ping(ctx context.Context) error
 }
@@ -49,6 +49,7 @@ type Options struct {
 	Registerer prometheus.Registerer // nil = metrics are kept and not registered
 	Fresh      time.Duration         // how long settings hold before they are looked at again; 0 = 3 s
 	Tenants    int                   // of which settings and counts are kept; 0 = 10,000
+	Patience   time.Duration         // how long a request waits for the Counter; 0 = 50 ms
 	Now        func() time.Time      // nil = time.Now
 }
 
@@ -91,6 +92,9 @@ func New(o Options) *Quotas {
 	}
 	if o.Tenants <= 0 {
 		o.Tenants = 10_000
+	}
+	if o.Patience <= 0 {
+		o.Patience = 50 * time.Millisecond
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -160,13 +164,17 @@ type circuit struct {
 	now   func() time.Time
 	mu    sync.Mutex
 	tries int
+	late  int       // answers in a row that came, and late
 	until time.Time // closed to all before, then to all but one
 }
 
 const (
 	firstBreak   = 250 * time.Millisecond
 	longestBreak = 5 * time.Second
+	mostLate     = 3 // late answers in a row, a pause of the collector or of the network is none
 )
+
+var errLate = errors.New("the shared count answers late")
 
 // enter says whether the Counter may be asked. Of those who come when it was away and may be back, one is sent.
 func (c *circuit) enter() bool {
@@ -183,17 +191,24 @@ func (c *circuit) enter() bool {
 	return true
 }
 
-// leave tells how it went; changed says that the Counter has gone or come.
-func (c *circuit) leave(err error) (changed bool) {
+// leave tells how it went; changed says that the Counter has gone or come. One that is late every time is as good as
+// away: it costs each request its patience.
+func (c *circuit) leave(err error, late bool) (changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err == nil {
+	switch {
+	case err == nil && !late:
 		changed = c.tries > 0
-		c.tries = 0
+		c.tries, c.late = 0, 0
 		return changed
+	case err == nil && c.tries == 0:
+		if c.late++; c.late < mostLate {
+			return false
+		}
 	}
 	c.until = c.now().Add(min(longestBreak, firstBreak<<min(c.tries, 10)))
 	c.tries++
+	c.late = 0
 	return c.tries == 1
 }
 
@@ -203,9 +218,16 @@ func (c *circuit) open() bool {
 	return c.tries > 0
 }
 
-// settle keeps book of a call of the Counter.
-func (q *Quotas) settle(err error) {
-	changed := q.circuit.leave(err)
+// settle keeps book of a call of the Counter. More than half of Options.Patience is late.
+func (q *Quotas) settle(err error, took time.Duration) {
+	if q.ctx.Err() != nil {
+		return // the end has cut it off
+	}
+	late := took > q.o.Patience/2
+	changed := q.circuit.leave(err, late)
+	if err == nil && late && changed {
+		err = errLate
+	}
 	switch {
 	case err != nil:
 		q.metrics.alone.Inc()
@@ -215,4 +237,16 @@ func (q *Quotas) settle(err error) {
 	case changed:
 		q.log.LogAttrs(q.ctx, slog.LevelInfo, "quotas are counted together again", slog.String("event", "quota.together"))
 	}
+}
+
+// await waits for done, as long as the request and the bound allow; false = they do not.
+func (q *Quotas) await(ctx context.Context, done <-chan struct{}, bound <-chan time.Time) bool {
+	select {
+	case <-done:
+		return true
+	case <-bound:
+	case <-ctx.Done():
+	}
+	q.metrics.late.Inc()
+	return false
 }

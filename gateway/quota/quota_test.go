@@ -25,6 +25,7 @@ type counter struct {
 	held  map[string]map[*side]int
 	calls int
 	away  error
+	delay time.Duration // before each answer
 }
 
 // side is one process's way to it.
@@ -36,6 +37,7 @@ func newCounter() *counter {
 
 func (s *side) Take(_ context.Context, id fleet.TenantID, kind string, cost, tolerance time.Duration) (bool, time.Duration, error) {
 	c := s.c
+	c.wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls++
@@ -48,28 +50,39 @@ func (s *side) Take(_ context.Context, id fleet.TenantID, kind string, cost, tol
 	return ok, debt, nil
 }
 
-func (s *side) Tally(_ context.Context, id fleet.TenantID, kind string, n int, _ time.Duration) (others int, err error) {
+func (s *side) Tally(_ context.Context, held []Tally, _ time.Duration) ([]int, error) {
 	c := s.c
+	c.wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls++
 	if c.away != nil {
-		return 0, c.away
+		return nil, c.away
 	}
-	key := string(id) + kind
-	if c.held[key] == nil {
-		c.held[key] = map[*side]int{}
-	}
-	c.held[key][s] = n
-	for o, m := range c.held[key] {
-		if o != s {
-			others += m
+	out := make([]int, len(held))
+	for i, h := range held {
+		key := string(h.Tenant) + h.Kind
+		if c.held[key] == nil {
+			c.held[key] = map[*side]int{}
+		}
+		c.held[key][s] = h.Held
+		for o, m := range c.held[key] {
+			if o != s {
+				out[i] += m
+			}
 		}
 	}
-	return others, nil
+	return out, nil
 }
 
 func (s *side) Ping(context.Context) error { return s.c.away }
+
+func (c *counter) wait() {
+	c.mu.Lock()
+	d := c.delay
+	c.mu.Unlock()
+	time.Sleep(d)
+}
 
 func (c *counter) set(err error) {
 	c.mu.Lock()
@@ -347,6 +360,75 @@ func TestWhatLastsIsCountedTogether(t *testing.T) {
 		}
 		if _, v = b.Enter(t.Context(), one, Clients); v.OK {
 			t.Fatalf("left twice: %+v", v)
+		}
+	})
+}
+
+// A process died and the Counter goes: what the dead one held keeps nobody out of those that are left.
+func TestWhatADeadProcessHeldKeepsNobodyOut(t *testing.T) {
+	t.Parallel()
+	for name, outage := range map[string]time.Duration{"at once": 0, "later": tallyKeep + time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			const many = 300
+			c, s := newCounter(), &tenants{settings: `{"quotas":{"actors":3}}`}
+			dead, alive := quotas(t, c, s), quotas(t, c, s)
+			id := func(i int) fleet.TenantID { return fleet.TenantID(fmt.Sprint("t", i)) }
+			for i := range many {
+				for range 3 {
+					dead.Enter(t.Context(), id(i), Actors)
+				}
+			}
+			dead.tellAll()
+			dead.Stop()
+			for i := range many { // it has heard of them
+				if _, v := alive.Enter(t.Context(), id(i), Actors); v.OK {
+					t.Fatalf("%s: the processes do not count together", name)
+				}
+			}
+			c.set(errors.New("away"))
+			alive.Take(t.Context(), "other", Tasks, 1) // somebody finds it away
+			time.Sleep(outage)
+			passed := 0
+			for i := range many {
+				if _, v := alive.Enter(t.Context(), id(i), Actors); v.OK {
+					passed++
+				}
+			}
+			if passed != many {
+				t.Fatalf("%s: %d of %d robots passed", name, passed, many)
+			}
+		})
+	}
+}
+
+func TestTalliesOfManyTenantsAreTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const many = 5000
+		c, s := newCounter(), &tenants{settings: `{}`}
+		a, b := quotas(t, c, s), quotas(t, c, s)
+		id := func(i int) fleet.TenantID { return fleet.TenantID(fmt.Sprint("t", i)) }
+		for i := range many {
+			a.Enter(t.Context(), id(i), Actors)
+		}
+		c.set(nil) // and count calls
+		c.mu.Lock()
+		c.delay = 20 * time.Millisecond
+		c.mu.Unlock()
+		time.Sleep(2 * tallyEvery)
+		synctest.Wait()
+		if n := c.count(); n > 2*(many/tallies+1) {
+			t.Errorf("%d calls for the tallies of %d tenants", n, many)
+		}
+		for i := range many {
+			h := holder{a.tenant(id(i)), Actors}
+			if age := time.Since(h.lasting().heard); age > tallyKeep/2 {
+				t.Fatalf("tenant %d was told %v ago", i, age)
+			}
+			a.release(h.t)
+		}
+		if _, v := b.Enter(t.Context(), id(many-1), Actors); v.Remaining != Actors.Default()-2 {
+			t.Fatalf("%+v", v)
 		}
 	})
 }

@@ -112,16 +112,48 @@ func (c *Counter) Take(ctx context.Context, tenant fleet.TenantID, kind string, 
 
 var errAnswer = errors.New("the script's answer has another shape")
 
-// Tally says that this process holds n of the tenant's things of the kind, which is forgotten after keep, and returns
-// how many all others hold.
-func (c *Counter) Tally(ctx context.Context, tenant fleet.TenantID, kind string, n int, keep time.Duration) (others int, err error) {
+// Held is what a process holds of a tenant's things of a kind.
+type Held = struct {
+	Tenant fleet.TenantID
+	Kind   string
+	Held   int
+}
+
+// Tally says what this process holds, which is forgotten after keep, and returns for each how many all others hold: one
+// round trip for all of them.
+func (c *Counter) Tally(ctx context.Context, held []Held, keep time.Duration) (others []int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	others, err = c.tally.Run(ctx, c.client, []string{key(tenant, "held", kind)}, c.process, n, keep.Milliseconds()).Int()
+	others, err = c.tallies(ctx, held, keep)
+	if goredis.HasErrorPrefix(err, "NOSCRIPT") { // a Redis that was started since
+		if err = c.tally.Load(ctx, c.client).Err(); err == nil {
+			others, err = c.tallies(ctx, held, keep)
+		}
+	}
 	if err != nil {
-		return 0, fmt.Errorf("tally %s of tenant %s in redis: %w", kind, tenant, err)
+		return nil, fmt.Errorf("tell redis what is held: %w", err)
 	}
 	return others, nil
+}
+
+func (c *Counter) tallies(ctx context.Context, held []Held, keep time.Duration) ([]int, error) {
+	pipe := c.client.Pipeline()
+	answers := make([]*goredis.Cmd, len(held))
+	for i, h := range held {
+		answers[i] = c.tally.EvalSha(ctx, pipe, []string{key(h.Tenant, "held", h.Kind)}, c.process, h.Held, keep.Milliseconds())
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, err
+	}
+	out := make([]int, len(held))
+	for i, a := range answers {
+		n, err := a.Int()
+		if err != nil {
+			return nil, err
+		}
+		out[i] = n
+	}
+	return out, nil
 }
 
 func key(tenant fleet.TenantID, what, kind string) string {

@@ -102,7 +102,7 @@ func TestEveryKeyLapses(t *testing.T) {
 	if _, _, err := c.Take(t.Context(), id, "k", 10*time.Second, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Tally(t.Context(), id, "k", 3, 20*time.Second); err != nil {
+	if _, err := c.Tally(t.Context(), []redis.Held{{Tenant: id, Kind: "k", Held: 3}}, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	o, err := goredis.ParseURL(r.URL())
@@ -131,7 +131,8 @@ func TestTalliesOfProcesses(t *testing.T) {
 	a, b := open(t, url), open(t, url)
 	tally := func(c *redis.Counter, n int, keep time.Duration, want int) {
 		t.Helper()
-		if others, err := c.Tally(t.Context(), id, "k", n, keep); err != nil || others != want {
+		others, err := c.Tally(t.Context(), []redis.Held{{Tenant: id, Kind: "k", Held: n}, {Tenant: id, Kind: "other", Held: 1}}, keep)
+		if err != nil || len(others) != 2 || others[0] != want || others[1] > 1 {
 			t.Fatalf("the others hold %d, want %d: %v", others, want, err)
 		}
 	}
@@ -142,8 +143,8 @@ func TestTalliesOfProcesses(t *testing.T) {
 	tally(a, 3, time.Minute, 0)
 	tally(a, 7, time.Millisecond, 0) // and is not heard of again
 	for deadline := time.Now().Add(5 * time.Second); ; {
-		others, err := b.Tally(t.Context(), id, "k", 1, time.Minute)
-		if err == nil && others == 0 {
+		others, err := b.Tally(t.Context(), []redis.Held{{Tenant: id, Kind: "k", Held: 1}}, time.Minute)
+		if err == nil && others[0] == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
