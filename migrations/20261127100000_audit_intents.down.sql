@@ -1,6 +1,6 @@
 BEGIN;
 SET LOCAL ROLE starling_migrate;
-SET LOCAL lock_timeout = '10s';
+SET LOCAL lock_timeout = '5s';
 DROP FUNCTION forget_audit(integer);
 DROP INDEX audit_logs_open, audit_logs_of_user, audit_logs_of_resource;
 REVOKE UPDATE (status_code, duration_ms, resource_id, details) ON audit_logs FROM starling_app;

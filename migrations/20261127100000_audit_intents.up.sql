@@ -5,7 +5,7 @@
 -- Safe while the previous version runs: it only adds rows, which the rules allow as before.
 BEGIN;
 SET LOCAL ROLE starling_migrate;
-SET LOCAL lock_timeout = '10s';
+SET LOCAL lock_timeout = '5s';
 
 DROP POLICY tenant ON audit_logs;
 -- What stands under the nil tenant (no tenant is known) is for platform administrators alone.
@@ -27,9 +27,11 @@ CREATE INDEX audit_logs_of_user ON audit_logs (tenant_id, actor_user_id, occurre
 CREATE INDEX audit_logs_of_resource ON audit_logs (tenant_id, resource_id, occurred_at) WHERE resource_id <> '';
 
 -- forget_audit drops the months of the log that ended more than so many whole months before the present one; returns how
--- many partitions went. What fell into the default partition and is as old goes too.
+-- many partitions went. What fell into the default partition and is as old goes too. It is the worker's: the role by which
+-- requests are served can erase nothing. Dropping shuts the log: it is given up where it does not come at once, since whoever
+-- writes would wait behind it.
 CREATE FUNCTION forget_audit(months integer)
-RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' SET lock_timeout = '2s' AS $$
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' SET lock_timeout = '5s' AS $$
 DECLARE
     gone integer := 0;
     oldest date;
@@ -40,6 +42,8 @@ BEGIN
     END IF;
     oldest := (date_trunc('month', current_date) - make_interval(months => months))::date;
     PERFORM pg_advisory_xact_lock(7264120260002);
+    DELETE FROM audit_logs_default WHERE occurred_at < oldest;
+    PERFORM set_config('lock_timeout', '200ms', true);
     FOR name IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent = 'audit_logs'::regclass AND c.relname ~ '_\d{6}$'
           AND to_date(right(c.relname, 6), 'YYYYMM') < oldest
@@ -48,9 +52,8 @@ BEGIN
         EXECUTE format('DROP TABLE %I', name);
         gone := gone + 1;
     END LOOP;
-    DELETE FROM audit_logs_default WHERE occurred_at < oldest;
     RETURN gone;
 END $$;
 REVOKE ALL ON FUNCTION forget_audit(integer) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION forget_audit(integer) TO starling_app;
+GRANT EXECUTE ON FUNCTION forget_audit(integer) TO starling_worker;
 COMMIT;

@@ -4,6 +4,7 @@ package postgres_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"starling/engine/fact"
@@ -311,10 +313,20 @@ func TestAnIntentIsCompletedOnceAndNothingElseChanges(t *testing.T) {
 	for _, forbidden := range []string{
 		"UPDATE audit_logs SET action = 'x'", "UPDATE audit_logs SET occurred_at = now()", "UPDATE audit_logs SET tenant_id = tenant_id",
 		"UPDATE audit_logs SET status_code = 0", "UPDATE audit_logs SET subject = '', status_code = 200", "DELETE FROM audit_logs",
-		"TRUNCATE audit_logs", "SELECT forget_audit(0)", "SELECT forget_audit(NULL)", "DROP TABLE audit_logs_default",
+		"TRUNCATE audit_logs", "SELECT forget_audit(0)", "SELECT forget_audit(12)", "SELECT forget_audit(1200)", "DROP TABLE audit_logs_default",
 	} {
 		if _, err := conn.Exec(t.Context(), forbidden); err == nil {
 			t.Errorf("starling_app may %s", forbidden)
+		}
+	}
+	worker := connect(t, url, "starling_worker") // it may drop old months, and nothing younger, nor touch an entry
+	mustExec(t, worker, "SELECT forget_audit(1200)")
+	for _, forbidden := range []string{
+		"SELECT forget_audit(0)", "SELECT forget_audit(-1)", "SELECT forget_audit(NULL)", "DELETE FROM audit_logs", "SELECT FROM audit_logs",
+		"DROP TABLE audit_logs_default", "TRUNCATE audit_logs",
+	} {
+		if _, err := worker.Exec(t.Context(), forbidden); err == nil {
+			t.Errorf("starling_worker may %s", forbidden)
 		}
 	}
 	if tag, err := conn.Exec(t.Context(), "UPDATE audit_logs SET status_code = 200"); err != nil || tag.RowsAffected() != 1 {
@@ -397,4 +409,31 @@ func TestOldMonthsOfTheAuditLogAreForgotten(t *testing.T) {
 	if want := []time.Time{month(0), month(2), month(3)}; !slices.Equal(kept, want) {
 		t.Errorf("kept %v, want %v", kept, want)
 	}
+}
+
+// Whoever reads the log is not waited for, and nobody behind him: dropping gives up.
+func TestForgettingGivesUpWhereTheLogIsInUse(t *testing.T) {
+	t.Parallel()
+	s, url := freshAt(t)
+	shard := newShard(t, s)
+	partitioned(t, url)
+	admin, reader := connect(t, url, "starling_migrate"), connect(t, url, "")
+	mustExec(t, admin, "CREATE TABLE audit_logs_200001 PARTITION OF audit_logs FOR VALUES FROM ('2000-01-01') TO ('2000-02-01')")
+	mustExec(t, reader, "begin")
+	mustExec(t, reader, "SELECT count(*) FROM audit_logs")
+	worker := connect(t, url, "starling_worker")
+	var e *pgconn.PgError
+	if _, err := worker.Exec(t.Context(), "SELECT forget_audit(1)"); !errors.As(err, &e) || e.Code != "55P03" {
+		t.Errorf("dropping a month while it is read: %v", err)
+	}
+	if got := names(t, worker, "SHOW lock_timeout"); got[0] != "0" {
+		t.Errorf("lock_timeout is left at %s", got)
+	}
+	mustExec(t, reader, "commit")
+	if got := names(t, worker, "SELECT forget_audit(1)::text"); got[0] != "1" {
+		t.Errorf("%s months went, want 1", got)
+	}
+	u := creation(newTask(shard, day))
+	u.Audit = intentOf(shard)
+	mustAppend(t, s, u)
 }

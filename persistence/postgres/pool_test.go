@@ -122,7 +122,7 @@ func TestAnAccountWithTwoRolesIsEnough(t *testing.T) {
 	if err := CheckSchema(t.Context(), own.String()); err != nil {
 		t.Errorf("check the schema: %v", err)
 	}
-	s, err := Open(t.Context(), Options{URL: own.String(), MaxConns: 2})
+	s, err := Open(t.Context(), Options{URL: own.String(), MaxConns: 2, AuditMonths: 24})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +135,7 @@ func TestAnAccountWithTwoRolesIsEnough(t *testing.T) {
 		s.Tenants.CreateTenant(t.Context(), fact.Tenant{ID: shard.Tenant, Slug: "enough", Name: "Enough", CreatedAt: time.Now()}, nil),
 		s.Warehouses.CreateWarehouse(t.Context(), fact.Warehouse{ID: shard.Warehouse, Tenant: shard.Tenant, Code: "w", Name: "W", Timezone: "UTC", CreatedAt: time.Now()}, nil),
 		s.partitions(t.Context()),
+		s.forgetAudit(t.Context()),
 	); err != nil {
 		t.Error(err)
 	}

@@ -166,7 +166,7 @@ func TestThePlatformSwitchOpensTenantsAlone(t *testing.T) {
 
 // partitioners are the functions that act as their owner: they make and drop partitions and return how many.
 func partitioners() []string {
-	return []string{"ensure_partitions", "forget_partitions", "forget_audit"}
+	return []string{"ensure_partitions", "forget_partitions"}
 }
 
 // rowless are the queries that touch no customer's row, and why.

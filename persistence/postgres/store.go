@@ -109,7 +109,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.Tasks, s.Commands, s.Decisions, s.Audit = &TasksRepo{s}, &CommandsRepo{s}, &DecisionsRepo{s}, &AuditRepo{s}
 	upkeep, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
-	s.done.Go(func() { s.upkeep(upkeep) })
+	s.done.Go(func() { s.upkeep(upkeep, time.Minute, s.partitions) })
+	s.done.Go(func() { s.upkeep(upkeep, time.Hour, s.forgetAudit) }) // each try may shut the log for a moment
 	return s, nil
 }
 
@@ -172,12 +173,12 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// upkeep makes and drops partitions at the start and once a day, sooner where it did not succeed.
-func (s *Store) upkeep(ctx context.Context) {
+// upkeep does a chore at the start and once a day, sooner where it did not succeed.
+func (s *Store) upkeep(ctx context.Context, again time.Duration, chore func(context.Context) error) {
 	for {
 		wait := 24 * time.Hour
-		if err := s.partitions(ctx); err != nil {
-			wait = time.Minute
+		if err := chore(ctx); err != nil {
+			wait = again
 			if ctx.Err() == nil {
 				s.log.LogAttrs(ctx, slog.LevelWarn, "partitions not kept", slog.String("event", "postgres.partitions"),
 					slog.Any("error", err))
@@ -191,6 +192,7 @@ func (s *Store) upkeep(ctx context.Context) {
 	}
 }
 
+// partitions makes those of the days to come, and drops those of old keys.
 func (s *Store) partitions(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -203,10 +205,18 @@ func (s *Store) partitions(ctx context.Context) error {
 	if _, err := q.ForgetPartitions(ctx); err != nil {
 		return fmt.Errorf("drop partitions: %w", err)
 	}
-	if s.o.AuditMonths > 0 {
-		if _, err := q.ForgetAudit(ctx, int32(s.o.AuditMonths)); err != nil {
-			return fmt.Errorf("drop old months of the audit log: %w", err)
-		}
+	return nil
+}
+
+// forgetAudit drops old months of the audit log, as the worker: the program's role cannot.
+func (s *Store) forgetAudit(ctx context.Context) error {
+	if s.o.AuditMonths <= 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if _, err := gen.New(s.takes).ForgetAudit(ctx, int32(s.o.AuditMonths)); err != nil {
+		return fmt.Errorf("drop old months of the audit log: %w", err)
 	}
 	return nil
 }
