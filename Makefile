@@ -119,9 +119,10 @@ bench-page: postgres-installed build ## trace the page in a real browser with 10
 
 SEEDS ?= 10000
 FUZZTIME ?= 10m
-soak: servers-installed ## many seeds of the simulation with every fault (SEEDS=n), each fuzz target for FUZZTIME (10m), and a real issuer away for as long as keys are kept
+soak: servers-installed ## many seeds of the simulation with every fault (SEEDS=n), each fuzz target for FUZZTIME (10m), a real issuer away for as long as keys are kept, and requests without end for each role
 	@STARLING_SEEDS=$(SEEDS) $(GO) test -count 1 -timeout 0 -v -run '^TestSeeds' ./engine/sim
 	@STARLING_KEYCLOAK_TTL_SECONDS=$${STARLING_KEYCLOAK_TTL_SECONDS:-300} $(GO) test -count 1 -timeout 0 -v -tags integration -run '^TestARealKeycloakThatIsAwayOrRevoked$$' .
+	$(GO) test -count 1 -timeout 0 -tags integration,schemathesis -run '^TestTheProgramKeepsToItsDocumentForEveryRole$$|^TestTheAPIKeepsToItsDocument$$' . ./gateway/rest
 	@$(GO) run ./scripts/gotest --fuzz $(FUZZTIME)
 
 clean: ## remove what the targets made in the checkout (the data of `make run` stays: --reset clears it)

@@ -41,7 +41,7 @@ expected-statuses = ["2xx", 401, 403, 404, 409, 412, 429]
 
 # What fits the schema here may still name a place that is not on the map, or a time far from the clock.
 [[operations]]
-include-operation-id = ["create-task", "create-tasks", "plan", "command-robot", "post-status", "put-zone", "create-robot", "create-map", "create-warehouse", "patch-lane", "patch-settings"]
+include-operation-id = ["create-task", "create-tasks", "plan", "command-robot", "post-status", "put-zone", "create-robot", "create-map", "create-warehouse", "patch-lane", "patch-settings", "patch-tenant", "create-tenant", "list-audit", "export-audit"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 412, 422, 429]
 END
 st=$(scripts/tools.sh schemathesis)
