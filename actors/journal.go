@@ -242,6 +242,8 @@ func outcome(err error) string {
 		return "unavailable"
 	case errors.Is(err, fact.ErrUnknown):
 		return "unknown"
+	case errors.Is(err, fact.ErrBusy):
+		return "busy"
 	}
 	return "rejected"
 }

@@ -56,7 +56,7 @@ func lockedOut(err error) bool {
 	return errors.As(err, &e) && e.Code == codeLockTimeout
 }
 
-// decidedly says of an error of COMMIT that nothing was committed: the server refused, and lives.
+// decidedly says of an error of COMMIT that nothing was committed: the server refused, or rolled back, and lives.
 func decidedly(err error) bool {
 	_, data := refused(err)
 	return data || unlucky(err) || errors.Is(err, pgx.ErrTxCommitRollback)
@@ -78,7 +78,7 @@ func rejected(e *pgconn.PgError) error {
 	return fmt.Errorf("%w: SQLSTATE %s %s %s", fact.ErrRejected, e.Code, e.TableName, where)
 }
 
-// readError puts the failure of a query, or of a small write, into the words of package fact: ErrNotFound, ErrRejected,
+// readError puts the failure of a query, or of a small write, into the words of package fact: ErrNotFound, ErrRejected, ErrBusy,
 // a *ConflictError as it came, the context's own error, else ErrUnavailable.
 func readError(err error) error {
 	if err == nil {
@@ -89,7 +89,7 @@ func readError(err error) error {
 	}
 	for _, own := range []error{
 		fact.ErrNotFound, fact.ErrConflict, fact.ErrRejected, fact.ErrPrecondition, fact.ErrBadCursor, fact.ErrUnavailable,
-		fact.ErrUnknown, context.Canceled, context.DeadlineExceeded,
+		fact.ErrUnknown, fact.ErrBusy, context.Canceled, context.DeadlineExceeded,
 	} {
 		if errors.Is(err, own) {
 			return err

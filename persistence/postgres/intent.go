@@ -3,10 +3,12 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"starling/engine/fact"
@@ -58,8 +60,7 @@ func (s *Store) seal(ctx context.Context, conn *pgxpool.Conn, entries []*fact.Au
 		}
 	}
 	if patience == 0 {
-		_, err := conn.Exec(ctx, "commit")
-		return err
+		return commit(ctx, conn)
 	}
 	err := s.prepareIntents(ctx, conn, patience)
 	if err == nil {
@@ -67,8 +68,12 @@ func (s *Store) seal(ctx context.Context, conn *pgxpool.Conn, entries []*fact.Au
 		rows := s.queueIntents(ctx, b, entries, patience)
 		b.Queue("commit")
 		var done int
-		if done, err = inOrder(conn.SendBatch(ctx, b), b.Len()); err == nil {
+		var last pgconn.CommandTag
+		if done, last, err = inOrder(conn.SendBatch(ctx, b), b.Len()); err == nil {
 			s.left(patience, nil)
+			if err := committed(last); err != nil {
+				return err
+			}
 			s.keptIntents(ctx, rows, len(entries))
 			return nil
 		}
@@ -82,10 +87,30 @@ func (s *Store) seal(ctx context.Context, conn *pgxpool.Conn, entries []*fact.Au
 		return err
 	}
 	if err := s.salvage(ctx, conn, entries, err); err != nil {
+		var answer *pgconn.PgError
+		if errors.As(err, &answer) { // there was nothing to go back to: what is to be committed had failed before
+			return fmt.Errorf("%w: %w", pgx.ErrTxCommitRollback, err)
+		}
 		return err
 	}
-	_, err = conn.Exec(ctx, "commit")
-	return err
+	return commit(ctx, conn)
+}
+
+func commit(ctx context.Context, conn *pgxpool.Conn) error {
+	tag, err := conn.Exec(ctx, "commit")
+	if err != nil {
+		return err
+	}
+	return committed(tag)
+}
+
+// committed holds the answer to COMMIT to its word: a transaction in which a statement failed answers ROLLBACK, and that is
+// no error of the server's.
+func committed(tag pgconn.CommandTag) error {
+	if tag.String() != "COMMIT" {
+		return pgx.ErrTxCommitRollback
+	}
+	return nil
 }
 
 // prepareIntents prepares the statement on a connection that does not have it yet. Preparing looks at the table and may
@@ -98,7 +123,7 @@ func (s *Store) prepareIntents(ctx context.Context, conn *pgxpool.Conn, patience
 	b := &pgx.Batch{}
 	b.Queue("savepoint audit")
 	b.Queue("SELECT set_config('lock_timeout', $1, true)", millis(patience))
-	if _, err := inOrder(conn.SendBatch(ctx, b), b.Len()); err != nil {
+	if _, _, err := inOrder(conn.SendBatch(ctx, b), b.Len()); err != nil {
 		return err
 	}
 	if _, err := conn.Conn().Prepare(ctx, addAudit, gen.AddAudit); err != nil {
@@ -131,18 +156,18 @@ func (s *Store) queueIntents(ctx context.Context, b *pgx.Batch, entries []*fact.
 	return rows
 }
 
-// inOrder reads the results of a batch and returns how many statements succeeded; after the first that fails the server
-// does no more.
-func inOrder(r pgx.BatchResults, n int) (done int, err error) {
+// inOrder reads the results of a batch and returns how many statements succeeded, and what the last one said; after the
+// first that fails the server does no more.
+func inOrder(r pgx.BatchResults, n int) (done int, last pgconn.CommandTag, err error) {
 	for ; done < n && err == nil; done++ {
-		_, err = r.Exec()
+		last, err = r.Exec()
 	}
 	if err != nil {
 		done--
 		_ = r.Close() // says the same again
-		return done, err
+		return done, last, err
 	}
-	return done, r.Close()
+	return done, last, r.Close()
 }
 
 // salvage undoes the audit part that failed, and tries entries alone where their own values may be to blame. Nothing
@@ -167,7 +192,7 @@ func (s *Store) salvage(ctx context.Context, conn *pgxpool.Conn, entries []*fact
 		}
 		b := &pgx.Batch{}
 		rows := s.queueIntents(ctx, b, part, patience)
-		_, err := inOrder(conn.SendBatch(ctx, b), b.Len())
+		_, _, err := inOrder(conn.SendBatch(ctx, b), b.Len())
 		s.left(patience, err)
 		switch {
 		case err == nil:

@@ -15,8 +15,8 @@ import (
 )
 
 // Append records the units in one transaction where they are of one shard and incarnation; result i is unit i's: nil,
-// or wraps fact.ErrUnavailable, ErrUnknown, ErrFenced, ErrRejected or a *fact.ConflictError. Units of one aggregate
-// take effect in order. A unit that is bad in itself is set aside; the others are recorded.
+// or wraps fact.ErrUnavailable, ErrBusy, ErrUnknown, ErrFenced, ErrRejected or a *fact.ConflictError. Units of one
+// aggregate take effect in order. A unit that is bad in itself is set aside; the others are recorded.
 func (s *Store) Append(ctx context.Context, units []fact.Unit) []error {
 	errs := make([]error, len(units))
 	for from := 0; from < len(units); {
@@ -72,7 +72,7 @@ func (s *Store) appendGroup(ctx context.Context, units []fact.Unit, errs []error
 	}
 	switch {
 	case err == nil:
-	case errors.Is(err, fact.ErrFenced), errors.Is(err, fact.ErrUnknown):
+	case errors.Is(err, fact.ErrFenced), errors.Is(err, fact.ErrUnknown), errors.Is(err, fact.ErrBusy):
 	default:
 		err = unavailable(err)
 	}

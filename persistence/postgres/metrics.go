@@ -85,6 +85,8 @@ func outcome(err error) string {
 		return "unavailable"
 	case errors.Is(err, fact.ErrUnknown):
 		return "unknown"
+	case errors.Is(err, fact.ErrBusy):
+		return "busy"
 	}
 	return "rejected"
 }

@@ -149,3 +149,37 @@ func TestAnAccountWithTwoRolesIsEnough(t *testing.T) {
 		}
 	}
 }
+
+// A transaction in which something failed, and whose failure nobody noticed, was not committed and does not count as if.
+func TestACommitThatRollsBackIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	url := stacktest.Database(t)
+	if _, err := Migrate(t.Context(), url, "up"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), Options{URL: url, MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	tenant := fleet.TenantID(uuid.NewString())
+	for name, ctx := range map[string]context.Context{
+		"without an intent": t.Context(),
+		"with an intent":    WithAudit(t.Context(), &fact.AuditEntry{ID: uuid.NewString(), At: time.Now(), Tenant: tenant, Action: "x"}),
+	} {
+		for _, m := range []mode{reading, writing} {
+			err := s.inTenant(ctx, m, tenant, func(q *gen.Queries) error {
+				if _, err := q.GetTenant(t.Context(), "no uuid"); err == nil {
+					t.Error("a statement that is wrong succeeds")
+				}
+				return nil // unnoticed
+			})
+			if !errors.Is(err, fact.ErrUnavailable) {
+				t.Errorf("%s, %s: %v, want ErrUnavailable", name, m, err)
+			}
+		}
+	}
+	if err := s.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

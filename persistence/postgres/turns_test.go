@@ -210,15 +210,24 @@ func TestANoisyTenantIsNotInTheWay(t *testing.T) {
 
 func TestWaitersAreBounded(t *testing.T) {
 	t.Parallel()
+	const tenant, id = "0190d6a0-0000-7000-8000-000000000001", "0190d6a0-0000-7000-8000-000000000002"
 	synctest.Test(t, func(t *testing.T) {
 		turns := newTurns(1, newMetrics())
 		ctx, cancel := context.WithCancel(t.Context())
 		for range maxWaiters + 1 {
-			go func() { _, _ = turns.take(ctx, "t") }()
+			go func() { _, _ = turns.take(ctx, tenant) }()
 		}
 		synctest.Wait()
-		if _, err := turns.take(ctx, "t"); !errors.Is(err, fact.ErrBusy) {
+		if _, err := turns.take(ctx, tenant); !errors.Is(err, fact.ErrBusy) {
 			t.Fatal(err)
+		}
+		s := &Store{turns: turns, metrics: newMetrics()} // what comes of it, for whom it is refused
+		if err := s.inTenant(ctx, writing, tenant, nil); !errors.Is(err, fact.ErrBusy) {
+			t.Errorf("a small transaction: %v", err)
+		}
+		u := fact.Unit{Shard: fleet.Shard{Tenant: tenant, Warehouse: id}, Facts: []fact.Fact{{ID: id, Subject: id, Event: fact.RosterLeft{Zone: id, Robot: id}}}}
+		if errs := s.Append(ctx, []fact.Unit{u}); !errors.Is(errs[0], fact.ErrBusy) || errors.Is(errs[0], fact.ErrUnavailable) {
+			t.Errorf("a group commit: %v", errs[0])
 		}
 		cancel()
 		synctest.Wait()
