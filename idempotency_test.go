@@ -66,14 +66,22 @@ func newLedger(t *testing.T) *ledger {
 	if l.floor, _, err = c.upload(t.Context(), w.ID, "floor", "movingai", smallFloor, 1, true); err != nil {
 		t.Fatal(err)
 	}
+	l.robot = l.addRobot(t, "told")
+	return l
+}
+
+// addRobot registers a robot that never connects, and returns its id.
+func (l *ledger) addRobot(t *testing.T, code string) string {
+	t.Helper()
+	c := newClient(l.URL, l.Token)
+	defer c.http.CloseIdleConnections()
 	var r struct {
 		ID string `json:"robot_id"`
 	}
-	if err := c.call(t.Context(), http.MethodPost, "/api/v1/robots", "", l.newRobot("told"), &r); err != nil {
+	if err := c.call(t.Context(), http.MethodPost, "/api/v1/robots", "", l.newRobot(code), &r); err != nil {
 		t.Fatal(err)
 	}
-	l.robot = r.ID
-	return l
+	return r.ID
 }
 
 const smallFloor = "type octile\nheight 3\nwidth 6\nmap\n......\n......\n......\n"
