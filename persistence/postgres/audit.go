@@ -15,8 +15,12 @@ import (
 	"starling/persistence/postgres/gen"
 )
 
-// entryPatience is how long a batch of entries waits for a lock; it is tried again later.
-const entryPatience = 2 * time.Second
+const (
+	// entryPatience is how long a batch of entries waits for a lock; it is tried again later.
+	entryPatience = 2 * time.Second
+	// listWithin is how long a page of the log may take: one for which more is to be read wants a narrower filter.
+	listWithin = 3 * time.Second
+)
 
 // WriteAuditLog completes the intents of a batch and adds what is not there, one transaction per tenant of it; entries
 // without tenant go under the nil tenant. Written twice, an entry (by its ID and At) is there once. An entry whose
@@ -151,8 +155,9 @@ func auditOf(r *gen.AuditLog) (fact.AuditEntry, error) {
 	return e, nil
 }
 
-// ListAudit lists a tenant's entries, newest first. An Actor that is a UUID is a user's id, else a subject. tenant "" = those whose tenant is unknown, and the platform's own: for
-// platform administrators. Errors: fact.ErrBadCursor.
+// ListAudit lists a tenant's entries, newest first. An Actor that is a UUID is a user's id, else a subject. tenant "" = those whose tenant
+// is unknown, and the platform's own: for platform administrators. A tenant lists two pages at a time, others wait. Errors:
+// fact.ErrBadCursor, ErrBusy, ErrUnavailable where a page takes longer than listWithin.
 func (r *AuditRepo) ListAudit(
 	ctx context.Context, tenant fleet.TenantID, f fact.AuditFilter, p fact.Page,
 ) (l fact.List[fact.AuditEntry], err error) {
@@ -175,7 +180,10 @@ func (r *AuditRepo) ListAudit(
 	}
 	list := func(in *gen.Queries) error {
 		// In the order of an index, whatever the filter: the page is mostly full long before the log is at its end.
-		if err := in.ScopeAudit(ctx, gen.ScopeAuditParams{TenantID: q.TenantID, PatienceMs: int32(r.s.o.StatementTimeout.Milliseconds())}); err != nil {
+		if err := in.ScopeAudit(ctx, gen.ScopeAuditParams{TenantID: q.TenantID, PatienceMs: int32(listWithin.Milliseconds())}); err != nil {
+			return err
+		}
+		if err := in.LimitStatements(ctx, int32(listWithin.Milliseconds())); err != nil {
 			return err
 		}
 		rows, err := in.ListAudit(ctx, q)
@@ -185,6 +193,11 @@ func (r *AuditRepo) ListAudit(
 		l, err = page(p, rows, auditOf, func(a *gen.AuditLog) cursor { return cursor{At: a.OccurredAt, ID: a.AuditID} }, "audit")
 		return err
 	}
+	done, err := r.s.reports.take(ctx, fleet.TenantID(q.TenantID), others)
+	if err != nil {
+		return fact.List[fact.AuditEntry]{}, fmt.Errorf("list the audit log: %w", err)
+	}
+	defer done()
 	if err := r.s.inTenant(ctx, reading, fleet.TenantID(q.TenantID), list); err != nil {
 		return fact.List[fact.AuditEntry]{}, fmt.Errorf("list the audit log: %w", err)
 	}

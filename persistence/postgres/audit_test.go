@@ -437,3 +437,23 @@ func TestForgettingGivesUpWhereTheLogIsInUse(t *testing.T) {
 	u.Audit = intentOf(shard)
 	mustAppend(t, s, u)
 }
+
+// A page of the log that takes long is given up, though other statements may take longer.
+func TestAPageOfTheAuditLogIsGivenUpWhereItTakesLong(t *testing.T) {
+	t.Parallel()
+	first, url := freshAt(t)
+	shard := newShard(t, first)
+	partitioned(t, url)
+	s, err := postgres.Open(t.Context(), postgres.Options{URL: url, MaxConns: 2, StatementTimeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	if err := s.Audit.WriteAuditLog(t.Context(), []fact.AuditEntry{*intentOf(shard)}); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, connect(t, url, "starling_migrate"), "ALTER POLICY tenant_reads ON audit_logs USING (tenant_id = app_tenant() AND pg_sleep(6) IS NOT NULL)")
+	if _, err := s.Audit.ListAudit(t.Context(), shard.Tenant, fact.AuditFilter{}, fact.Page{Limit: 5}); !errors.Is(err, fact.ErrUnavailable) {
+		t.Fatalf("a page that takes six seconds: %v, want ErrUnavailable", err)
+	}
+}

@@ -112,7 +112,7 @@ func (g *group) run(ctx context.Context, careful bool) error {
 	if len(g.items) == 0 {
 		return nil
 	}
-	conn, release, err := g.s.acquire(ctx, g.shard.Shard.Tenant)
+	conn, release, err := g.s.acquire(ctx, g.shard.Shard.Tenant, commits)
 	if err != nil {
 		return err
 	}

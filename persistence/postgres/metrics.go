@@ -43,7 +43,7 @@ func newMetrics() *metrics {
 			Help: "Audit rows: intents recorded or lost with what they are about, entries written or refused; intent_waited: transactions that waited for a locked log in vain.",
 		}, []string{"outcome"}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "starling_postgres_dropped_total", Help: "What a full queue refused: transactions of a tenant with too many waiting.",
+			Name: "starling_postgres_dropped_total", Help: "What a full queue refused: transactions, or lists of the audit log, of a tenant with too many waiting.",
 		}, []string{"queue"}),
 	}
 }

@@ -174,6 +174,7 @@ func rowless() map[string]string {
 	return map[string]string{
 		"WithTx":           "is no query",
 		"ScopeAudit":       "says who asks",
+		"LimitStatements":  "says how long a statement may take",
 		"ActAsApp":         "says who asks",
 		"SetTenant":        "says who asks",
 		"SetPlatform":      "says who asks; see TestThePlatformSwitchOpensTenantsAlone",

@@ -46,6 +46,7 @@ type Store struct {
 	takes   *pgxpool.Pool // the same for what may have to wait for locks: taking shards, upkeep
 	metrics *metrics
 	turns   *turns
+	reports *turns // before turns, for lists of the audit log
 	doubts  doubts
 	// complained is when (UnixNano) lost intents were last logged.
 	complained atomic.Int64
@@ -91,7 +92,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if s.pool, err = s.connect(ctx, roleApp, o.MaxConns, o.MinConns); err != nil {
 		return nil, err
 	}
-	s.turns = newTurns(max(1, o.MaxConns), s.metrics)
+	s.turns, s.reports = newTurns(max(1, o.MaxConns), s.metrics), newAuditReads(o.MaxConns, s.metrics)
 	if s.leases, err = s.connect(ctx, roleWorker, leaseConns, 1); err == nil {
 		s.takes, err = s.connect(ctx, roleWorker, takeConns, 0)
 	}
@@ -242,7 +243,7 @@ func (s *Store) asPlatform(ctx context.Context, m mode, fn func(q *gen.Queries) 
 // transact runs fn in a transaction, and once more where the server gave up in favour of another one. The first try has
 // left nothing: what fn set outside, it sets again.
 func (s *Store) transact(ctx context.Context, m mode, tenant fleet.TenantID, scope string, args []any, fn func(q *gen.Queries) error) error {
-	conn, release, err := s.acquire(ctx, tenant)
+	conn, release, err := s.acquire(ctx, tenant, others)
 	if err != nil {
 		return readError(err)
 	}

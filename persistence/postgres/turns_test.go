@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -22,15 +23,15 @@ func (t *turns) check(total int) error {
 	held, waiting := 0, 0
 	for id, l := range t.tenants {
 		held += l.held
-		if len(l.waiters) > 0 {
+		if l.waits() > 0 {
 			waiting++
 		}
 		switch {
-		case l.held == 0 && len(l.waiters) == 0:
+		case l.held == 0 && l.waits() == 0:
 			return fmt.Errorf("tenant %s is kept for nothing", id)
 		case l.held > t.most:
 			return fmt.Errorf("tenant %s holds %d, at most %d are for one", id, l.held, t.most)
-		case t.free > 0 && len(l.waiters) > 0 && l.held < t.most:
+		case t.free > 0 && l.waits() > 0 && l.held < t.most:
 			return fmt.Errorf("tenant %s waits while %d are free", id, t.free)
 		}
 	}
@@ -58,6 +59,7 @@ func TestTurnsAreFairWhateverHappens(t *testing.T) {
 // taker is one transaction.
 type taker struct {
 	tenant fleet.TenantID
+	rank   rank
 	cancel context.CancelFunc
 	done   func()
 	over   bool
@@ -86,10 +88,10 @@ func play(ctx context.Context, turns *turns, total int, script []int) error {
 		switch what, n := n%4, n/4; what {
 		case 0, 1:
 			ctx, cancel := context.WithCancel(ctx)
-			c := &taker{tenant: fleet.TenantID(fmt.Sprint(n % 5)), cancel: cancel}
+			c := &taker{tenant: fleet.TenantID(fmt.Sprint(n % 5)), rank: rank(n / 5 % 2), cancel: cancel}
 			all = append(all, c)
 			go func() {
-				done, err := turns.take(ctx, c.tenant)
+				done, err := turns.take(ctx, c.tenant, c.rank)
 				if err != nil {
 					c.over = true
 					return
@@ -144,6 +146,9 @@ func leave(all []*taker, c *taker) error {
 			continue
 		}
 		for w := range waited {
+			if waited[w] && w.tenant == served.tenant && w.waits() && w.rank < served.rank {
+				return fmt.Errorf("of tenant %s a read was served before a group commit", w.tenant)
+			}
 			if waited[w] && held[w.tenant] < held[served.tenant] {
 				return fmt.Errorf("tenant %s, with %d, was served before %s, with %d", served.tenant, held[served.tenant], w.tenant, held[w.tenant])
 			}
@@ -167,7 +172,7 @@ func TestANoisyTenantIsNotInTheWay(t *testing.T) {
 		for range 1000 {
 			all.Go(func() {
 				for ctx.Err() == nil {
-					if done, err := turns.take(ctx, "noisy"); err == nil {
+					if done, err := turns.take(ctx, "noisy", others); err == nil {
 						time.Sleep(takes)
 						done()
 					}
@@ -177,7 +182,7 @@ func TestANoisyTenantIsNotInTheWay(t *testing.T) {
 		time.Sleep(time.Second)
 		for range 100 {
 			began := time.Now()
-			done, err := turns.take(ctx, "quiet")
+			done, err := turns.take(ctx, "quiet", commits)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -191,7 +196,7 @@ func TestANoisyTenantIsNotInTheWay(t *testing.T) {
 		for range 100 {
 			all.Go(func() {
 				for ctx.Err() == nil {
-					if done, err := turns.take(ctx, "second"); err == nil {
+					if done, err := turns.take(ctx, "second", others); err == nil {
 						time.Sleep(takes)
 						done()
 					}
@@ -208,18 +213,80 @@ func TestANoisyTenantIsNotInTheWay(t *testing.T) {
 	})
 }
 
+// A group commit comes before all reads of its tenant that wait, and before none of another tenant's turn.
+func TestAGroupCommitComesBeforeItsTenantsReads(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		turns := newTurns(1, newMetrics())
+		end, err := turns.take(t.Context(), "t", others)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var order []string
+		queue := func(name string, tenant fleet.TenantID, r rank) {
+			go func() {
+				if done, err := turns.take(t.Context(), tenant, r); err == nil {
+					order = append(order, name)
+					done()
+				}
+			}()
+			synctest.Wait()
+		}
+		queue("read 1", "t", others)
+		queue("read 2", "t", others)
+		queue("commit 1", "t", commits)
+		queue("another's read", "other", others)
+		queue("commit 2", "t", commits)
+		end()
+		synctest.Wait()
+		if want := []string{"commit 1", "another's read", "commit 2", "read 1", "read 2"}; !slices.Equal(order, want) {
+			t.Fatalf("served %q, want %q", order, want)
+		}
+	})
+}
+
+// Of lists of the audit log a tenant has two under way, all tenants half of the connections.
+func TestListsOfTheAuditLogTakeFewConnections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		turns := newAuditReads(10, newMetrics())
+		ctx, cancel := context.WithCancel(t.Context())
+		served := map[fleet.TenantID]int{}
+		for range 4 {
+			for _, tenant := range []fleet.TenantID{"a", "b", "c", "d"} {
+				go func() {
+					if _, err := turns.take(ctx, tenant, others); err == nil {
+						served[tenant]++
+					}
+				}()
+				synctest.Wait()
+			}
+		}
+		if len(served) != 4 || served["a"] != 2 || served["a"]+served["b"]+served["c"]+served["d"] != 5 {
+			t.Fatalf("under way: %v", served)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
 func TestWaitersAreBounded(t *testing.T) {
 	t.Parallel()
 	const tenant, id = "0190d6a0-0000-7000-8000-000000000001", "0190d6a0-0000-7000-8000-000000000002"
 	synctest.Test(t, func(t *testing.T) {
 		turns := newTurns(1, newMetrics())
 		ctx, cancel := context.WithCancel(t.Context())
-		for range maxWaiters + 1 {
-			go func() { _, _ = turns.take(ctx, tenant) }()
-		}
-		synctest.Wait()
-		if _, err := turns.take(ctx, tenant); !errors.Is(err, fact.ErrBusy) {
+		if _, err := turns.take(ctx, tenant, others); err != nil {
 			t.Fatal(err)
+		}
+		for _, r := range []rank{others, commits} {
+			for range maxWaiters {
+				go func() { _, _ = turns.take(ctx, tenant, r) }()
+			}
+			synctest.Wait()
+			if _, err := turns.take(ctx, tenant, r); !errors.Is(err, fact.ErrBusy) {
+				t.Fatal(err)
+			}
 		}
 		s := &Store{turns: turns, metrics: newMetrics()} // what comes of it, for whom it is refused
 		if err := s.inTenant(ctx, writing, tenant, nil); !errors.Is(err, fact.ErrBusy) {

@@ -126,6 +126,16 @@ func (q *Queries) ForgetAudit(ctx context.Context, months int32) (int32, error) 
 	return gone, err
 }
 
+const LimitStatements = `-- name: LimitStatements :exec
+SELECT set_config('statement_timeout', ($1::integer)::text, true)
+`
+
+// How long each statement of the transaction may take from here on.
+func (q *Queries) LimitStatements(ctx context.Context, limitMs int32) error {
+	_, err := q.db.Exec(ctx, LimitStatements, limitMs)
+	return err
+}
+
 const ListAudit = `-- name: ListAudit :many
 SELECT audit_id, occurred_at, tenant_id, actor_user_id, subject, action, resource_type, resource_id, request_id, trace_id, method, path, status_code, duration_ms, client_ip, user_agent, details FROM audit_logs
 WHERE tenant_id = $1 AND (occurred_at, audit_id) < ($2::timestamptz, $3::uuid)

@@ -7,6 +7,10 @@ SELECT set_config('app.tenant_id', @tenant_id::text, true),
     set_config('lock_timeout', (@patience_ms::integer)::text, true), set_config('enable_seqscan', 'off', true),
     set_config('enable_bitmapscan', 'off', true);
 
+-- name: LimitStatements :exec
+-- How long each statement of the transaction may take from here on.
+SELECT set_config('statement_timeout', (@limit_ms::integer)::text, true);
+
 -- name: AddAudit :execrows
 -- What is there already stays as it is.
 INSERT INTO audit_logs (audit_id, occurred_at, tenant_id, actor_user_id, subject, action, resource_type, resource_id,
