@@ -121,8 +121,8 @@ test("a robot that stands in another's way is named, and moved by the remedy", a
   await send(blocker.id, { command: "pause" });
   await visit({ query: `at=${driver.x},${driver.y},20` });
   await floor.looksAt(driver, 20);
+  await floor.click(driver); // before it moves
   await send(driver.id, { command: "go_to", vertex: blocker.vertex });
-  await floor.click(driver);
   const why = side(page).getByRole("list", { name: "Why it waits" });
   await expect(why).toContainText("the way is held by another robot", { timeout: 60_000 });
   await expect(why).toContainText(blocker.code);
