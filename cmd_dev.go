@@ -122,6 +122,9 @@ func startDev(ctx context.Context, o devOptions) (*dev, error) {
 		"HTTP_PORT": fmt.Sprint(o.Port), "LINK_PORT": fmt.Sprint(o.LinkPort), "METRICS_PORT": fmt.Sprint(o.Metrics),
 		"AUDIT_DIR": filepath.Join(o.Data, "audit"),
 	}
+	if os.Getenv("REQUEST_TIMEOUT_MS") == "" {
+		settings["REQUEST_TIMEOUT_MS"] = "60000" // the demo's map is imported by a request, on whatever machine, however busy
+	}
 	c, faults := LoadConfig(func(k string) string {
 		if v, ok := settings[k]; ok {
 			return v
