@@ -307,6 +307,7 @@ func TestAConfigurationMeansTheSameToEveryProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	guarded(t, pg, filepath.Join(data, "postgres"))
 	everyKey := mannersConfig{Name: "every key of the Go program", File: new(string)}
 	for _, k := range configKeys() {
 		if k.name != "CONFIG_PATH" {

@@ -46,11 +46,31 @@ func newService(t *testing.T, shutdown time.Duration) *service {
 	if err != nil {
 		t.Fatal(err)
 	}
+	guarded(t, pg, filepath.Join(data, "postgres"))
+	t.Cleanup(func() { // before its database
+		if s.cmd != nil {
+			_ = s.cmd.Process.Kill()
+		}
+	})
 	s.output = filepath.Join(s.dir, "output")
 	s.env = append(os.Environ(), "ENV=dev", "CONFIG_PATH=", "DATABASE_URL="+pg.URL(), "DB_AUTO_MIGRATE=true", "DEV_ISSUER_ENABLED=true", "LOG_LEVEL=info",
 		"HTTP_PORT="+strconv.Itoa(s.port), "LINK_PORT="+strconv.Itoa(s.link), "SHUTDOWN_TIMEOUT_MS="+strconv.FormatInt(shutdown.Milliseconds(), 10))
 	s.URL, s.Link = "http://"+s.addr(), fmt.Sprintf("127.0.0.1:%d", s.link)
 	return s
+}
+
+// guarded ends the cluster of a folder with the test, or with the test binary where that dies before.
+func guarded(t *testing.T, pg *stack.Postgres, folder string) {
+	t.Helper()
+	g, err := stack.NewGuard(pg.StopCommand(), folder, pg.Base())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func (s *service) addr() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }

@@ -55,6 +55,7 @@ func newVault(t *testing.T) *vault {
 	if err != nil {
 		t.Fatal(err)
 	}
+	guarded(t, v.pg, filepath.Join(dir, "first"))
 	return v
 }
 
@@ -90,6 +91,7 @@ func (v *vault) restore(t *testing.T, moment time.Time) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	guarded(t, v.pg, filepath.Join(v.dir, "restored"))
 }
 
 func (v *vault) connect(t *testing.T) *pgx.Conn {
