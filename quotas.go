@@ -49,9 +49,8 @@ func (a *app) quotaChecks() []rest.Check {
 type linkQuotas struct{ quotas *quota.Quotas }
 
 // TakeStatuses implements link.Quotas.
-func (l linkQuotas) TakeStatuses(ctx context.Context, tenant fleet.TenantID, n int) int {
-	taken, _ := l.quotas.TakeSome(ctx, tenant, quota.Statuses, n)
-	return taken
+func (l linkQuotas) TakeStatuses(tenant fleet.TenantID, n int) int {
+	return l.quotas.TakeNow(tenant, quota.Statuses, n)
 }
 
 // CarryRobot implements link.Quotas.

@@ -196,7 +196,7 @@ func TestStatusesAllocateNothing(t *testing.T) { //nolint:paralleltest // Allocs
 	}
 	b := batch(hs...).GetStatuses()
 	if n := testing.AllocsPerRun(100, func() {
-		if err := x.statuses(t.Context(), b); err != nil {
+		if err := x.statuses(b); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {

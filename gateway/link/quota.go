@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"starling/engine/fleet"
@@ -10,16 +11,16 @@ import (
 
 // Quotas bounds what all streams of a tenant may use together.
 type Quotas interface {
-	// TakeStatuses takes as many of n statuses as the tenant may send now.
-	TakeStatuses(ctx context.Context, tenant fleet.TenantID, n int) (taken int)
+	// TakeStatuses takes as many of n statuses as the tenant may send now. It never waits: order progress comes behind.
+	TakeStatuses(tenant fleet.TenantID, n int) (taken int)
 	// CarryRobot takes a place for one more robot of the tenant; leave, to be called once, gives it back. false = there
 	// are as many as may be.
 	CarryRobot(ctx context.Context, tenant fleet.TenantID) (leave func(), ok bool)
 }
 
-// What is over the quota is not folded: of a frame's statuses as many are taken as there is room for, in turns, so that
-// every robot is heard of. The reader does not stop: order progress and acknowledgements come on the same stream behind
-// the statuses, and neither is ever dropped or held up. The sender is told at which rate all its statuses would be taken.
+// What is over the quota is not folded: of a frame's statuses as many are taken as there is room for, the newest of each
+// robot, in turns, so that every robot is heard of. The reader neither stops nor waits for it: order progress and
+// acknowledgements come on the same stream behind the statuses, and neither is ever dropped or held up by them.
 
 const (
 	// tellEvery is how often a sender is told to slow down, or that it may go faster again.
@@ -32,25 +33,33 @@ const (
 type sampled struct {
 	since          time.Time
 	offered, taken int
-	turn           int     // with which status of a frame taking begins, where not all are taken
+	turn           int     // with which robot of a frame taking begins, where not all are taken
 	asked          float64 // the rate that the sender was told, 0 = none
 	before         float64 // at which it sent when it was told first
+
+	// Scratch of frames of which not all is taken.
+	frame  uint64   // counts them
+	seen   []uint64 // by handle - 1: the frame of its last status
+	places []int32
+	picked []int32
 }
 
-// admit says how many of n statuses may be folded and with which to begin.
-func (t *stream) admit(ctx context.Context, now time.Time, n int) (first, taken int) {
+// admit says which statuses of a frame may be folded, by their place in it; nil = all of them. What it returns is valid
+// until the next call.
+func (t *stream) admit(now time.Time, handles []uint32) (places []int32, all bool) {
 	q := t.server.Quotas
 	if q == nil {
-		return 0, n
+		return nil, true
 	}
-	s := &t.sampled
-	taken = q.TakeStatuses(ctx, t.who.Tenant, n)
-	s.offered, s.taken = s.offered+n, s.taken+taken
-	if taken < n {
+	s, n := &t.sampled, len(handles)
+	taken := q.TakeStatuses(t.who.Tenant, n)
+	if all = taken >= n; !all {
+		places = s.newest(handles, len(t.robots))
+		taken = min(taken, len(places))
+		places = s.turns(places, taken)
 		t.server.metrics.dropped.WithLabelValues("over_quota").Add(float64(n - taken))
-		first = s.turn % n
-		s.turn = (first + taken) % n
 	}
+	s.offered, s.taken = s.offered+n, s.taken+taken
 	switch passed := now.Sub(s.since); {
 	case s.since.IsZero():
 		s.since = now
@@ -60,7 +69,38 @@ func (t *stream) admit(ctx context.Context, now time.Time, n int) (first, taken 
 		}
 		s.since, s.offered, s.taken = now, 0, 0
 	}
-	return first, taken
+	return places, all
+}
+
+// newest are the places of each robot's last status in a frame.
+func (s *sampled) newest(handles []uint32, robots int) []int32 {
+	s.frame++
+	if len(s.seen) < robots {
+		s.seen = make([]uint64, robots)
+	}
+	s.places = s.places[:0]
+	for i, h := range slices.Backward(handles) {
+		if s.seen[h-1] != s.frame {
+			s.seen[h-1] = s.frame
+			s.places = append(s.places, int32(i))
+		}
+	}
+	slices.Reverse(s.places)
+	return s.places
+}
+
+// turns picks so many of the places: those after the ones that were picked last.
+func (s *sampled) turns(places []int32, taken int) []int32 {
+	if len(places) == 0 {
+		return nil
+	}
+	first := s.turn % len(places)
+	s.turn = (first + taken) % len(places)
+	s.picked = s.picked[:0]
+	for j := range taken {
+		s.picked = append(s.picked, places[(first+j)%len(places)])
+	}
+	return s.picked
 }
 
 // rate is what the sender is to be told after a while in which so much was offered and taken by so many robots; 0 =

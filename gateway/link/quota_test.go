@@ -22,7 +22,7 @@ type allowance struct {
 	held, taken   int
 }
 
-func (a *allowance) TakeStatuses(_ context.Context, tenant fleet.TenantID, n int) int {
+func (a *allowance) TakeStatuses(tenant fleet.TenantID, n int) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if tenant != "t" {
@@ -77,6 +77,42 @@ func TestOverQuotaStatusesAreTakenInTurnsAndTheReliableLaneFlows(t *testing.T) {
 			t.Errorf("%d statuses of %s, want %d", n, id, frames/4)
 		}
 	}
+}
+
+// A robot that comes twice in a frame is heard of by its newer status, whatever of the frame is taken.
+func TestOverQuotaTheNewestOfEachRobotIsTaken(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		const robots = 6
+		var s sampled
+		for range 12 {
+			handles := rapid.SliceOfN(rapid.Uint32Range(1, robots), 1, 20).Draw(t, "handles")
+			last := map[uint32]int{}
+			for i, h := range handles {
+				last[h] = i
+			}
+			places := s.newest(handles, robots)
+			if len(places) != len(last) {
+				t.Fatalf("%v of %v, want one for each robot", places, handles)
+			}
+			taken := rapid.IntRange(0, len(places)).Draw(t, "taken")
+			picked := s.turns(places, taken)
+			if len(picked) != taken {
+				t.Fatalf("%d picked, want %d", len(picked), taken)
+			}
+			heard := map[uint32]bool{}
+			for _, i := range picked {
+				h := handles[i]
+				if last[h] != int(i) {
+					t.Fatalf("of robot %d the status at %d in %v", h, i, handles)
+				}
+				if heard[h] {
+					t.Fatalf("robot %d twice in a frame", h)
+				}
+				heard[h] = true
+			}
+		}
+	})
 }
 
 func TestWhoSendsTooMuchIsToldARate(t *testing.T) {

@@ -186,7 +186,7 @@ func (t *stream) frame(ctx context.Context, m *linkv1.Uplink) error {
 	case *linkv1.Uplink_Statuses:
 		count("statuses")
 		t.server.metrics.statuses.Add(float64(len(f.Statuses.Handle)))
-		return t.statuses(ctx, f.Statuses)
+		return t.statuses(f.Statuses)
 	case *linkv1.Uplink_Progress:
 		count("progress")
 		if err := checkProgress("progress.entries", f.Progress.Entries, len(t.robots)); err != nil {
@@ -219,7 +219,7 @@ func (t *stream) frame(ctx context.Context, m *linkv1.Uplink) error {
 }
 
 // statuses is the hot path: one scratch status, no allocation.
-func (t *stream) statuses(ctx context.Context, b *linkv1.StatusBatch) error {
+func (t *stream) statuses(b *linkv1.StatusBatch) error {
 	if err := checkStatuses(b, len(t.robots)); err != nil {
 		return err
 	}
@@ -228,22 +228,32 @@ func (t *stream) statuses(ctx context.Context, b *linkv1.StatusBatch) error {
 	}
 	now := time.Now()
 	s := &t.status
-	first, taken := t.admit(ctx, now, len(b.Handle))
-	for j := range taken {
-		i := (first + j) % len(b.Handle)
-		c := t.robots[b.Handle[i]-1]
-		if c.box == nil || c.gone.Load() {
-			t.server.metrics.dropped.WithLabelValues("not_carried").Inc()
-			continue
+	places, all := t.admit(now, b.Handle)
+	if !all {
+		for _, i := range places {
+			t.fold(s, now, b, int(i))
 		}
-		*s = robot.StatusReported{
-			BootID: c.boot, Seq: b.Seq[i], At: time.UnixMilli(b.TsMs[i]), ReceivedAt: now,
-			Pose:     fleet.Pose{X: float64(b.X[i]), Y: float64(b.Y[i]), Theta: float64(b.Theta[i])},
-			Velocity: float64(b.VelocityMps[i]), Battery: float64(b.BatterySoc[i]), State: fleet.RobotState(b.State[i]), Errors: c.errors,
-		}
-		c.box.Status(s)
+		return nil
+	}
+	for i := range b.Handle {
+		t.fold(s, now, b, i)
 	}
 	return nil
+}
+
+// fold hands the i-th status of a frame to its robot's mailbox, by way of the scratch s.
+func (t *stream) fold(s *robot.StatusReported, now time.Time, b *linkv1.StatusBatch, i int) {
+	c := t.robots[b.Handle[i]-1]
+	if c.box == nil || c.gone.Load() {
+		t.server.metrics.dropped.WithLabelValues("not_carried").Inc()
+		return
+	}
+	*s = robot.StatusReported{
+		BootID: c.boot, Seq: b.Seq[i], At: time.UnixMilli(b.TsMs[i]), ReceivedAt: now,
+		Pose:     fleet.Pose{X: float64(b.X[i]), Y: float64(b.Y[i]), Theta: float64(b.Theta[i])},
+		Velocity: float64(b.VelocityMps[i]), Battery: float64(b.BatterySoc[i]), State: fleet.RobotState(b.State[i]), Errors: c.errors,
+	}
+	c.box.Status(s)
 }
 
 func errorsOf(e *linkv1.RobotErrors) []fleet.RobotError {

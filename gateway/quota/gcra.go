@@ -25,7 +25,11 @@ func (r Rate) left(debt time.Duration) int {
 		return 0
 	}
 	free := float64(r.Per-max(0, debt)) / float64(r.Per) * float64(r.Units)
-	return int(free + 1e-6)
+	n := int(free + 1e-6)
+	if r.cost(n) > r.Per-max(0, debt) { // by a rounding
+		n--
+	}
+	return n
 }
 
 // decide is the generic cell rate algorithm (ITU-T I.371): debt is how long it takes until all that was taken has come

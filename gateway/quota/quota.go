@@ -5,9 +5,13 @@
 // While the Counter does not answer, each process counts alone with the same arithmetic, from where the shared count
 // stood: with n processes a tenant may then use up to n times its quota. The Counter is tried again after a while.
 //
+// A request waits for the Counter Options.Patience at most, whatever happens there, and is then decided by this process
+// alone; a Counter that is late every time counts as away. Statuses wait for nothing (TakeNow).
+//
 // What is exceeded even so, with n processes: of a rate with Units every Per, no more than Units + Units·w/Per in any
-// time w, and for each process the units that it took from the common budget and has not used yet, at most 1/20 of
-// Units for statuses, 1/100 for requests, 1/1000 for tasks, kept for 1 s at most. Of things that last, what other
+// time w, and for each process the units that it took from the common budget and has not used yet, or has used and not
+// taken yet: a tenth of what it used within a second, and at most 1/20 of Units for statuses (and the frame with which it
+// goes beyond), 1/100 for requests, 1/1000 for tasks, but 4 of any, kept for 1 s at most. Of things that last, what other
 // processes let in within the last tallyEvery.
 //
 // Size: a tenant with all its kinds costs about 1 kB here; maxTenants are kept.
@@ -118,37 +122,28 @@ func (q *Quotas) Stop() {
 	q.done.Wait()
 }
 
-// Take takes n units of a rate for the tenant: all or none. It waits for the shared count 50 ms at most.
+// Take takes n units of a rate for the tenant: all or none. It waits for the shared count Options.Patience at most.
 func (q *Quotas) Take(ctx context.Context, id fleet.TenantID, k Kind, n int) Verdict {
 	s := q.Settings(ctx, id)
 	t := q.tenant(id)
 	defer q.release(t)
-	v := t.buckets[k].take(ctx, q, id, k, s.rate(k), n)
+	v := t.buckets[k].take(ctx, q, t, k, s.rate(k), n)
 	if !v.OK {
 		q.metrics.refused.WithLabelValues(k.String()).Inc()
 	}
 	return v
 }
 
-// TakeSome takes as many of n units as there are, and says how many and, where not all, when there will be more.
-func (q *Quotas) TakeSome(ctx context.Context, id fleet.TenantID, k Kind, n int) (taken int, retry time.Duration) {
-	s := q.Settings(ctx, id)
+// TakeNow takes as many of n units as there are and says how many. It waits for nothing: not for the shared count, which
+// is asked beside, nor for settings that have changed, which hold from the next call on.
+func (q *Quotas) TakeNow(id fleet.TenantID, k Kind, n int) (taken int) {
 	t := q.tenant(id)
 	defer q.release(t)
-	b, r := &t.buckets[k], s.rate(k)
-	v := b.take(ctx, q, id, k, r, n)
-	if v.OK {
-		return n, 0
+	s := q.lastKnown(t)
+	if taken = t.buckets[k].takeNow(q, t, k, s.rate(k), n); taken < n {
+		q.metrics.refused.WithLabelValues(k.String()).Add(float64(n - taken))
 	}
-	retry = v.RetryAfter
-	// Little by little would be a call of the Counter for each status.
-	if some := min(n, v.Remaining); some > 0 && some >= min(n, r.Units/100) {
-		if b.take(ctx, q, id, k, r, some).OK {
-			taken = some
-		}
-	}
-	q.metrics.refused.WithLabelValues(k.String()).Add(float64(n - taken))
-	return taken, retry
+	return taken
 }
 
 // Probe says whether quotas are counted together with the other processes, for the process's state of health.

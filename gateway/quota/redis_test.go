@@ -26,7 +26,7 @@ func process(t *testing.T, url, settings string, timeout time.Duration) *quota.Q
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := quota.New(quota.Options{Counter: c, Tenant: func(_ context.Context, id fleet.TenantID) (fact.Tenant, error) {
+	q := quota.New(quota.Options{Counter: c, Patience: timeout, Tenant: func(_ context.Context, id fleet.TenantID) (fact.Tenant, error) {
 		return fact.Tenant{ID: id, Settings: json.RawMessage(settings), Limits: json.RawMessage(`{}`)}, nil
 	}})
 	t.Cleanup(func() {

@@ -127,6 +127,16 @@ func (q *Quotas) Settings(ctx context.Context, id fleet.TenantID) Settings {
 	return t.settings
 }
 
+// lastKnown returns the tenant's bounds as far as they are known, and has them read beside where that is due.
+func (q *Quotas) lastKnown(t *tenant) Settings {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if q.o.Tenant != nil && t.id != "" && !q.o.Now().Before(t.next) && t.loading == nil {
+		q.refresh(t)
+	}
+	return t.settings
+}
+
 // refresh reads the settings beside. t.mu is held.
 func (q *Quotas) refresh(t *tenant) {
 	select {
