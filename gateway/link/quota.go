@@ -150,6 +150,30 @@ func (s *Server) place(ctx context.Context, c *carried) bool {
 	return true
 }
 
+// placed takes the place that place has spared c, where the way that had it was gone before carry could hand it on.
+func (s *Server) placed(ctx context.Context, c *carried) bool {
+	p := s.part(c.id)
+	p.mu.RLock()
+	has := s.Quotas == nil || c.leave != nil
+	p.mu.RUnlock()
+	if has {
+		return true
+	}
+	leave, ok := s.Quotas.CarryRobot(ctx, c.stream.who.Tenant)
+	if !ok {
+		s.metrics.dropped.WithLabelValues("robots_over_quota").Inc()
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := p.m[c.id]; now != nil && now.leave == nil { // c, or whoever took over meanwhile
+		now.leave = leave
+		return true
+	}
+	leave()
+	return true
+}
+
 // moveTo hands the place on to another way to the same robot; one place too many is given back. The part of the table is
 // locked.
 func (c *carried) moveTo(other *carried) {

@@ -225,3 +225,32 @@ func TestRobotsOfATenantAreBounded(t *testing.T) {
 		t.Fatalf("%d places are held by a robot that was not opened", a.now())
 	}
 }
+
+// The stream that carried a robot ends between place and carry: its place went with it, and another one is taken.
+func TestNoRobotIsCarriedUncounted(t *testing.T) {
+	t.Parallel()
+	a := &allowance{frame: 1, places: 1}
+	s, _, _ := start(t, Options{Quotas: a})
+	way := func(session uint64) *carried {
+		return &carried{stream: &stream{server: s, who: Identity{Tenant: "t"}}, id: "r", session: session}
+	}
+	open := func(c *carried, between func()) bool {
+		if !s.place(t.Context(), c) {
+			return false
+		}
+		between()
+		old, ok := s.carry(c)
+		if ok = ok && s.placed(t.Context(), c); !ok {
+			s.giveBack(c, old)
+		}
+		return ok
+	}
+	first, second := way(1), way(2)
+	if !open(first, func() {}) || !open(second, func() { s.drop(first) }) || a.now() != 1 {
+		t.Fatalf("%d places are held for one robot", a.now())
+	}
+	third := way(3)
+	if open(third, func() { s.drop(second); a.CarryRobot(t.Context(), "t") }) || s.route("r") != nil {
+		t.Fatal("carried without a place")
+	}
+}

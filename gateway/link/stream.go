@@ -403,6 +403,11 @@ func (t *stream) open(ctx context.Context, c *carried, warehouse string, r *link
 		w.Refused = "CONFLICT" // a newer session came between
 		return w
 	}
+	if !t.server.placed(ctx, c) {
+		t.server.giveBack(c, old)
+		w.Refused = "RESOURCE_EXHAUSTED"
+		return w
+	}
 	answer, err := t.server.Engine.OpenLink(ctx, c.shard, c.id, opened(c, r))
 	if err != nil {
 		t.server.giveBack(c, old)
