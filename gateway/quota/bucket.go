@@ -185,11 +185,11 @@ func (b *bucket) bring(q *Quotas, id fleet.TenantID, k Kind, r Rate, batch, leas
 	defer b.mu.Unlock()
 	b.asking = nil
 	if err == nil {
-		clear := now.Add(debt + b.extra)
+		back := now.Add(debt + b.extra)
 		// One that answers late, and is not counted with, knows nothing of what was counted alone: each of its answers
 		// would be a new burst.
-		if b.clear.Before(clear) || !q.circuit.open() {
-			b.clear = clear
+		if b.clear.Before(back) || !q.circuit.open() {
+			b.clear = back
 		}
 		if b.lease += got; got > 0 {
 			b.until = now.Add(leaseFor)

@@ -59,9 +59,8 @@ const (
 
 // Settings are a tenant's bounds in force. The zero value is of no tenant: use Usual.
 type Settings struct {
-	limits           [kinds]int
-	origins          []string // sorted
-	DegradationLevel int
+	limits  [kinds]int
+	origins []string // sorted
 }
 
 // Usual are the settings of a tenant of whom nothing is said.
@@ -83,9 +82,8 @@ func (s *Settings) rate(k Kind) Rate { return Rate{Units: s.limits[k], Per: abou
 // counts as absent.
 func parse(settings, limits json.RawMessage) Settings {
 	var doc struct {
-		Quotas           map[string]json.RawMessage `json:"quotas"`
-		CORS             json.RawMessage            `json:"cors"`
-		DegradationLevel json.RawMessage            `json:"degradation_level"`
+		Quotas map[string]json.RawMessage `json:"quotas"`
+		CORS   json.RawMessage            `json:"cors"`
 	}
 	_ = json.Unmarshal(settings, &doc)
 	var granted map[string]json.RawMessage
@@ -107,9 +105,6 @@ func parse(settings, limits json.RawMessage) Settings {
 		}
 	}
 	slices.Sort(s.origins)
-	if n, ok := number(doc.DegradationLevel); ok {
-		s.DegradationLevel = min(n, maxDegradation)
-	}
 	return s
 }
 

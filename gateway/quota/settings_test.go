@@ -86,9 +86,6 @@ func TestTheSmallerOfQuotaAndLimitHolds(t *testing.T) {
 			t.Errorf("%s is %d, want %d", k, got, want)
 		}
 	}
-	if s.DegradationLevel != 2 {
-		t.Error(s.DegradationLevel)
-	}
 }
 
 func TestWhatPassesTheCheckHolds(t *testing.T) {
