@@ -38,11 +38,11 @@ func process(t *testing.T, url, settings string, timeout time.Duration) *quota.Q
 
 func ownRedis(t *testing.T) *stack.Redis {
 	t.Helper()
-	r, err := stack.StartRedis(t.Context(), stack.RedisOptions{Dir: t.TempDir()})
+	r, err := stack.StartRedis(t.Context(), stack.RedisOptions{Dir: t.TempDir(), Guarded: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = r.Kill() })
+	t.Cleanup(func() { _ = r.Remove() })
 	return r
 }
 

@@ -6,8 +6,10 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -153,31 +155,91 @@ func TestTalliesOfProcesses(t *testing.T) {
 	}
 }
 
+// A Redis that is gone refuses at once; one that is stopped, or a listener that nobody serves, says nothing at all.
 func TestACallEndsInItsTime(t *testing.T) {
 	t.Parallel()
-	r, err := stack.StartRedis(t.Context(), stack.RedisOptions{Dir: t.TempDir()})
+	r, err := stack.StartRedis(t.Context(), stack.RedisOptions{Dir: t.TempDir(), Guarded: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = r.Kill() })
-	c, err := redis.Open(redis.Options{URL: r.URL()})
+	t.Cleanup(func() { _ = r.Remove() })
+	var lc net.ListenConfig
+	mute, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = mute.Close() }()
+	inTime(t, "a listener that nobody serves", usual(t, "redis://"+mute.Addr().String()))
+
+	used, fresh := usual(t, r.URL()), usual(t, r.URL())
+	answers(t, used)
+	pid := r.PID()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	inTime(t, "stopped, by a connection that was there", used)
+	inTime(t, "stopped, by a new connection", fresh)
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	answers(t, used)
+	answers(t, fresh)
 	if err := r.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if _, _, err := c.Take(ctx, tenant(), "k", 1, 2); err == nil {
-		t.Fatal("a Redis that is gone has answered")
+	inTime(t, "gone", used)
+	if err := r.StartAgain(t.Context()); err != nil { // and knows no scripts
+		t.Fatal(err)
 	}
-	if ctx.Err() != nil {
-		t.Fatal("the call has no bound of its own")
+	answers(t, used)
+}
+
+// usual is a counter with the bound that a deployment has.
+func usual(t *testing.T, url string) *redis.Counter {
+	t.Helper()
+	c, err := redis.Open(redis.Options{URL: url})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if c.Ping(t.Context()) == nil {
-		t.Fatal("a Redis that is gone shows signs of life")
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// inTime demands that every call fails, long before a test's patience: the bound is 50 ms, the rest is the machine's.
+func inTime(t *testing.T, what string, c *redis.Counter) {
+	t.Helper()
+	for name, call := range map[string]func(context.Context) error{
+		"take": func(ctx context.Context) error { _, _, err := c.Take(ctx, tenant(), "k", 1, 2); return err },
+		"tally": func(ctx context.Context) error {
+			_, err := c.Tally(ctx, []redis.Held{{Tenant: tenant(), Kind: "k", Held: 1}}, time.Minute)
+			return err
+		},
+		"ping": c.Ping,
+	} {
+		began := time.Now()
+		if call(t.Context()) == nil {
+			t.Fatalf("%s: %s has an answer", what, name)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("%s: %s took %v", what, name, took)
+		}
+	}
+}
+
+// answers waits until calls succeed.
+func answers(t *testing.T, c *redis.Counter) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		_, _, err := c.Take(t.Context(), tenant(), "k", 1, 2)
+		if err == nil {
+			_, err = c.Tally(t.Context(), []redis.Held{{Tenant: tenant(), Kind: "k", Held: 1}}, time.Minute)
+		}
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
 	}
 }
 
