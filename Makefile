@@ -112,6 +112,7 @@ bench-live: ## the live channel: cost of a frame, 1,000 and 10,000 clients, bad 
 	@$(GO) run ./bench/live $(ARGS)
 
 bench-neighbour: postgres-installed ## what a tenant at 20 times its quotas costs another one (two minutes)
+	@$(GO) run ./deploy/stack/cmd/redis ensure
 	@$(GO) run ./bench/neighbour $(ARGS)
 
 bench-page: postgres-installed build ## trace the page in a real browser with 10,000 and 100,000 robots (half an hour)

@@ -63,7 +63,7 @@ func open(ctx context.Context, s settings) (h *house, err error) {
 	if err != nil {
 		return h, err
 	}
-	if h.redis, err = stack.StartRedis(ctx, stack.RedisOptions{Dir: filepath.Join(h.dir, "redis")}); err != nil {
+	if h.redis, err = stack.StartRedis(ctx, stack.RedisOptions{Dir: filepath.Join(h.dir, "redis"), Guarded: true}); err != nil {
 		return h, err
 	}
 	if err := h.serve(ctx, bin, pg.URL()); err != nil {
@@ -246,7 +246,7 @@ func (h *house) close() {
 		_ = h.server.Wait()
 	}
 	if h.redis != nil {
-		_ = h.redis.Kill()
+		_ = h.redis.Remove()
 	}
 	if h.dir != "" {
 		_ = stack.Remove(context.Background(), filepath.Join(h.dir, "postgres"))
