@@ -112,6 +112,7 @@ func (b *bucket) takeNow(q *Quotas, t *tenant, k Kind, r Rate, n int) (taken int
 	if n <= 0 || r.Units <= 0 {
 		return 0
 	}
+	b.lease = max(b.lease, -r.Units) // a smaller quota than before: nobody pays for longer than a full bucket
 	switch {
 	case q.o.Counter == nil, q.circuit.open(), b.stuck(now, q):
 		taken = b.alone(now, r, n, 1)

@@ -266,3 +266,28 @@ func TestWhatIsOwedIsCountedAlone(t *testing.T) {
 		}
 	})
 }
+
+func TestASmallerQuotaDoesNotPayForTheLargerOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newCounter(), &tenants{settings: `{"quotas":{"link_statuses_per_s":100000}}`}
+		a, b := quotas(t, c, s), quotas(t, c, s)
+		for _, q := range []*Quotas{a, b} {
+			q.Settings(t.Context(), one)
+			if n := q.TakeNow(one, Statuses, 100_000); n != 100_000 { // of b's nothing is paid
+				t.Fatal(n)
+			}
+			synctest.Wait()
+		}
+		s.set(`{"quotas":{"link_statuses_per_s":1000}}`, nil)
+		b.Changed(one)
+		taken := 0
+		for range 500 {
+			taken += b.TakeNow(one, Statuses, 100)
+			time.Sleep(10 * time.Millisecond)
+		}
+		if taken < 2500 {
+			t.Fatalf("%d taken in 5 s of a quota of 1000 a second", taken)
+		}
+	})
+}
