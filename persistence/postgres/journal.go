@@ -64,11 +64,12 @@ func (s *Store) appendGroup(ctx context.Context, units []fact.Unit, errs []error
 		items[i] = it
 		g.items = append(g.items, it)
 	}
-	err := g.run(ctx, false)
+	var err error
+	for try := 0; try == 0 || try < tries && unlucky(err); try++ {
+		err = g.run(ctx, false)
+	}
 	if _, bad := refused(err); bad {
 		err = g.run(ctx, true) // once more, setting the bad ones aside
-	} else if unlucky(err) {
-		err = g.run(ctx, false)
 	}
 	switch {
 	case err == nil:

@@ -290,8 +290,10 @@ func TestAKeyIsFoundWhileItsRowMoves(t *testing.T) {
 			t.Fatalf("no partition %s", today)
 		}
 	}
-	// As on a database whose partitions nobody made in time.
+	// As on a database whose partitions nobody made in time. The lock is that of ensure_partitions: the store's upkeep makes
+	// none meanwhile.
 	admin := connect(t, url, "starling_migrate")
+	mustExec(t, admin, "SELECT pg_advisory_lock(7264120260002)")
 	if _, err := admin.Exec(t.Context(), "DROP TABLE "+today); err != nil {
 		t.Fatal(err)
 	}
@@ -312,8 +314,10 @@ func TestAKeyIsFoundWhileItsRowMoves(t *testing.T) {
 	answered := make(chan error, 1)
 	go func() { answered <- create("second") }()
 	waiting := "SELECT 'x' FROM pg_locks WHERE relation = 'idempotency_keys_default'::regclass AND NOT granted"
-	for len(names(t, conn, waiting)) == 0 { // it has chosen the partitions to read
-		time.Sleep(5 * time.Millisecond)
+	for until := time.Now().Add(20 * time.Second); len(names(t, conn, waiting)) == 0; time.Sleep(5 * time.Millisecond) { // it has chosen the partitions to read
+		if time.Now().After(until) {
+			t.Fatal("the second request does not look for its key")
+		}
 	}
 	if _, err := tx.Exec(t.Context(), "SELECT ensure_partitions('idempotency_keys', 0)"); err != nil {
 		t.Fatal(err)

@@ -240,8 +240,12 @@ func (s *Store) asPlatform(ctx context.Context, m mode, fn func(q *gen.Queries) 
 	return s.transact(ctx, m, "", gen.SetPlatform, nil, fn)
 }
 
-// transact runs fn in a transaction, and once more where the server gave up in favour of another one. The first try has
-// left nothing: what fn set outside, it sets again.
+// tries is how often a transaction is tried where the server gives up in favour of another one: a deadlock with whoever makes
+// a partition, and then a key that has moved into it, are two.
+const tries = 3
+
+// transact runs fn in a transaction, and again where the server gave up in favour of another one. A try that fails leaves
+// nothing: what fn set outside, it sets again.
 func (s *Store) transact(ctx context.Context, m mode, tenant fleet.TenantID, scope string, args []any, fn func(q *gen.Queries) error) error {
 	conn, release, err := s.acquire(ctx, tenant, others)
 	if err != nil {
@@ -249,7 +253,7 @@ func (s *Store) transact(ctx context.Context, m mode, tenant fleet.TenantID, sco
 	}
 	defer release()
 	intents := intentsOf(ctx, m)
-	if err = s.attempt(ctx, conn, m, scope, args, fn, intents); unlucky(err) {
+	for try := 0; try == 0 || try < tries && unlucky(err); try++ {
 		err = s.attempt(ctx, conn, m, scope, args, fn, intents)
 	}
 	if errors.Is(err, fact.ErrUnknown) {
