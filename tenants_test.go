@@ -313,7 +313,7 @@ func (w *twoTenants) follow(t *testing.T, token string) (read func() string) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
-	res, err := http.DefaultClient.Do(req)
+	res, err := http.DefaultClient.Do(req) //nolint:bodyclose // what is returned closes it
 	if err != nil {
 		t.Fatal(err)
 	}
