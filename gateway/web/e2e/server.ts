@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -44,7 +44,9 @@ export class Starling {
   static async start(options: Options = { robots: 0, tasksPerMinute: 0 }): Promise<Starling> {
     const program = process.env["STARLING"] ?? fileURLToPath(new URL("../../../bin/starling", import.meta.url));
     if (!existsSync(program)) throw new Error(`${program} is not there: make build, or set STARLING`);
-    const server = new Starling(program, await mkdtemp(join(tmpdir(), "starling-page-")), options);
+    const folder = await mkdtemp(join(tmpdir(), "starling-page-"));
+    await chmod(folder, 0o755); // the database's account must get in; else its data go elsewhere, where nobody here ends and removes it
+    const server = new Starling(program, folder, options);
     try {
       await server.run();
     } catch (e) {
