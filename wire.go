@@ -65,7 +65,6 @@ type app struct {
 	link     *link.Server
 	stream   *stream.Server
 	issuer   *auth.DevIssuer
-	verifier *auth.Verifier
 	keys     sync.WaitGroup // that fetch issuers' keys
 	forget   func()         // ends them; nil = there are none
 	guard    *auth.Guard
@@ -168,8 +167,7 @@ func (a *app) identify(registry prometheus.Registerer) error {
 	if c.RoleOverride {
 		o.Override = a.store.Users.GetUserRole
 	}
-	a.verifier = auth.New(o)
-	a.guard = auth.NewGuard(a.verifier, func(ctx context.Context, slug string) (fleet.TenantID, error) {
+	a.guard = auth.NewGuard(auth.New(o), func(ctx context.Context, slug string) (fleet.TenantID, error) {
 		t, err := a.store.Tenants.GetTenantBySlug(ctx, slug)
 		return t.ID, err
 	})
