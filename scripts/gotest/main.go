@@ -3,9 +3,10 @@
 //	go run ./scripts/gotest [--fuzz 5s | --fuzz-total 2m] [--suite] GO-TEST-ARGS… [--suite GO-TEST-ARGS…]…
 //
 // Each --suite is one `go test -json`. --fuzz adds one run per fuzz target of the checkout, each of this length;
-// --fuzz-total shares a time among all of them (what compiling takes comes on top). Passing tests are
-// silent, failing ones show their output. A skipped test counts as failed when CI is set: a missing server must not
-// look like success. Exit codes: 0 all passed, 1 something failed, 2 wrong usage.
+// --fuzz-total shares a time among all of them (what compiling takes comes on top). Where Go's fuzzer stumbles over
+// its own end of time, the target runs again by count, and that verdict stands. Passing tests are silent, failing ones
+// show their output. A skipped test counts as failed when CI is set: a missing server must not look like success.
+// Exit codes: 0 all passed, 1 something failed, 2 wrong usage.
 package main
 
 import (
@@ -44,10 +45,10 @@ func run(ctx context.Context, args []string, out io.Writer, ci bool) int {
 	out = &lockedWriter{w: out} // go's own complaints come on a goroutine of os/exec
 	t := &totals{out: out, ci: ci}
 	for _, suite := range suites {
-		fmt.Fprintln(out, "== go test", strings.Join(suite, " "))
-		if err := t.suite(ctx, suite); err != nil {
-			fmt.Fprintln(out, "gotest:", err)
-			t.failed++
+		t.run(ctx, suite)
+		if again := t.again; again != nil {
+			t.again = nil
+			t.run(ctx, again)
 		}
 		if ctx.Err() != nil {
 			break
@@ -58,6 +59,35 @@ func run(ctx context.Context, args []string, out io.Writer, ci bool) int {
 		return 1
 	}
 	return 0
+}
+
+// run runs one suite; what keeps it from running counts as a failure.
+func (t *totals) run(ctx context.Context, suite []string) {
+	fmt.Fprintln(t.out, "== go test", strings.Join(suite, " "))
+	t.args = suite
+	if err := t.suite(ctx, suite); err != nil {
+		fmt.Fprintln(t.out, "gotest:", err)
+		t.failed++
+	}
+}
+
+// fuzzTime is the limit of a fuzz run; repeated it runs by count, which has no end of time.
+var (
+	fuzzTime = regexp.MustCompile(`^-fuzztime=.*s$`)
+	// ownDeadline is how a fuzz run ends when the fuzzer takes its own end of time for a failure (golang/go#75804, in
+	// Go before 1.27). A failure of the target says more than that.
+	ownDeadline = regexp.MustCompile(`(?m)^--- FAIL: Fuzz\w+ \([0-9.]+s\)\n    context deadline exceeded\n`)
+)
+
+// stumbled says that a fuzz run ended by nothing but the fuzzer's own deadline, and returns the run by count.
+func (t *totals) stumbled(name, output string) []string {
+	limit := slices.IndexFunc(t.args, fuzzTime.MatchString)
+	if limit < 0 || strings.Contains(name, "/") || !ownDeadline.MatchString(output) || strings.Contains(output, "Failing input") {
+		return nil
+	}
+	again := slices.Delete(slices.Clone(t.args), limit, limit+1)
+	again = slices.DeleteFunc(again, func(a string) bool { return strings.HasPrefix(a, "-timeout=") })
+	return slices.Concat(again[:limit], []string{"-fuzztime=20000x", "-timeout=5m"}, again[limit:])
 }
 
 type lockedWriter struct {
@@ -164,6 +194,7 @@ type totals struct {
 	passed, failed, skipped int
 	bad                     []string // names of what failed
 	slow                    []timing
+	args, again             []string // of the suite that runs; of the one to run instead of it, nil = none
 }
 
 // pkg is what is known of a package while it runs.
@@ -197,7 +228,7 @@ func (t *totals) suite(ctx context.Context, args []string) error {
 		}
 	}
 	err = cmd.Wait()
-	if err != nil && t.failed == failedBefore || finished == 0 {
+	if err != nil && t.failed == failedBefore && t.again == nil || finished == 0 {
 		return fmt.Errorf("go test %s ended early: %w", strings.Join(args, " "), cmp.Or(err, io.ErrUnexpectedEOF))
 	}
 	return nil
@@ -257,11 +288,17 @@ func (t *totals) finish(end event, p *pkg) {
 			t.slow = append(t.slow, timing{full, r.Elapsed})
 		case r.Action == "skip" && !t.ci:
 			skipped++
+		case r.Action == "fail" && t.stumbled(name, p.text(name)) != nil:
+			t.again = t.stumbled(name, p.text(name))
+			fmt.Fprintf(t.out, "%s: the fuzzer took its own end of time for a failure: once more, by count\n", full)
 		default:
 			failed++
 			t.bad = append(t.bad, full)
 			fmt.Fprintf(t.out, "--- %s %s\n%s", r.Action, full, p.text(name))
 		}
+	}
+	if t.again != nil {
+		return
 	}
 	if end.Action == "fail" && failed == 0 {
 		failed++

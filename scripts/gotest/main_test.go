@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -131,5 +132,30 @@ func TestATimeIsSharedAmongAllFuzzTargets(t *testing.T) {
 		if _, err := parse([]string{"--fuzz-total", bad}); err == nil {
 			t.Errorf("--fuzz-total %q passes", bad)
 		}
+	}
+}
+
+func TestAFuzzersOwnEndOfTimeIsTriedAgainByCount(t *testing.T) {
+	// The output is that of the fuzzer: the target prints what a coordinator that stumbles prints.
+	stumble := "func FuzzA(f *testing.F) {\n\tif os.Getenv(\"GOTEST_STUMBLE\") != \"\" && flag.Lookup(\"test.fuzztime\").Value.String() == \"1s\" {\n" +
+		"\t\tfmt.Println(\"--- FAIL: FuzzA (1.01s)\\n    context deadline exceeded\")\n\t\tf.FailNow()\n\t}\n" +
+		"\tf.Fuzz(func(t *testing.T, n int) { if %s { t.Fatal(\"found\") } })\n}\n"
+	head := "package a\n\nimport (\n\t\"flag\"\n\t\"fmt\"\n\t\"os\"\n\t\"testing\"\n)\n\n"
+	t.Setenv("GOTEST_STUMBLE", "1")
+	for name, test := range map[string]struct {
+		when, last string
+		code       int
+	}{
+		"a target without fault passes": {"false", "1 passed, 0 failed", 0},
+		"a fault is found":              {"n != 0", "0 passed, 1 failed", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			module(t, map[string]string{"a/a_test.go": head + fmt.Sprintf(stumble, test.when)})
+			var out bytes.Buffer
+			code := run(t.Context(), []string{"--fuzz", "1s"}, &out, true)
+			if code != test.code || !strings.HasSuffix(out.String(), "\n"+test.last+"\n") || !strings.Contains(out.String(), "once more, by count") {
+				t.Errorf("exit code %d, want %d and %q:\n%s", code, test.code, test.last, out.String())
+			}
+		})
 	}
 }
