@@ -55,4 +55,31 @@ type View struct {
 	Queue     int // tasked robots that wait
 	Suspects  []fleet.Vertex
 	Waits     []fleet.Wait // every robot that waits, by robot id
+	Window    Window
+	Flow      []LaneFlow // of lanes that start here and cost 10 % or more above free flow, ascending by lane, at most 64
+	Domain    Domain
+}
+
+// Window is how many robots the zone admits (its congestion window, motion notes §4).
+type Window struct {
+	Admitted   int  // occupants
+	Inbound    int  // leases granted to robots on their way in
+	Limit      int  // most of both together
+	Enforced   bool // inbound leases are refused at the limit; else it is only shown
+	Shadow     int  // what the adaptive controller would set
+	Critical   float64 // robots per vertex at which production peaks, 0 = not known yet
+	Production float64 // moves per second, smoothed
+}
+
+// LaneFlow is what a lane costs as robots drive it now, in deciseconds; Free is the cost without traffic.
+type LaneFlow struct {
+	Lane       int32
+	Cost, Free uint16
+	Robots     uint16 // that have driven it lately
+}
+
+// Domain says that the zone is planned together with others for a bounded time. The zero value: alone.
+type Domain struct {
+	Term   uint64
+	Leader fleet.ZoneID
 }
