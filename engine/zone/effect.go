@@ -62,11 +62,11 @@ type View struct {
 
 // Window is how many robots the zone admits (its congestion window, motion notes §4).
 type Window struct {
-	Admitted   int  // occupants
-	Inbound    int  // leases granted to robots on their way in
-	Limit      int  // most of both together
-	Enforced   bool // inbound leases are refused at the limit; else it is only shown
-	Shadow     int  // what the adaptive controller would set
+	Admitted   int     // occupants
+	Inbound    int     // leases granted to robots on their way in
+	Limit      int     // most of both together
+	Enforced   bool    // inbound leases are refused at the limit; else it is only shown
+	Shadow     int     // what the adaptive controller would set
 	Critical   float64 // robots per vertex at which production peaks, 0 = not known yet
 	Production float64 // moves per second, smoothed
 }
