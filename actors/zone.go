@@ -148,6 +148,12 @@ func (z *zoneShell) perform(f zone.Effect) {
 		z.neighbour(f.Token.To, zone.TokenReceived{Token: f.Token})
 	case zone.SendAnswer:
 		z.neighbour(f.Answer.To, zone.Answered{Answer: f.Answer})
+	case zone.SendLead:
+		z.neighbour(f.Lead.To, zone.Led{Lead: f.Lead})
+	case zone.SendLend:
+		z.neighbour(f.Lend.To, zone.Lent{Lend: f.Lend})
+	case zone.SendAdvice:
+		z.neighbour(f.Advice.To, zone.Advised{Advice: f.Advice})
 	case zone.Show:
 		z.box.sys.Views.ShowZone(sh.id, &f.View)
 		z.tell(kindWarehouse, "", dispatch.ZoneReported{View: f.View})

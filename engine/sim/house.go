@@ -389,6 +389,15 @@ func (z *zoneActor) perform(f zone.Effect) {
 	case zone.SendAnswer:
 		s.w.trace("answer: zone %s to %s: %s at %d kind %d cause %s", short(z.id), short(f.Answer.To), short(f.Answer.Robot), f.Answer.Vertex, f.Answer.Kind, f.Answer.Cause)
 		s.toZone(f.Answer.To, "answer", zone.Answered{Answer: f.Answer})
+	case zone.SendLead:
+		s.w.trace("lead: zone %s asks %s, term %d end %v, for %s", short(z.id), short(f.Lead.To), f.Lead.Term, f.Lead.End, short(f.Lead.Priority.Robot))
+		s.toZone(f.Lead.To, "lead", zone.Led{Lead: f.Lead})
+	case zone.SendLend:
+		s.w.trace("lend: zone %s to %s, term %d refused %v, %d robots", short(z.id), short(f.Lend.To), f.Lend.Term, f.Lend.Refused, len(f.Lend.Guests))
+		s.toZone(f.Lend.To, "lend", zone.Lent{Lend: f.Lend})
+	case zone.SendAdvice:
+		s.w.trace("advice: zone %s to %s, term %d %v", short(z.id), short(f.Advice.To), f.Advice.Term, f.Advice.Moves)
+		s.toZone(f.Advice.To, "advice", zone.Advised{Advice: f.Advice})
 	case zone.Show:
 		z.view = f.View
 		s.toDispatcher("zone", dispatch.ZoneReported{View: f.View})

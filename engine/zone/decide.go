@@ -45,6 +45,12 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		return out
 	case BreakRequested:
 		return s.breakRequested(now, m.Robot, out)
+	case Led:
+		return s.led(now, m.Lead, out)
+	case Lent:
+		return s.lent(now, m.Lend, out)
+	case Advised:
+		return s.advised(now, m.Advice, out)
 	}
 	return out
 }
@@ -74,7 +80,7 @@ func (s *State) asked(now time.Time, r fleet.Request, out []Effect) []Effect {
 	again := g.at == r.At && g.req.Goal == r.Goal && len(g.base)+len(r.Base) == 0
 	g.version, g.heard = r.Version, now
 	if g.req.Goal != r.Goal {
-		g.table, g.yields, g.yieldUntil, g.futile, g.best = nil, 0, time.Time{}, time.Time{}, 0
+		g.table, g.yields, g.yieldUntil, g.futile, g.best, g.nearer = nil, 0, time.Time{}, time.Time{}, 0, now
 	}
 	g.req, g.heading = r, r.Heading
 	out = s.adopt(now, i, r, out)

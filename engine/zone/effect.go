@@ -27,6 +27,12 @@ type (
 	SendToken struct{ Token Token }
 	// SendAnswer answers one claim at once.
 	SendAnswer struct{ Answer Answer }
+	// SendLead, SendLend and SendAdvice go to a zone of the same domain.
+	SendLead struct{ Lead Lead }
+	// SendLend lends the zone's floor to its leader.
+	SendLend struct{ Lend Lend }
+	// SendAdvice tells a member what its robots should do.
+	SendAdvice struct{ Advice Advice }
 	// CallRoll asks a robot of the roster to assert itself (ZoneRestarted).
 	CallRoll struct {
 		Robot fleet.RobotID
@@ -42,6 +48,9 @@ func (SendGrant) isZoneEffect()   {}
 func (SendRefusal) isZoneEffect() {}
 func (SendToken) isZoneEffect()   {}
 func (SendAnswer) isZoneEffect()  {}
+func (SendLead) isZoneEffect()    {}
+func (SendLend) isZoneEffect()    {}
+func (SendAdvice) isZoneEffect()  {}
 func (CallRoll) isZoneEffect()    {}
 func (Show) isZoneEffect()        {}
 

@@ -78,6 +78,12 @@ type (
 	KeepOutChanged struct{ Vertices []fleet.Vertex }
 	// BreakRequested cancels the robot's ungranted claim and makes it yield for some ticks: a deadlock's resolution.
 	BreakRequested struct{ Robot fleet.RobotID }
+	// Led, Lent and Advised are what zones of a domain say to each other.
+	Led struct{ Lead Lead }
+	// Lent is a member's floor, for its leader.
+	Lent struct{ Lend Lend }
+	// Advised is what the leader would have this zone's robots do.
+	Advised struct{ Advice Advice }
 )
 
 func (Ticked) isZoneMsg()         {}
@@ -92,6 +98,9 @@ func (RobotGone) isZoneMsg()      {}
 func (LaneChanged) isZoneMsg()    {}
 func (KeepOutChanged) isZoneMsg() {}
 func (BreakRequested) isZoneMsg() {}
+func (Led) isZoneMsg()            {}
+func (Lent) isZoneMsg()           {}
+func (Advised) isZoneMsg()        {}
 
 // Token is what a zone tells one neighbour in each tick, once it has decided (the DONE of motion.md §3). It is
 // state: the border as the neighbour may see it, and every claim outstanding on the neighbour's vertices with

@@ -67,6 +67,7 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 			p.withdraw = true
 		}
 	}
+	out = s.openDomain(now, out)
 	return s.planIfReady(now, out)
 }
 
@@ -90,7 +91,7 @@ func (s *State) phase(colour int) int {
 
 // planIfReady decides the round once every neighbour of an earlier phase has sent its token of this tick.
 func (s *State) planIfReady(now time.Time, out []Effect) []Effect {
-	if s.planned || s.tick == 0 {
+	if s.planned || s.tick == 0 || s.awaitsAdvice() || s.awaitsFloors() {
 		return out
 	}
 	own := s.phase(s.g.Zones[s.number].Colour)
@@ -130,6 +131,7 @@ func (s *State) plan(now time.Time, out []Effect) []Effect {
 		s.order = append(s.order, int32(i))
 	}
 	slices.SortStableFunc(s.order, func(a, b int32) int { return s.guests[b].effective().compare(s.guests[a].effective()) })
+	out = s.heed(out)
 	for _, i := range s.order {
 		if g := &s.guests[i]; g.foreign.neighbour != none {
 			out = s.planForeign(now, i, out)
@@ -139,6 +141,7 @@ func (s *State) plan(now time.Time, out []Effect) []Effect {
 	}
 	out = s.grantAll(now, out)
 	out = s.noteWaits(now, out)
+	out = s.escalate(now, out)
 	out = s.sendTokens(out)
 	return s.show(now, out)
 }
@@ -335,7 +338,7 @@ func (s *State) noteProgress(g *guest, to fleet.Vertex) {
 	if t == nil || g.best == 0 || t.Cost[to]+1 < g.best {
 		g.futile = time.Time{}
 		if t != nil {
-			g.best = t.Cost[to] + 1
+			g.best, g.nearer = t.Cost[to]+1, s.now
 		}
 	}
 }

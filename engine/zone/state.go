@@ -48,6 +48,12 @@ type State struct {
 	order        []int32 // scratch of a round
 	shown        View
 	showing      bool
+
+	dom     leading   // the domain that the zone leads
+	lord    following // the one that it follows
+	own     []Move    // what is advised for its own robots, as a leader
+	span    map[fleet.Vertex]int32
+	spanned []fleet.Vertex // a union's vertices; nil = a zone's own
 }
 
 // guest is a robot that stands here, is on its way in, or asks to come in.
@@ -85,6 +91,7 @@ type guest struct {
 	yieldUntil time.Time // until then it has no wish and no priority: it lets itself be pushed out of the way
 	yields     uint8     // in a row, without a move forward
 	stands     time.Time // since when it has been where it is
+	nearer     time.Time // when it came nearer to its goal than ever, or got it
 	wait       fleet.Wait
 	told       fleet.Wait
 	heard      time.Time // when the robot last spoke to us
@@ -147,7 +154,7 @@ func New(g *roadmap.Graph, number int, tables roadmap.Tables, rules Rules, epoch
 		g: g, number: int32(number), id: z.ID, tables: tables, rules: rules, epoch: epoch, inc: inc,
 		occ: make([]int32, n), claim: make([]int32, n), granted: make([]bool, n), blocked: make([]int16, n),
 		keepOut: make([]bool, n), byRobot: map[fleet.RobotID]int32{}, byZone: map[fleet.ZoneID]int32{},
-		closed: map[int32]bool{}, neighbours: make([]neighbour, len(z.Neighbours)),
+		closed: map[int32]bool{}, lord: following{leader: none}, neighbours: make([]neighbour, len(z.Neighbours)),
 	}
 	for i := range n {
 		s.occ[i], s.claim[i] = none, none
@@ -177,13 +184,24 @@ func (s *State) Guests() int { return len(s.byRobot) }
 
 // ours returns the local number of v, or none where another zone owns it.
 func (s *State) ours(v fleet.Vertex) int32 {
+	if s.span != nil {
+		if l, ok := s.span[v]; ok {
+			return l
+		}
+		return none
+	}
 	if v < 0 || int(v) >= len(s.g.ZoneOf) || s.g.ZoneOf[v] != s.number {
 		return none
 	}
 	return s.g.Local[v]
 }
 
-func (s *State) global(l int32) fleet.Vertex { return s.g.Zones[s.number].Vertices[l] }
+func (s *State) global(l int32) fleet.Vertex {
+	if s.span != nil {
+		return s.spanned[l]
+	}
+	return s.g.Zones[s.number].Vertices[l]
+}
 
 // tail is the vertex where the robot's grants end: the zone that owns it plans for the robot.
 func (g *guest) tail() fleet.Vertex {
@@ -235,7 +253,7 @@ func (s *State) admit(id fleet.RobotID) (int32, *guest) {
 		s.guests = append(s.guests, guest{})
 	}
 	s.guests[i] = guest{
-		id: id, used: true, at: fleet.NoVertex, next: fleet.NoVertex, hinted: fleet.NoVertex,
+		id: id, used: true, nearer: s.now, at: fleet.NoVertex, next: fleet.NoVertex, hinted: fleet.NoVertex,
 		pending: pending{neighbour: none, vertex: fleet.NoVertex},
 		foreign: foreignClaim{neighbour: none, local: none},
 	}

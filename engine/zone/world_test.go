@@ -102,6 +102,7 @@ type world struct {
 	lose    float64
 	nextJob func(b *bot) fleet.Vertex
 	grants  int
+	domains int // Leads sent
 	roster  map[[2]string]bool
 }
 
@@ -194,6 +195,13 @@ func (w *world) perform(z int32, effects []zone.Effect) {
 				w.t.Fatalf("%s granted without a roster entry", e.Grant.Robot)
 			}
 			w.post(letter{bot: w.byID[e.Grant.Robot], gr: &e.Grant})
+		case zone.SendLead:
+			w.domains++
+			w.post(letter{zone: w.zoneNo(e.Lead.To), msg: zone.Led{Lead: e.Lead}})
+		case zone.SendLend:
+			w.post(letter{zone: w.zoneNo(e.Lend.To), msg: zone.Lent{Lend: e.Lend}})
+		case zone.SendAdvice:
+			w.post(letter{zone: w.zoneNo(e.Advice.To), msg: zone.Advised{Advice: e.Advice}})
 		case zone.SendToken:
 			if w.lose == 0 || w.rng.Float64() > w.lose {
 				w.post(letter{zone: w.zoneNo(e.Token.To), msg: zone.TokenReceived{Token: e.Token}})
