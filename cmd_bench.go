@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/pprof"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -24,9 +25,42 @@ type benchOptions struct {
 	JSON          bool
 }
 
+// profiles are files of pprof that a bench writes about itself; "" = none.
+type profiles struct{ CPU, Heap string }
+
+// around runs f under the profiler.
+func (p profiles) around(f func() error) error {
+	if p.CPU != "" {
+		w, err := os.Create(p.CPU)
+		if err != nil {
+			return fmt.Errorf("write the profile: %w", err)
+		}
+		defer func() { _ = w.Close() }()
+		if err := pprof.StartCPUProfile(w); err != nil {
+			return fmt.Errorf("start the profile: %w", err)
+		}
+		defer pprof.StopCPUProfile()
+	}
+	if err := f(); err != nil || p.Heap == "" {
+		return err
+	}
+	w, err := os.Create(p.Heap)
+	if err != nil {
+		return fmt.Errorf("write the profile: %w", err)
+	}
+	defer func() { _ = w.Close() }()
+	if err := pprof.Lookup("allocs").WriteTo(w, 0); err != nil {
+		return fmt.Errorf("write the profile: %w", err)
+	}
+	return nil
+}
+
 func newBenchCmd() *cobra.Command {
 	group := &cobra.Command{Use: "bench", Short: "Load harness"}
 	var o benchOptions
+	var p profiles
+	group.PersistentFlags().StringVar(&p.CPU, "cpuprofile", "", "write where CPU time went, for go tool pprof")
+	group.PersistentFlags().StringVar(&p.Heap, "memprofile", "", "write what was allocated, for go tool pprof")
 	cmd := &cobra.Command{
 		Use:   "lorr PROBLEM.json --steps N --out DIR",
 		Short: "Run a League of Robot Runners problem, record it and check the recording",
@@ -37,7 +71,7 @@ func newBenchCmd() *cobra.Command {
 			if o.Steps < 1 || o.Out == "" {
 				return usageError{errors.New("want --steps of at least 1, and --out")}
 			}
-			return benchLorr(cmd.Context(), args[0], o, cmd.OutOrStdout())
+			return p.around(func() error { return benchLorr(cmd.Context(), args[0], o, cmd.OutOrStdout()) })
 		},
 	}
 	f := cmd.Flags()
