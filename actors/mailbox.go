@@ -271,6 +271,9 @@ func (m *mailbox) deliver(msg any, system bool) {
 		invoker.InvokeSystemMessage(msg)
 		return
 	}
+	if m.pool.meter != nil {
+		m.pool.meter.Heard(m.box.kind.String(), msg)
+	}
 	invoker.InvokeUserMessage(msg)
 }
 

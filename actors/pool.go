@@ -40,6 +40,7 @@ type pool struct {
 	loads   []*lane  // with loads that wait for a loader, the next one first
 	loading int      // loaders at work
 	manual  bool
+	meter   Meter    // manual mode; nil = nobody measures
 	closed  bool
 	workers sync.WaitGroup
 	asyncs  sync.WaitGroup
@@ -259,7 +260,7 @@ func (p *pool) drain(ctx context.Context, until <-chan struct{}) error {
 		p.mu.Unlock()
 		switch {
 		case n != nil:
-			n.owner.run()
+			p.turn(n)
 		case f != nil:
 			f()
 			p.done()
@@ -267,6 +268,19 @@ func (p *pool) drain(ctx context.Context, until <-chan struct{}) error {
 			return nil
 		}
 	}
+}
+
+// turn (manual mode) runs an actor, under the meter where there is one.
+func (p *pool) turn(n *node) {
+	if p.meter == nil {
+		n.owner.run()
+		return
+	}
+	name := ""
+	if m, ok := n.owner.(*mailbox); ok {
+		name = m.box.kind.String()
+	}
+	p.meter.Turn(name, n.owner.run)
 }
 
 // close ends the workers once the queue is empty and waits for them and for what is under way, as long as ctx allows.

@@ -80,6 +80,15 @@ type Telemetry interface {
 	Measure(shard fleet.Shard, v *robot.View)
 }
 
+// Meter is shown what actors do, in manual mode, on the goroutine that drives them.
+type Meter interface {
+	// Turn runs one turn of an actor of a kind ("robot", "zone", "task", "warehouse"; "" = protoactor's own) and says, as
+	// run does, how many messages it took.
+	Turn(kind string, run func() int) int
+	// Heard is told of each message before its actor takes it.
+	Heard(kind string, message any)
+}
+
 // Placement starts and stops actors under their shard's parent. (cluster.) Calls never block.
 type Placement interface {
 	// Owns says whether the shard is placed on this member.

@@ -46,6 +46,8 @@ type Options struct {
 	// Audit finds the intent in the context of a call: the unit that the call causes carries it to the journal. nil =
 	// there are none.
 	Audit func(context.Context) *fact.AuditEntry
+	// Meter, in manual mode, measures actors at work (benches); nil = nobody does.
+	Meter Meter
 	// Lost is called, once a shard, when a newer owner has been found; nil = nobody. It must not block.
 	Lost func(fleet.Shard)
 
@@ -152,6 +154,9 @@ func NewSystem(o Options) (*System, error) {
 		Options: o, log: o.Log, journal: o.Journal, metrics: newMetrics(o.Registerer),
 		pool: newPool(o.Workers, o.Manual), wheel: newWheel(o.Now()), shards: map[fleet.Shard]*shard{},
 		rng: rand.New(rand.NewPCG(o.Seed, 0x5741524c)),
+	}
+	if o.Manual {
+		s.pool.meter = o.Meter
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.makers = realMakers()

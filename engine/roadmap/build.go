@@ -21,6 +21,8 @@ type BuildOptions struct {
 	Version int
 	// MaxZone bounds the vertices of a zone made automatically; 0 = 1,024.
 	MaxZone int
+	// OneZone makes a single zone of all that lies in no area (benches: what the division into zones costs).
+	OneZone bool
 }
 
 // Build numbers a draft into a graph: lanes, zones, neighbours, colours. The same draft and options give the same
@@ -57,6 +59,12 @@ func Build(d *Draft, o BuildOptions) (*Graph, error) {
 			cell, _ := strconv.Atoi(g.Vertices[v].ID)
 			g.cells[cell] = int32(v)
 		}
+	}
+	switch {
+	case o.OneZone && d.Rows > 0:
+		o.MaxZone = 0
+	case o.OneZone:
+		o.MaxZone = n
 	}
 	g.divide(d, o.MaxZone)
 	g.join()
@@ -115,7 +123,7 @@ func isUUID(s string) bool {
 }
 
 // divide puts every vertex into one zone: the areas that came with the map first, then square blocks of a grid, or
-// of the plane.
+// of the plane. maxZone 0 = a grid is one block.
 func (g *Graph) divide(d *Draft, maxZone int) {
 	type block struct{ area, row, col int }
 	zones := map[block]int32{}
@@ -132,7 +140,10 @@ func (g *Graph) divide(d *Draft, maxZone int) {
 			most = fullest
 		}
 	} else {
-		if g.Rows*g.Cols <= 4*maxZone {
+		switch {
+		case maxZone == 0:
+			step = g.ResM * float64(max(g.Rows, g.Cols))
+		case g.Rows*g.Cols <= 4*maxZone:
 			step = max(2, math.Ceil(float64(max(g.Rows, g.Cols))/2)) * g.ResM // a small floor: four zones
 		}
 		for cells := int(math.Round(step / g.ResM)); ((g.Rows-1)/cells+1)*((g.Cols-1)/cells+1) > MaxZones; cells *= 2 {
