@@ -224,7 +224,7 @@ func (r *robotShell) woke() (robot.Msg, bool) {
 func (r *robotShell) soft(m robot.Msg) bool {
 	switch m.(type) {
 	case *robot.StatusReported, robot.Progressed, robot.LinkOpened, robot.LinkClosed, robot.Granted, robot.Refused,
-		robot.ZoneRestarted, robot.MapActivated, robot.LaneLimited, robot.TaskAwarded, robot.TaskWithdrawn,
+		robot.ZoneRestarted, robot.MapActivated, robot.LaneLimited, robot.TaskAwarded, robot.TaskWithdrawn, robot.Sent,
 		robot.Woke:
 		return true
 	default:
@@ -296,7 +296,7 @@ func (r *robotShell) perform(f robot.Effect, a *ask) {
 		av := f.Availability
 		r.known = &dispatch.Robot{
 			ID: av.Robot, Fleet: av.Fleet, Capabilities: av.Capabilities, Free: av.Free, At: av.At, Battery: av.Battery,
-			Since: av.Since, Reason: av.Reason, Gone: av.Gone,
+			Since: av.Since, Reason: av.Reason, Gone: av.Gone, Allowed: av.Allowed, SpeedMPS: av.SpeedMPS, Move: av.Move, Power: av.Power,
 		}
 		r.tell(kindWarehouse, "", dispatch.RobotChanged{Robot: *r.known})
 	case robot.Show:

@@ -11,6 +11,7 @@ import (
 
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
+	"starling/engine/robot"
 	"starling/engine/task"
 	"starling/engine/zone"
 )
@@ -79,6 +80,10 @@ type Robot struct {
 	Since        time.Time
 	Reason       string
 	Gone         bool
+	Allowed      []fleet.ZoneID // zones that it may enter, nil = everywhere
+	SpeedMPS     float64
+	Move         robot.Move  // idle move that it is about
+	Power        robot.Power // what its statuses tell of its battery
 }
 
 // LaneState is what was changed on a lane at run time; recorded.

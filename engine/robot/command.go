@@ -98,7 +98,7 @@ func (s *State) open() (travel, other int) {
 // travelling says that the robot is under way for a command, or about to be.
 func (s *State) travelling() bool {
 	travel, _ := s.open()
-	return travel > 0 || s.task == "" && s.goal != fleet.NoVertex
+	return travel > 0 || s.task == "" && s.goal != fleet.NoVertex && s.move.Kind == NoMove
 }
 
 // stopped says that the robot is to stand: by what is recorded, or is being recorded.
@@ -112,7 +112,7 @@ func (s *State) commandRequested(now time.Time, m CommandRequested, out []Effect
 		return append(out, Reply{Outcome: NotFound})
 	case s.spec.Control != fleet.ControlEngine:
 		return append(out, Reply{Outcome: Precondition})
-	case c.travels() && (travel >= maxTravel || s.task != "" || s.goal != fleet.NoVertex), !c.travels() && other >= maxCommands-maxTravel:
+	case c.travels() && (travel >= maxTravel || s.task != "" || s.goal != fleet.NoVertex && s.move.Kind == NoMove), !c.travels() && other >= maxCommands-maxTravel:
 		return append(out, Reply{Outcome: Conflict})
 	case c.travels() && !s.on(c.Vertex):
 		return append(out, Reply{Outcome: Precondition})

@@ -1,6 +1,7 @@
 package robot
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -34,6 +35,8 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		return out
 	case TaskAwarded:
 		return s.taskAwarded(now, m, out)
+	case Sent:
+		return s.sent(now, m.Move, out)
 	case TaskWithdrawn:
 		return s.taskWithdrawn(now, m.Task, out)
 	case CommandRequested:
@@ -63,6 +66,7 @@ func (s *State) statusReported(now time.Time, m *StatusReported, out []Effect) [
 	wasFree := s.availKnown && s.avail.Free
 	s.seq, s.pose, s.located, s.velocity, s.battery = m.Seq, m.Pose, true, m.Velocity, m.Battery
 	s.reportedAt, s.receivedAt = m.At, m.ReceivedAt
+	s.energy.report(now, m.Battery, m.State)
 	if m.State != s.state {
 		s.state, s.since = m.State, now
 	}
@@ -78,7 +82,8 @@ func (s *State) statusReported(now time.Time, m *StatusReported, out []Effect) [
 	if s.wake.IsZero() {
 		out = s.wakeAt(now.Add(StaleAfter), out)
 	}
-	if free, _ := s.free(); free != wasFree {
+	out = s.tendMove(now, out)
+	if free, _ := s.free(); free != wasFree || s.powerChanged() {
 		out = s.tellDispatcher(now, out)
 	}
 	return out
@@ -172,6 +177,7 @@ func (s *State) stands(now time.Time, v fleet.Vertex, heading float64, at time.T
 		s.orderID++
 		s.update = 0
 	}
+	s.odometer(now, passed, v)
 	if s.at != v {
 		for _, x := range passed[:max(0, min(k, len(passed)))] {
 			s.tread(x)
@@ -478,6 +484,7 @@ func (s *State) woke(now time.Time, out []Effect) []Effect {
 	out = s.tendCommands(now, out)
 	out = s.giveUp(now, out)
 	out = s.tellStopped(now, out)
+	out = s.tendMove(now, out)
 	busy := s.goal != fleet.NoVertex || len(s.base) > 0
 	switch silent := now.Sub(s.lastAsk); {
 	case s.at == fleet.NoVertex:
@@ -569,10 +576,16 @@ func (s *State) free() (bool, string) {
 	return true, ""
 }
 
+// powerChanged says that the dispatcher knows another battery than the last status told of.
+func (s *State) powerChanged() bool {
+	return s.availKnown && (math.Abs(s.battery-s.avail.Battery) >= tellBattery || s.energy.Charging != s.avail.Power.Charging)
+}
+
 // tellDispatcher says what has changed since it was told last.
 func (s *State) tellDispatcher(now time.Time, out []Effect) []Effect {
 	free, reason := s.free()
-	if s.availKnown && s.avail.Free == free && s.avail.Reason == reason && (!free || s.avail.At == s.tail()) {
+	if s.availKnown && s.avail.Free == free && s.avail.Reason == reason && s.avail.Move == s.move && !s.powerChanged() &&
+		(!free || s.avail.At == s.tail()) {
 		return out
 	}
 	since := s.avail.Since
@@ -581,7 +594,8 @@ func (s *State) tellDispatcher(now time.Time, out []Effect) []Effect {
 	}
 	s.avail = Availability{
 		Robot: s.spec.ID, Fleet: s.spec.Fleet, Capabilities: s.spec.Capabilities, Free: free, At: s.tail(),
-		Battery: s.battery, Since: since, Reason: reason, Gone: !s.exists,
+		Battery: s.battery, Since: since, Reason: reason, Gone: !s.exists, Allowed: s.spec.AllowedZones, SpeedMPS: s.spec.MaxSpeedMPS,
+		Move: s.move, Power: s.energy.Power,
 	}
 	s.availKnown, s.availAt = true, now
 	return append(out, TellDispatcher{Availability: s.avail})

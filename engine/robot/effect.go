@@ -102,9 +102,13 @@ type Availability struct {
 	Free         bool         // ONLINE, under engine control, localised, without task, not paused, not in error, not being charged
 	At           fleet.Vertex // where it is, or will be when it has driven what it was granted
 	Battery      float64
-	Since        time.Time // free since
-	Reason       string    // why not free
-	Gone         bool      // removed
+	Since        time.Time      // free since
+	Reason       string         // why not free
+	Gone         bool           // removed
+	Allowed      []fleet.ZoneID // nil = everywhere; shared
+	SpeedMPS     float64
+	Move         Move // of the dispatcher, that the robot is about
+	Power        Power
 }
 
 // Outcome is how a client's request ended.

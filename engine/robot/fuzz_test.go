@@ -138,6 +138,9 @@ func (z *fuzzed) message(kind int) robot.Msg {
 	case 9:
 		return robot.TaskAwarded{Task: fleet.TaskID(z.id("t")), Errands: append(z.vertices(), z.vertex()), First: z.next()%4 - 1, Priority: uint8(z.next() % 10)}
 	case 10:
+		if n := z.next(); n%2 == 0 {
+			return robot.Sent{Move: robot.Move{Kind: robot.MoveKind(n / 2 % 4), To: z.vertex(), Until: float64(z.next()) / 255}}
+		}
 		return robot.TaskWithdrawn{Task: fleet.TaskID(z.id("t"))}
 	}
 	return z.rarely(kind)

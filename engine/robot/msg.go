@@ -86,6 +86,8 @@ type (
 	}
 	// TaskWithdrawn asks the robot to let go.
 	TaskWithdrawn struct{ Task fleet.TaskID }
+	// Sent comes from the dispatcher: where to go between tasks, or out of one. A Move of kind NoMove ends the one before.
+	Sent struct{ Move Move }
 	// CommandRequested comes from an operator. Answered with Reply.
 	CommandRequested struct {
 		Command Command
@@ -133,6 +135,7 @@ func (Refused) isRobotMsg()             {}
 func (ZoneRestarted) isRobotMsg()       {}
 func (TaskAwarded) isRobotMsg()         {}
 func (TaskWithdrawn) isRobotMsg()       {}
+func (Sent) isRobotMsg()                {}
 func (CommandRequested) isRobotMsg()    {}
 func (CommandAcknowledged) isRobotMsg() {}
 func (MapActivated) isRobotMsg()        {}

@@ -67,6 +67,7 @@ func scripted(t *testing.T, rows []string) script.Core {
 			robot.ZoneRestarted{},
 			robot.TaskAwarded{},
 			robot.TaskWithdrawn{},
+			robot.Sent{},
 			robot.CommandRequested{},
 			robot.CommandAcknowledged{},
 			robot.LaneLimited{},

@@ -51,6 +51,7 @@ type State struct {
 	located    bool
 	velocity   float64
 	battery    float64
+	energy     energy
 	state      fleet.RobotState
 	errors     []fleet.RobotError
 	reportedAt time.Time
@@ -107,6 +108,8 @@ type State struct {
 	goal      fleet.Vertex
 	goalAt    time.Time
 	goalOrder uint64 // the first order towards it
+	move      Move   // of the dispatcher: the goal is where it leads
+	moveUntil time.Time
 	trace     fleet.Trace
 }
 
@@ -208,10 +211,10 @@ func (s *State) Idle() bool {
 // View fills v without allocating; slices are shared and not written afterwards.
 func (s *State) View(v *View) {
 	*v = View{
-		ID: s.spec.ID, Spec: &s.spec, Version: s.version, Connection: s.connection, State: s.state, Pose: s.pose, Located: s.located,
+		ID: s.spec.ID, Spec: &s.spec, Version: s.version, Connection: s.connection, State: s.state, Pose: s.pose, Located: s.located, Linked: s.session != 0,
 		Vertex: s.at, Goal: s.goal, Velocity: s.velocity, Battery: s.battery, Errors: s.errors, Task: s.task, OrderID: s.orderID,
 		Base: s.base, Lease: s.lease(), Horizon: s.horizon, Window: s.window, BootID: s.boot, Seq: s.seq, ReportedAt: s.reportedAt, ReceivedAt: s.receivedAt,
-		Waiting: s.waiting, Since: s.since,
+		Waiting: s.waiting, Since: s.since, Move: s.move,
 	}
 	if s.graph != nil {
 		v.MapID, v.MapVersion = s.graph.MapID, s.graph.Version

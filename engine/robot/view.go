@@ -16,6 +16,7 @@ type View struct {
 	State      fleet.RobotState
 	Pose       fleet.Pose
 	Located    bool // Pose is known
+	Linked     bool // somebody carries its orders
 	MapID      fleet.MapID
 	MapVersion int
 	Vertex     fleet.Vertex
@@ -36,4 +37,5 @@ type View struct {
 	ReceivedAt time.Time
 	Waiting    fleet.Wait // Cause CauseNone = it does not wait
 	Since      time.Time  // of the present state
+	Move       Move       // of the dispatcher, Kind NoMove = none: what it does is no customer's task
 }

@@ -9,6 +9,7 @@ import (
 
 // setGoal gives the robot a new place to be; every goal is an order of its own.
 func (s *State) setGoal(now time.Time, v fleet.Vertex, since time.Time, out []Effect) []Effect {
+	s.move = Move{}
 	if v == s.goal {
 		return out
 	}
@@ -39,6 +40,7 @@ func (s *State) advance(now time.Time, arrived bool, out []Effect) []Effect {
 	case s.task != "" && s.errand >= len(s.errands):
 		s.remember(s.task)
 		out = s.drop(now, out)
+	case s.task != "" && s.move.Kind != NoMove: // the errand waits
 	case s.task != "":
 		out = s.setGoal(now, s.errands[s.errand], now, out)
 	case s.goal != fleet.NoVertex && s.at == s.goal && here:
@@ -47,7 +49,7 @@ func (s *State) advance(now time.Time, arrived bool, out []Effect) []Effect {
 				out = append(out, Record{Event: CommandStaged{ID: c.ID, Stage: fleet.StageDone, At: now}, By: fleet.Actor{Part: "robot"}})
 			}
 		}
-		out = s.setGoal(now, fleet.NoVertex, now, out)
+		out = s.arrived(now, out)
 	}
 	return s.tellDispatcher(now, out)
 }
@@ -102,7 +104,7 @@ func (s *State) take(now time.Time, m TaskAwarded, out []Effect) []Effect {
 		return append(out, RefusedTask{Task: m.Task, Reason: "a place is not on the active map", Fatal: true})
 	}
 	s.task, s.errands, s.errand, s.started, s.priority, s.trace = m.Task, errands, max(0, m.First), false, m.Priority, m.Trace
-	s.places = m.Places
+	s.places, s.move = m.Places, Move{}
 	out = s.advance(now, false, out)
 	return s.wakeAt(now.Add(retryAfter), append(out, Show{})) // also where it stands nowhere: it may be lost
 }
@@ -220,7 +222,7 @@ func (s *State) mapActivated(now time.Time, m MapActivated, out []Effect) []Effe
 		s.former, s.formerFrom, s.formerUntil = old, s.formerUntil, s.orderID
 	}
 	if m.Graph == nil {
-		s.at, s.base, s.horizon, s.goal = fleet.NoVertex, nil, nil, fleet.NoVertex
+		s.at, s.base, s.horizon, s.goal, s.move = fleet.NoVertex, nil, nil, fleet.NoVertex, Move{}
 		return s.tellDispatcher(now, out)
 	}
 	s.box[0], s.box[1], s.box[2], s.box[3] = m.Graph.Extent()
@@ -228,7 +230,7 @@ func (s *State) mapActivated(now time.Time, m MapActivated, out []Effect) []Effe
 		s.at, s.base, s.horizon, s.trail = fleet.NoVertex, nil, nil, nil // numbers of a map that nobody reads any more
 		return out
 	}
-	s.availKnown = false // where it stands has another number now
+	s.move, s.availKnown = Move{}, false // where it stands has another number now
 	a := TaskAwarded{Task: s.task, Errands: s.errands, Places: s.places}
 	if old == nil {
 		out = s.localise(now, out)
