@@ -82,11 +82,12 @@ const (
 	CauseNoMap             // the warehouse has no active map
 	CauseBorder            // the neighbour zone has not answered
 	CauseUnlocalised       // the robot's position is unknown or off the map
+	CauseAdmission         // the next zone is full: its congestion window admits no more robots on their way through
 )
 
 var causeNames = [...]string{
 	"none", "occupied", "claimed", "closed", "suspect", "no_lease", "recording", "no_way", "halted",
-	"no_robot", "not_yet", "no_map", "border", "unlocalised",
+	"no_robot", "not_yet", "no_map", "border", "unlocalised", "admission",
 }
 
 // String is the wire name.

@@ -50,6 +50,7 @@ const causes: Record<string, string> = {
   no_map: "the warehouse has no active map",
   border: "the neighbour zone has not answered",
   unlocalised: "the robot's position is unknown or off the map",
+  admission: "the next zone admits no more robots on their way through",
   silent: "nothing is heard from it",
   robot_error: "it reports an error",
   manual: "it is driven by hand",
