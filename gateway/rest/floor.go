@@ -254,18 +254,26 @@ func (a *api) redrawn(ctx context.Context, z *fact.Zone) error {
 // keepOut tells the engine which vertices of the active map nobody may enter.
 func (a *api) keepOut(ctx context.Context, shard fleet.Shard, g *roadmap.Graph) error {
 	var out []fleet.Vertex
+	err := a.keepOuts(ctx, shard.Tenant, g.MapID, func(z *fact.Zone) { out = append(out, g.Inside(z.Polygon)...) })
+	if err != nil {
+		return err
+	}
+	return a.Engine.ChangeOverlays(ctx, shard, out)
+}
+
+// keepOuts shows the overlays of a map that nobody may enter.
+func (a *api) keepOuts(ctx context.Context, tenant fleet.TenantID, id fleet.MapID, see func(*fact.Zone)) error {
 	for p := (fact.Page{Limit: 500}); ; {
-		l, err := a.Facts.ListZones(ctx, shard.Tenant, fact.ZoneFilter{Map: g.MapID, Kind: "keep_out"}, p)
+		l, err := a.Facts.ListZones(ctx, tenant, fact.ZoneFilter{Map: id, Kind: "keep_out"}, p)
 		if err != nil {
 			return err
 		}
 		for i := range l.Items {
-			out = append(out, g.Inside(l.Items[i].Polygon)...)
+			see(&l.Items[i])
 		}
 		if l.Next == "" {
-			break
+			return nil
 		}
 		p.Cursor = l.Next
 	}
-	return a.Engine.ChangeOverlays(ctx, shard, out)
 }

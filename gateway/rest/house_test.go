@@ -377,6 +377,14 @@ func (h *house) ActiveGraph(_ context.Context, shard fleet.Shard) (*roadmap.Grap
 	return v.graph, nil
 }
 
+func (h *house) Ground(ctx context.Context, shard fleet.Shard) (dispatch.Ground, error) {
+	g, err := h.ActiveGraph(ctx, shard)
+	if g == nil {
+		return dispatch.Ground{}, err
+	}
+	return dispatch.Ground{Graph: g, Tables: roadmap.NewTableMap(g, 64)}, err
+}
+
 // Rows.
 
 func (h *house) GetRobot(_ context.Context, tenant fleet.TenantID, id fleet.RobotID) (Robot, error) {

@@ -163,7 +163,7 @@ func (a *api) look(ctx context.Context, shard fleet.Shard, now time.Time) overvi
 	})
 	b.Attention = attentionOf(items)
 	for i := range b.Attention.Items {
-		explain(evidence, tasks, &b.Attention.Items[i])
+		a.because(evidence, tasks, &b.Attention.Items[i])
 	}
 	t := a.Views.Tempo(shard)
 	b.Tasks.Finished, b.DecisionMS, b.CommandMS = t.Finished, milliseconds(t.Decisions), milliseconds(t.Commands)
@@ -259,8 +259,8 @@ func taskAttention(v *task.View, wait dispatch.TaskWait, now time.Time) (attenti
 	return x, true
 }
 
-// explain adds what is behind it and the cheapest thing to do, from the chain of causes.
-func explain(f *dispatch.Facts, tasks map[fleet.TaskID]*task.View, x *attentionBody) {
+// because adds what is behind it and the cheapest thing to do, from the chain of causes.
+func (a *api) because(f *dispatch.Facts, tasks map[fleet.TaskID]*task.View, x *attentionBody) {
 	var chain []dispatch.Link
 	if t := tasks[fleet.TaskID(x.Object.ID)]; x.Object.Type == "task" && t != nil {
 		chain = f.WhyTask(t)
@@ -272,7 +272,7 @@ func explain(f *dispatch.Facts, tasks map[fleet.TaskID]*task.View, x *attentionB
 	}
 	for i := len(chain) - 1; i >= 0; i-- {
 		if r := chain[i].Remedy; r != nil {
-			x.Remedy = &remedyBody{Label: r.Label, Method: r.Method, Path: r.Path, Body: r.Body}
+			x.Remedy = a.remedyOf(r, nil)
 			return
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"starling/engine/dispatch"
 	"starling/engine/fleet"
 	"starling/engine/task"
+	"starling/gateway/auth"
 )
 
 func TestAnOverviewListsTheWorstOfEachKind(t *testing.T) {
@@ -60,7 +61,7 @@ func TestAttentionSaysWhatIsBehindIt(t *testing.T) {
 	v.Spec.ID = id
 	f := &dispatch.Facts{Warehouse: &dispatch.View{MapID: "m", TaskWaits: []dispatch.TaskWait{{Task: id, Cause: fleet.CauseNoWay}}}}
 	x := attentionBody{Object: objectBody{"task", "t"}, Cause: "deadline_passed"}
-	explain(f, map[fleet.TaskID]*task.View{id: v}, &x)
+	(&api{policy: auth.NewPolicy()}).because(f, map[fleet.TaskID]*task.View{id: v}, &x)
 	if x.Because == nil || *x.Because != "no_way" {
 		t.Errorf("behind it is %v", x.Because)
 	}

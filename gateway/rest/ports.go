@@ -30,6 +30,7 @@ type Engine interface {
 	ChangeLane(ctx context.Context, shard fleet.Shard, m dispatch.LaneRequested) (dispatch.LaneState, error)
 	ChangeOverlays(ctx context.Context, shard fleet.Shard, keepOut []fleet.Vertex) error
 	ActiveGraph(ctx context.Context, shard fleet.Shard) (*roadmap.Graph, error)
+	Ground(ctx context.Context, shard fleet.Shard) (dispatch.Ground, error)
 }
 
 // Views are the newest states.
@@ -38,6 +39,7 @@ type Views interface {
 	Zone(shard fleet.Shard, id fleet.ZoneID) (v zone.View, version uint64, ok bool)
 	Warehouse(shard fleet.Shard) (v dispatch.View, version uint64, ok bool)
 	Robots(shard fleet.Shard, f func(*robot.View) bool)
+	Task(shard fleet.Shard, id fleet.TaskID) (v task.View, ok bool)
 	Tasks(shard fleet.Shard, f func(*task.View) bool)
 	Tempo(shard fleet.Shard) view.Tempo
 }

@@ -732,9 +732,23 @@ export interface components {
         };
         Cause: {
             cause: string;
+            /**
+             * Format: double
+             * @description after about so long, where that can be told
+             */
+            expected_s: number | null;
+            /**
+             * @description the part of the engine that says so
+             * @enum {string}
+             */
+            level: "robot" | "zone" | "dispatcher";
             object: components["schemas"]["Object"];
             remedy: components["schemas"]["Remedy"];
             since: string | null;
+            /** @description it ends by itself: nothing has to be done */
+            solves_itself: boolean;
+            /** @description the cause in one sentence */
+            text: string;
         };
         Change: {
             added: string[];
@@ -1254,12 +1268,16 @@ export interface components {
             p99: number;
         } | null;
         Remedy: {
+            /** @description whether the token that asked may press it; null in answers that are shared */
+            allowed: boolean | null;
             body: {
                 [key: string]: unknown;
             } | null;
             label: string;
             method: string;
             path: string;
+            /** @description who may press it: one of these roles */
+            roles: string[];
         } | null;
         Report: {
             /** @description forbid activation */
@@ -1497,6 +1515,7 @@ export interface components {
             warehouse_id: string;
         };
         Why: {
+            /** @description from what one sees to the root, which is the last one */
             chain: components["schemas"]["Cause"][];
             object: components["schemas"]["Object"];
             since: string | null;

@@ -1,0 +1,21 @@
+package dispatch
+
+import (
+	"starling/engine/fleet"
+	"starling/engine/robot"
+)
+
+// RobotOf is what the dispatcher would know of a robot that its view shows, as far as views tell: for dry runs and
+// explanations.
+func RobotOf(v *robot.View) Robot {
+	r := Robot{ID: v.ID, At: v.Vertex, Battery: v.Battery, Since: v.Since}
+	if n := len(v.Base); n > 0 {
+		r.At = v.Base[n-1]
+	}
+	if v.Spec != nil {
+		r.Fleet, r.Capabilities = v.Spec.Fleet, v.Spec.Capabilities
+	}
+	r.Free = v.Connection == fleet.Online && v.Linked && v.Task == "" && v.Goal == fleet.NoVertex && v.Vertex != fleet.NoVertex &&
+		v.Spec != nil && v.Spec.Control == fleet.ControlEngine && v.State != fleet.Error && v.State != fleet.Manual && v.State != fleet.Paused && !fatal(v)
+	return r
+}

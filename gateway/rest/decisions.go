@@ -1,0 +1,71 @@
+package rest
+
+import (
+	"starling/engine/fact"
+	"starling/engine/task"
+)
+
+type costBody struct {
+	Travel   float64 `json:"travel"`
+	Queue    float64 `json:"queue"`
+	Battery  float64 `json:"battery"`
+	Priority float64 `json:"priority"`
+	Total    float64 `json:"total"`
+}
+
+func costOf(c task.Cost) costBody { return costBody{c.Travel, c.Queue, c.Battery, c.Priority, c.Total} }
+
+type alternativeBody struct {
+	RobotID string  `json:"robot_id" format:"uuid"`
+	Total   float64 `json:"total"`
+	Reason  string  `json:"reason"`
+}
+
+type decisionBody struct {
+	DecisionID   string            `json:"decision_id" format:"uuid"`
+	DecidedAt    string            `json:"decided_at" format:"date-time"`
+	TaskID       *string           `json:"task_id"`
+	RobotID      *string           `json:"robot_id"`
+	Cost         costBody          `json:"cost" doc:"in seconds"`
+	Alternatives []alternativeBody `json:"alternatives"`
+	Cycle        []string          `json:"cycle" doc:"robots of a deadlock that this decision broke"`
+	Reason       string            `json:"reason"`
+	InputsDigest string            `json:"inputs_digest"`
+}
+
+func decisionOf(d *fact.Decision) decisionBody {
+	b := decisionBody{
+		DecisionID: string(d.ID), DecidedAt: ts(d.At), TaskID: text(d.Task), RobotID: text(d.Robot), Cost: costOf(d.Cost),
+		Alternatives: []alternativeBody{}, Cycle: []string{}, Reason: d.Reason, InputsDigest: d.InputsDigest,
+	}
+	for _, x := range d.Alternatives {
+		b.Alternatives = append(b.Alternatives, alternativeBody{string(x.Robot), x.Total, x.Reason})
+	}
+	for _, r := range d.Cycle {
+		b.Cycle = append(b.Cycle, string(r))
+	}
+	return b
+}
+
+type stopBody struct {
+	Vertex string `json:"vertex"`
+	At     string `json:"at" format:"date-time"`
+}
+
+type plannedBody struct {
+	Index         int        `json:"index"`
+	RobotID       string     `json:"robot_id" format:"uuid"`
+	Route         []stopBody `json:"route"`
+	ExpectedWaitS float64    `json:"expected_wait_s"`
+	Cost          costBody   `json:"cost"`
+}
+
+type unplannedBody struct {
+	Index  int    `json:"index"`
+	Reason string `json:"reason"`
+}
+
+type planBody struct {
+	Assignments []plannedBody   `json:"assignments"`
+	Unassigned  []unplannedBody `json:"unassigned"`
+}
