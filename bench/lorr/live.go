@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"starling/bench/hall"
 	"starling/bench/record"
 	"starling/bench/robots"
 	"starling/engine/fleet"
@@ -20,7 +21,7 @@ type Live struct {
 	ledger *ledger
 	cells  []int // cell of each vertex index
 	wall   time.Time
-	cpu    float64
+	cpu    time.Duration
 
 	mu       sync.Mutex
 	commands []time.Duration
@@ -30,7 +31,7 @@ type Live struct {
 // NewLive begins a run: ids are the robots in the order of their start cells, cells the cell number of each vertex.
 func NewLive(run Run, ids []string, cells []int) *Live {
 	l := &Live{run: run, n: len(ids), cells: cells, wall: time.Now()}
-	l.cpu, _ = usage()
+	l.cpu = hall.CPU()
 	rs := make([]fleet.RobotID, len(ids))
 	for i, id := range ids {
 		rs[i] = fleet.RobotID(id)
@@ -91,8 +92,8 @@ func (l *Live) Command(took time.Duration) {
 func (l *Live) Close() (record.Summary, error) {
 	l.ledger.close(time.Now())
 	s := record.Summary{Steps: l.run.Steps, Robots: l.n, WallS: time.Since(l.wall).Seconds(), DecisionMS: &record.Percentiles{}}
-	cpu, rss := usage()
-	s.CPUS, s.MaxRSSBytes = cpu-l.cpu, rss
+	cpu, rss := hall.Usage()
+	s.CPUS, s.MaxRSSBytes = (cpu - l.cpu).Seconds(), rss
 	l.mu.Lock()
 	s.CommandMS = percentiles(l.commands)
 	l.mu.Unlock()

@@ -34,6 +34,11 @@ type Summary struct {
 	MaxRSSBytes   int64        `json:"max_rss_bytes"` // peak resident size
 	WallS         float64      `json:"wall_s"`        // seconds
 	StuckMaxS     float64      `json:"stuck_max_s"`   // longest time in which a healthy robot with a task made no move
+	// PlanMS is the CPU time that zones and dispatcher took for each step, distance tables included, and PlanCPUS all of
+	// it; where time is virtual.
+	PlanMS   *Percentiles `json:"plan_ms,omitempty"`
+	PlanCPUS float64      `json:"plan_cpu_s,omitempty"`
+	Zones    int          `json:"zones,omitempty"`
 }
 
 // Percentiles describes a sample of durations.

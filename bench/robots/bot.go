@@ -123,15 +123,7 @@ func (b *bot) next(now time.Time) *linkv1.Waypoint {
 // travel is how long the move to b.to takes: from the present speed, up to the limit, and so that the robot can stop
 // where its grants end.
 func (c *carrier) travel(b *bot) time.Duration {
-	m := c.fleet.o.Motion
-	top := m.SpeedMPS
-	if l := float64(b.to.MaxSpeedMps); l > 0 {
-		top = min(top, l)
-	}
 	d := math.Hypot(float64(b.to.X)-b.x, float64(b.to.Y)-b.y)
-	if m.AccelMPS2 <= 0 {
-		return seconds(d / top)
-	}
 	room := 0.0 // what it may roll on after this vertex, straight ahead
 	for i := 1; i < len(b.base); i++ {
 		p, q := b.base[i-1], b.base[i]
@@ -140,14 +132,27 @@ func (c *carrier) travel(b *bot) time.Duration {
 		}
 		room += math.Hypot(float64(q.X-p.X), float64(q.Y-p.Y))
 	}
-	exit := min(top, math.Sqrt(2*m.AccelMPS2*room))
-	v0 := min(b.speed, top)
+	took, exit := c.fleet.o.Motion.Travel(d, float64(b.to.MaxSpeedMps), b.speed, room)
+	b.speed = exit
+	return took
+}
+
+// Travel is how long a move of d metres takes, and the speed at its end: from speed v0 up to the limit (0 = none but the
+// robot's own), so that the robot can stop within room metres after it.
+func (m Motion) Travel(d, limit, v0, room float64) (took time.Duration, exit float64) {
+	top := m.SpeedMPS
+	if limit > 0 {
+		top = min(top, limit)
+	}
+	if m.AccelMPS2 <= 0 {
+		return seconds(d / top), v0
+	}
+	exit = min(top, math.Sqrt(2*m.AccelMPS2*room))
+	v0 = min(v0, top)
 	exit = min(exit, math.Sqrt(v0*v0+2*m.AccelMPS2*d))
 	peak := min(top, math.Sqrt((2*m.AccelMPS2*d+v0*v0+exit*exit)/2))
 	ramps := (peak*peak-v0*v0)/(2*m.AccelMPS2) + (peak*peak-exit*exit)/(2*m.AccelMPS2)
-	t := (peak-v0)/m.AccelMPS2 + (peak-exit)/m.AccelMPS2 + max(0, d-ramps)/peak
-	b.speed = exit
-	return seconds(t)
+	return seconds((peak-v0)/m.AccelMPS2 + (peak-exit)/m.AccelMPS2 + max(0, d-ramps)/peak), exit
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
