@@ -118,10 +118,7 @@ func driveBench(ctx context.Context, d *dev, w warehouse, run lorr.Run, rs []rob
 			}
 		},
 	}
-	if c := run.Problem.Delays; c != nil {
-		second := func(n int) time.Duration { return time.Duration(n) * time.Second }
-		fo.Delays = robots.Delays{P: c.PDelay, Min: second(c.MinDelay), Max: second(c.MaxDelay), Mean: c.Mean, Std: c.Std}
-	}
+	fo.Motion, fo.Delays = run.Motion, run.Delays
 	f, err := robots.New(fo)
 	if err != nil {
 		return nil, err

@@ -8,12 +8,14 @@ import (
 	"io"
 	"os"
 	"runtime/pprof"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"starling/bench/lorr"
 	"starling/bench/record"
+	"starling/bench/robots"
 	"starling/bench/validate"
 )
 
@@ -21,8 +23,48 @@ type benchOptions struct {
 	Steps, Robots int
 	Seed          uint64
 	Lockstep      bool
+	Virtual       bool
+	Kinematic     bool
+	Delays        string
+	ZoneCells     int
+	OneZone       bool
 	Out           string
 	JSON          bool
+}
+
+// delaysOff is what --delays says for robots that are never late.
+const delaysOff = "none"
+
+// run is what to run.
+func (o *benchOptions) run(p *lorr.Problem) (lorr.Run, error) {
+	run := lorr.Run{
+		Problem: p, Steps: o.Steps, Robots: o.Robots, Seed: o.Seed, Dir: o.Out, ZoneCells: o.ZoneCells, OneZone: o.OneZone,
+		Motion: robots.Motion{SpeedMPS: 1, QuarterTurn: time.Second},
+	}
+	if o.Kinematic {
+		run.Motion.AccelMPS2 = 1
+	}
+	model := p.Delays
+	switch o.Delays {
+	case "":
+	case delaysOff:
+		model = nil
+	default:
+		var err error
+		if model, err = lorr.LoadDelays(o.Delays); err != nil {
+			return run, err
+		}
+	}
+	if model != nil {
+		run.Delays = model.Robots()
+	}
+	if o.Lockstep && (o.Virtual || o.Kinematic || o.Delays != "" && o.Delays != delaysOff) {
+		return run, usageError{errors.New("--lockstep goes with neither --virtual, --kinematic nor --delays: its robots are never late")}
+	}
+	if !o.Lockstep && !o.Virtual && (o.ZoneCells != 0 || o.OneZone) {
+		return run, usageError{errors.New("--zone-cells and --one-zone want --lockstep or --virtual: the engine divides the maps that it is sent")}
+	}
+	return run, nil
 }
 
 // profiles are files of pprof that a bench writes about itself; "" = none.
@@ -64,8 +106,9 @@ func newBenchCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lorr PROBLEM.json --steps N --out DIR",
 		Short: "Run a League of Robot Runners problem, record it and check the recording",
-		Long: "Runs a problem in real time over REST and the robot link (one step = 1 s, on a private database of its own), or with\n" +
-			"--lockstep in virtual time through the cores and actors. Writes summary.json, start.json, moves.jsonl and tasks.jsonl.",
+		Long: "Runs a problem in real time over REST and the robot link (one step = 1 s, on a private database of its own), or in\n" +
+			"virtual time through the cores and actors: with --lockstep one action of each robot a step, with --virtual as robots\n" +
+			"drive in life. Writes summary.json, start.json, moves.jsonl and tasks.jsonl.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Steps < 1 || o.Out == "" {
@@ -78,7 +121,12 @@ func newBenchCmd() *cobra.Command {
 	f.IntVar(&o.Steps, "steps", 300, "how many steps of 1 s")
 	f.IntVar(&o.Robots, "robots", 0, "first start cells to use (0 = the problem's team)")
 	f.Uint64Var(&o.Seed, "seed", 1, "of delays and of the dispatcher's ids")
-	f.BoolVar(&o.Lockstep, "lockstep", false, "virtual time, no network")
+	f.BoolVar(&o.Lockstep, "lockstep", false, "virtual time, no network, one action of each robot a step")
+	f.BoolVar(&o.Virtual, "virtual", false, "virtual time, no network, robots that drive as in life")
+	f.BoolVar(&o.Kinematic, "kinematic", false, "robots accelerate and brake with 1 m/s2; else they are at their speed at once")
+	f.StringVar(&o.Delays, "delays", "", "problem whose delayConfig makes robots late, or none (default: the problem's own)")
+	f.IntVar(&o.ZoneCells, "zone-cells", 0, "most vertices of a zone (0 = as the engine divides maps)")
+	f.BoolVar(&o.OneZone, "one-zone", false, "one zone for the whole map")
 	f.StringVar(&o.Out, "out", "", "folder of the recording")
 	f.BoolVar(&o.JSON, "json", false, "print the summary as JSON")
 	group.AddCommand(cmd)
@@ -90,16 +138,22 @@ func benchLorr(ctx context.Context, path string, o benchOptions, out io.Writer) 
 	if err != nil {
 		return err
 	}
-	run := lorr.Run{Problem: p, Steps: o.Steps, Robots: o.Robots, Seed: o.Seed, Dir: o.Out}
+	run, err := o.run(p)
+	if err != nil {
+		return err
+	}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		run.Progress = func(step, finished int) {
 			fmt.Fprintf(os.Stderr, "\rstep %d of %d, %d tasks finished ", step, o.Steps, finished)
 		}
 	}
 	var s record.Summary
-	if o.Lockstep {
+	switch {
+	case o.Lockstep:
 		s, err = lorr.Lockstep(ctx, run)
-	} else {
+	case o.Virtual:
+		s, err = lorr.Virtual(ctx, run)
+	default:
 		s, err = benchReal(ctx, run)
 	}
 	if run.Progress != nil {
@@ -150,6 +204,9 @@ func printSummary(out io.Writer, s record.Summary, r *validate.Report, asJSON bo
 	row("steps", fmt.Sprint(s.Steps))
 	row("robots", fmt.Sprint(s.Robots))
 	row("moves", fmt.Sprint(r.Moves))
+	if s.PlanMS != nil {
+		row("planning a step", ms(s.PlanMS)+" of CPU time")
+	}
 	row("decisions", ms(s.DecisionMS))
 	row("commands", ms(s.CommandMS))
 	row("longest stand", fmt.Sprintf("%.1f s (%.1f s by the robots' moves)", s.StuckMaxS, float64(r.StillMaxMS)/1000))

@@ -133,4 +133,3 @@ func (b *bot) room() float64 {
 	}
 	return room
 }
-

@@ -98,7 +98,9 @@ func New(o Options) (*Hall, error) {
 	h.store = memory.New(memory.Options{Now: h.Now})
 	ao := actors.Options{
 		Journal: h.store, Store: h.store, Links: h, Views: views{h}, Seed: o.Seed, Manual: true, Now: h.Now, TableBytes: o.TableBytes,
-		Place: func(as *actor.ActorSystem, host actors.Host) (actors.Placement, error) { return cluster.Start(as, host) },
+		Place: func(as *actor.ActorSystem, host actors.Host) (actors.Placement, error) {
+			return cluster.Start(as, host)
+		},
 	}
 	if o.Lockstep {
 		ao.Rules, ao.RobotRules = zone.Rules{Lockstep: true}, robot.Rules{Window0: 1, WindowMax: 1}

@@ -13,6 +13,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
+
+	"starling/bench/robots"
 )
 
 // Problem is one problem, read whole.
@@ -33,6 +36,30 @@ type DelayConfig struct {
 	PDelay   float64 `json:"pDelay"`
 	Mean     float64 `json:"gaussMeanRatio"`
 	Std      float64 `json:"gaussStdRatio"`
+}
+
+// Robots is the model in the terms of virtual robots: a step is a second.
+func (c *DelayConfig) Robots() robots.Delays {
+	second := func(n int) time.Duration { return time.Duration(n) * time.Second }
+	return robots.Delays{P: c.PDelay, Min: second(c.MinDelay), Max: second(c.MaxDelay), Mean: c.Mean, Std: c.Std}
+}
+
+// LoadDelays reads the delay model of a problem alone.
+func LoadDelays(path string) (*DelayConfig, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the delays: %w", err)
+	}
+	var head struct {
+		Delays *DelayConfig `json:"delayConfig"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return nil, fmt.Errorf("read the delays of %s: %w", path, err)
+	}
+	if head.Delays == nil {
+		return nil, fmt.Errorf("read the delays of %s: it has no delayConfig", path)
+	}
+	return head.Delays, nil
 }
 
 // Load reads a problem. Files that it names are looked for as given from the problem's folder, then by base name
