@@ -105,8 +105,12 @@ func (c *clients) cancelSome() {
 	if len(c.acked) == 0 {
 		return
 	}
+	c.cancel(c.acked[len(c.acked)-1-c.s.w.rng.IntN(min(len(c.acked), 2*c.s.w.Tasks))])
+}
+
+// cancel asks for a task's end.
+func (c *clients) cancel(id fleet.TaskID) {
 	s := c.s
-	id := c.acked[len(c.acked)-1-s.w.rng.IntN(min(len(c.acked), 2*s.w.Tasks))]
 	s.request("cancel", func(a *ask) {
 		s.task(id).mail(task.CancelRequested{Reason: "changed my mind", By: fleet.Actor{User: "client"}}, a)
 	}, func(_ any, err error) {

@@ -41,6 +41,8 @@ type Config struct {
 	Strays int
 	// Lease is how long a renewed lease of the shard lasts; zero = no lease is needed.
 	Lease time.Duration
+	// Scenario, where set, gives the floor, the robots, the tasks and the faults.
+	Scenario *Scenario
 }
 
 // Mail says how the network between actors behaves. In calm times nothing is lost or repeated.

@@ -35,7 +35,11 @@ type device struct {
 	at      fleet.Vertex
 	to      fleet.Vertex // under way to it, NoVertex = stands
 	heading float64
-	busy    bool // turning or moving
+	busy    bool          // turning or moving
+	speed   float64       // metres a second
+	radius  float64       // metres
+	left    time.Duration // when it set off last
+	due     time.Duration // when it should be there
 	visits  []visit
 	moved   time.Duration // of the last departure or arrival
 	gone    bool          // taken off the floor
@@ -70,7 +74,7 @@ type device struct {
 func newDevice(s *site, i int, at fleet.Vertex, stray bool) *device {
 	d := &device{
 		site: s, id: fleet.RobotID(s.id(idRobot, i)), index: i, at: at, to: fleet.NoVertex, stray: stray,
-		heading: float64(s.w.rng.IntN(4)) * math.Pi / 2, commands: map[fleet.CommandID]bool{},
+		heading: float64(s.w.rng.IntN(4)) * math.Pi / 2, speed: 1, radius: 0.3, commands: map[fleet.CommandID]bool{},
 	}
 	d.boots++
 	d.boot = "boot-1"
@@ -116,7 +120,7 @@ func (d *device) register() {
 	s := d.site
 	spec := robot.Spec{
 		ID: d.id, Tenant: s.shard.Tenant, Warehouse: s.shard.Warehouse, Code: string(d.id), Protocol: "link",
-		RadiusM: 0.3, MaxSpeedMPS: 1, CreatedAt: s.w.now(),
+		RadiusM: d.radius, MaxSpeedMPS: d.speed, CreatedAt: s.w.now(),
 	}
 	if d.stray {
 		spec.Control, spec.Protocol = fleet.ControlExternal, "rest"
@@ -170,7 +174,10 @@ func (d *device) drive() {
 	w.laws.floor.departs(d, next)
 	d.to, d.base, d.busy = next, d.base[1:], true
 	d.moved = w.clock.now
-	w.clock.after(time.Duration(l.LengthM*float64(time.Second))+d.slow(time.Second), "arrival", d.arrive)
+	took := time.Duration(l.LengthM/d.speed*w.stage.factor(d)*float64(time.Second)) + d.slow(time.Second)
+	d.left, d.due = w.clock.now, w.clock.now+took
+	w.stage.departed(d, next)
+	w.clock.after(took, "arrival", d.arrive)
 }
 
 // obstructed says that a robot of others stands in the way: the bumper knows what the engine cannot.
@@ -208,6 +215,7 @@ func (d *device) arrive() {
 	d.moved = w.clock.now
 	w.result.Moves++
 	d.visits = append(d.visits, visit{d.at, w.clock.now})
+	w.stage.arrived(d)
 	w.trace("arrived: %s at %d base %v", short(d.id), d.at, d.base)
 	w.laws.floor.changed(d)
 	if w.clock.now >= d.bootTill {

@@ -348,6 +348,15 @@ func (z *zoneActor) mail(m zone.Msg) {
 		return
 	}
 	w := z.site.w
+	if wait := w.stage.thaw(z.number); wait > 0 {
+		life := z.life
+		w.clock.after(wait, "thawed", func() {
+			if z.life == life {
+				z.mail(m)
+			}
+		})
+		return
+	}
 	z.out = z.state.Decide(w.now(), m, z.out[:0])
 	w.laws.bounds.queue("effects", len(z.out))
 	w.laws.bounds.guests(z)
@@ -357,6 +366,28 @@ func (z *zoneActor) mail(m zone.Msg) {
 		if z.life == life {
 			z.perform(f)
 		}
+	}
+}
+
+// toNeighbour sends mail to another zone, as a scenario lets it go.
+func (z *zoneActor) toNeighbour(id fleet.ZoneID, what string, m zone.Msg) {
+	s := z.site
+	n, ok := s.graph.ZoneNumber(id)
+	lost, late := false, time.Duration(0)
+	if ok {
+		lost, late = s.w.stage.wireOf(z.number, int(n))
+	}
+	switch {
+	case lost:
+	case late > 0:
+		life := s.life
+		s.w.clock.after(late, what, func() {
+			if s.life == life {
+				s.toZone(id, what, m)
+			}
+		})
+	default:
+		s.toZone(id, what, m)
 	}
 }
 
@@ -385,10 +416,10 @@ func (z *zoneActor) perform(f zone.Effect) {
 	case zone.CallRoll:
 		s.toRobot(f.Robot, "roll call", robot.ZoneRestarted{Zone: z.id, Epoch: f.Epoch})
 	case zone.SendToken:
-		s.toZone(f.Token.To, "token", zone.TokenReceived{Token: f.Token})
+		z.toNeighbour(f.Token.To, "token", zone.TokenReceived{Token: f.Token})
 	case zone.SendAnswer:
 		s.w.trace("answer: zone %s to %s: %s at %d kind %d cause %s", short(z.id), short(f.Answer.To), short(f.Answer.Robot), f.Answer.Vertex, f.Answer.Kind, f.Answer.Cause)
-		s.toZone(f.Answer.To, "answer", zone.Answered{Answer: f.Answer})
+		z.toNeighbour(f.Answer.To, "answer", zone.Answered{Answer: f.Answer})
 	case zone.SendLead:
 		s.w.trace("lead: zone %s asks %s, term %d end %v, for %s", short(z.id), short(f.Lead.To), f.Lead.Term, f.Lead.End, short(f.Lead.Priority.Robot))
 		s.toZone(f.Lead.To, "lead", zone.Led{Lead: f.Lead})
@@ -400,6 +431,7 @@ func (z *zoneActor) perform(f zone.Effect) {
 		s.toZone(f.Advice.To, "advice", zone.Advised{Advice: f.Advice})
 	case zone.Show:
 		z.view = f.View
+		s.w.stage.shown(z, &z.view)
 		s.toDispatcher("zone", dispatch.ZoneReported{View: f.View})
 	}
 }

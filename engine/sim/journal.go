@@ -173,6 +173,7 @@ func (j *journal) fold(f fact.Fact) {
 	j.facts = append(j.facts, f)
 	w.trace("recorded: %s %T%+v", short(f.Subject), f.Event, brief(f.Event))
 	w.laws.recorded(j.site, f)
+	w.stage.recorded(f)
 }
 
 // brief leaves out what is long.

@@ -73,8 +73,15 @@ func (l *deadlocks) stuck(s *site) {
 	}
 }
 
-// rings finds robots that wait for each other, by what the zones say holds them up.
+// rings holds robots that wait for each other against their bound.
 func (l *deadlocks) rings(s *site) {
+	for _, r := range s.rings() {
+		l.ring(r)
+	}
+}
+
+// rings finds robots that wait for each other, by what the zones say holds them up.
+func (s *site) rings() (rings [][]fleet.RobotID) {
 	next := map[fleet.RobotID]fleet.RobotID{}
 	for _, z := range s.zones {
 		for _, x := range z.view.Waits {
@@ -93,9 +100,10 @@ func (l *deadlocks) rings(s *site) {
 			r = next[r]
 		}
 		if k := slices.Index(path, r); k >= 0 {
-			l.ring(path[k:])
+			rings = append(rings, path[k:])
 		}
 	}
+	return rings
 }
 
 func (l *deadlocks) ring(robots []fleet.RobotID) {

@@ -67,6 +67,8 @@ func (d *device) choose() {
 	}
 	if len(d.base) > 0 {
 		d.to, d.base, d.busy = towards, d.base[1:], true
+		d.left, d.due = w.clock.now, w.clock.now+99*time.Millisecond
+		w.stage.departed(d, towards)
 	}
 }
 
@@ -82,6 +84,7 @@ func (d *device) finish() {
 		d.moved = w.clock.now
 		d.visits = append(d.visits, visit{d.at, w.clock.now})
 		w.result.Moves++
+		w.stage.arrived(d)
 		w.trace("arrived: %s at %d base %v", short(d.id), d.at, d.base)
 	}
 	d.report()

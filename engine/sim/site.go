@@ -50,6 +50,10 @@ type site struct {
 func newSite(w *World, number int) *site {
 	s := &site{w: w, number: number, byID: map[fleet.RobotID]*device{}}
 	s.shard = fleet.Shard{Tenant: fleet.TenantID(s.id("7e4a", 0)), Warehouse: fleet.WarehouseID(s.id("3a5e", 0))}
+	if sc := w.Scenario; sc != nil {
+		s.set(sc)
+		return s
+	}
 	s.graph = s.floor()
 	s.tables = roadmap.NewTableMap(s.graph, len(s.graph.Vertices))
 	s.journal = newJournal(s)
@@ -62,6 +66,24 @@ func newSite(w *World, number int) *site {
 	}
 	s.clients.init(s)
 	return s
+}
+
+// set builds the floor of a scenario and puts its robots there.
+func (s *site) set(sc *Scenario) {
+	g, err := sc.graph(fleet.MapID(s.id(idMap, 0)))
+	if err != nil {
+		panic(err) // ParseScenario has built it once
+	}
+	s.graph, s.tables, s.journal = g, roadmap.NewTableMap(g, len(g.Vertices)), newJournal(s)
+	for i, c := range sc.Robots {
+		cell, _ := sc.cell(c.At)
+		v, _ := g.Find(itoa(cell))
+		d := newDevice(s, i, v, c.Foreign)
+		d.heading, d.speed, d.radius = c.Facing, c.SpeedMPS, c.RadiusM
+		s.devices = append(s.devices, d)
+		s.byID[d.id] = d
+	}
+	s.clients.init(s)
 }
 
 // floor makes a square with obstacles on which every free cell can be reached from every other, as a rule in two ways.
@@ -150,7 +172,9 @@ func (s *site) open() {
 	for _, d := range s.devices {
 		d.begin()
 	}
-	s.clients.begin()
+	if w.Scenario == nil {
+		s.clients.begin()
+	}
 	f := w.Faults
 	s.crashEvery(f.RobotCore, "robot crash", func(r *rand.Rand) { s.crashRobot(s.robotList[r.IntN(len(s.robotList))]) })
 	s.crashEvery(f.ZoneCore, "zone crash", func(r *rand.Rand) { s.zones[r.IntN(len(s.zones))].crash() })

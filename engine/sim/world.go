@@ -51,6 +51,7 @@ type World struct {
 	laws   laws
 	broken *Violation
 	result Result
+	stage  *stage // of a scenario, nil = none
 }
 
 // New builds the world of a config; nothing has happened yet.
@@ -63,6 +64,10 @@ func New(c Config) *World {
 		w.sites = append(w.sites, newSite(w, i))
 	}
 	w.laws.init(w)
+	if c.Scenario != nil {
+		w.stage = newStage(w, c.Scenario)
+		w.stage.open()
+	}
 	for _, s := range w.sites {
 		s.open()
 	}
@@ -73,6 +78,9 @@ func New(c Config) *World {
 // becalm ends all faults: from now on everything must come to its end.
 func (w *World) becalm() {
 	w.calm = true
+	if w.stage != nil {
+		return // a scenario's faults have ends of their own
+	}
 	for _, s := range w.sites {
 		s.becalm()
 	}
@@ -83,7 +91,7 @@ func (w *World) Run(steps int) Result {
 	end := w.Chaos + w.Calm
 	for w.broken == nil && (steps <= 0 || w.steps < steps) {
 		e, ok := w.clock.next()
-		if !ok || e.at > end || w.laws.deadlocks.over {
+		if !ok || e.at > end || w.laws.deadlocks.over || w.stage.over() {
 			w.laws.ended()
 			break
 		}
