@@ -11,6 +11,7 @@ import (
 	"starling/engine/fleet"
 	"starling/engine/robot"
 	"starling/engine/task"
+	"starling/engine/zone"
 )
 
 // Play is a scenario under way. It has one owner.
@@ -91,18 +92,53 @@ func (p *Play) Task(name string) *task.State {
 func (p *Play) Facts() *dispatch.Facts {
 	s := p.st.s
 	return &dispatch.Facts{
-		Robot: func(id fleet.RobotID) *robot.View {
-			r := s.robots[id]
-			if r == nil || !r.up {
-				return nil
+		Now: p.Now(), ID: s.shard.Warehouse, Warehouse: &s.dispatcher.view, Graph: s.graph,
+		Robot: s.robotView,
+		Robots: func(see func(*robot.View) bool) {
+			for _, d := range s.devices {
+				if v := s.robotView(d.id); v != nil && !see(v) {
+					return
+				}
 			}
-			v := &robot.View{}
-			r.state.View(v)
-			return v
 		},
-		Warehouse: &s.dispatcher.view,
-		Vertex:    func(v fleet.Vertex) string { return s.graph.Vertices[v].ID },
+		Task: func(id fleet.TaskID) *task.View { return s.journal.taskState(id) },
+		Zone: func(id fleet.ZoneID) *zone.View {
+			if n, ok := s.graph.ZoneNumber(id); ok {
+				return &s.zones[n].view
+			}
+			return nil
+		},
+		Lane: p.lane,
+		KeptOut: func() map[fleet.Vertex][]dispatch.KeepOut {
+			kept := map[fleet.Vertex][]dispatch.KeepOut{}
+			for _, v := range s.keptOut {
+				kept[v] = []dispatch.KeepOut{{Name: "kept out"}}
+			}
+			return kept
+		},
 	}
+}
+
+// robotView is what others may see of a robot now, nil where it is not there.
+func (s *site) robotView(id fleet.RobotID) *robot.View {
+	r := s.robots[id]
+	if r == nil || !r.up {
+		return nil
+	}
+	v := &robot.View{}
+	r.state.View(v)
+	return v
+}
+
+// lane is a lane as it is on record, nil where it is as in the map.
+func (p *Play) lane(id fleet.LaneID) (l *dispatch.ChangedLane) {
+	j := p.st.s.journal
+	for _, i := range j.bySubj[string(p.st.s.shard.Warehouse)] {
+		if e, ok := j.facts[i].Event.(dispatch.LaneChanged); ok && e.State.Lane == id {
+			l = &dispatch.ChangedLane{Closed: e.State.Closed, Reason: e.State.Reason, Since: j.facts[i].At}
+		}
+	}
+	return l
 }
 
 // MarshalLines are the run's moves and waits, one JSON object a line and in order of time: moves as bench/record writes
