@@ -15,7 +15,12 @@ func RobotOf(v *robot.View) Robot {
 	if v.Spec != nil {
 		r.Fleet, r.Capabilities = v.Spec.Fleet, v.Spec.Capabilities
 	}
-	r.Free = v.Connection == fleet.Online && v.Linked && v.Task == "" && v.Goal == fleet.NoVertex && v.Vertex != fleet.NoVertex &&
+	r.Free = v.Connection == fleet.Online && v.Linked && atLeisure(v) && v.Vertex != fleet.NoVertex &&
 		v.Spec != nil && v.Spec.Control == fleet.ControlEngine && v.State != fleet.Error && v.State != fleet.Manual && v.State != fleet.Paused && !fatal(v)
 	return r
+}
+
+// atLeisure says that the robot has nothing to do that a task or a command would have to wait for.
+func atLeisure(v *robot.View) bool {
+	return v.Task == "" && (v.Goal == fleet.NoVertex || v.Move.Kind != robot.NoMove)
 }

@@ -63,6 +63,7 @@ const (
 	causeLaneClosed   = "lane_closed"
 	causeKeepOut      = "keep_out"
 	causeBusy         = "busy"
+	causeTurn         = "turn"
 	causeQueue        = "queue"
 	causeNoRobots     = "no_robots"
 	causeNoFleet      = "no_fleet"

@@ -97,10 +97,13 @@ func (f *Facts) unlocalised(l Link, v *robot.View) []Link {
 // atRest explains a robot that is well and waits for nothing. waiter is who waits for it, nil = nobody.
 func (f *Facts) atRest(v, waiter *robot.View) []Link {
 	l := Link{Level: LevelRobot, ObjectType: "robot", ObjectID: string(v.ID), Since: v.Since}
-	idle := v.Task == "" && v.Goal == fleet.NoVertex
+	idle := atLeisure(v)
 	if waiter == nil {
-		if idle && v.Connection == fleet.Online && v.Battery < minBattery {
+		switch {
+		case idle && v.Connection == fleet.Online && v.Battery < minBattery:
 			return f.lowBattery(v)
+		case v.Task != "" && v.Move.Kind != robot.NoMove: // its errand waits
+			return f.sentElsewhere(l, v)
 		}
 		return nil
 	}
@@ -109,9 +112,11 @@ func (f *Facts) atRest(v, waiter *robot.View) []Link {
 		where = " on " + id
 	}
 	switch {
-	case !idle:
+	case v.Goal != fleet.NoVertex && v.Goal != v.Vertex || v.Task != "" && v.Move.Kind == robot.NoMove:
 		l.Cause, l.Text = causeMoving, called(v)+" is on its way and moves on by itself"
 		l.Solves, l.Expected = true, f.nextMove(v)
+	case !idle:
+		return f.sentElsewhere(l, v)
 	case v.State == fleet.Charging:
 		l.Cause, l.Text, l.Solves = causeCharging, fmt.Sprintf("%s charges%s, at %.0f %%", called(v), where, 100*v.Battery), true
 		if v.Battery >= enoughBattery {
@@ -122,6 +127,19 @@ func (f *Facts) atRest(v, waiter *robot.View) []Link {
 		if l.Remedy = f.sendAway(v, waiter); l.Remedy == nil {
 			l.Solves, l.Expected = true, f.left(waiter.Waiting.Since, evictedAfter)
 		}
+	}
+	return []Link{l}
+}
+
+// sentElsewhere explains a robot whose errand waits: the dispatcher has sent it to charge, or to wait for its turn.
+func (f *Facts) sentElsewhere(l Link, v *robot.View) []Link {
+	l.Level, l.Cause, l.Solves = LevelDispatcher, causeTurn, true
+	l.Text = called(v) + " waits for its turn at " + f.vertex(v.Move.To)
+	if v.Move.Kind == robot.MoveCharge {
+		l.Cause, l.Text = causeCharging, fmt.Sprintf("%s charges first, at %.0f %% of %.0f %%", called(v), 100*v.Battery, 100*v.Move.Until)
+	}
+	if v.Move.Reason != "" {
+		l.Text += ": " + v.Move.Reason
 	}
 	return []Link{l}
 }
@@ -147,8 +165,8 @@ func (f *Facts) lowBattery(v *robot.View) []Link {
 		Cause: causeLowBattery, Level: LevelDispatcher, ObjectType: "robot", ObjectID: string(v.ID), Since: v.Since,
 		Text: fmt.Sprintf("The battery of %s is at %.0f %%: it gets work from %.0f %% on", called(v), 100*v.Battery, 100*minBattery),
 	}
-	if v.State == fleet.Charging {
-		l.Solves, l.Text = true, l.Text+", and it charges"
+	if v.State == fleet.Charging || v.Move.Kind == robot.MoveCharge {
+		l.Solves, l.Text = true, l.Text+", and it charges or is on its way to a charger"
 		return []Link{l}
 	}
 	if f.Graph == nil || !on(f.Graph, v.Vertex) {
@@ -156,7 +174,7 @@ func (f *Facts) lowBattery(v *robot.View) []Link {
 	}
 	free, taken := f.chargers(v)
 	switch {
-	case free != fleet.NoVertex && v.Task == "" && v.Goal == fleet.NoVertex:
+	case free != fleet.NoVertex && atLeisure(v):
 		l.Remedy = command(v, "Send "+called(v)+" to the charger "+f.vertex(free), "charge", "vertex", f.vertex(free))
 		return []Link{l}
 	case taken == nil:
@@ -171,9 +189,7 @@ func (f *Facts) lowBattery(v *robot.View) []Link {
 	case own != nil && own[0].Remedy != nil:
 		return append([]Link{l, full}, own...)
 	case taken.State != fleet.Charging || taken.Battery >= enoughBattery:
-		if taken.Task == "" && taken.Goal == fleet.NoVertex && taken.Connection == fleet.Online {
-			full.Remedy = f.sendAway(taken, v)
-		}
+		full.Remedy = f.sendAway(taken, v)
 	}
 	full.Solves = full.Remedy == nil && taken.State == fleet.Charging
 	return []Link{l, full}
@@ -241,6 +257,10 @@ func (f *Facts) causes(v *robot.View, w fleet.Wait) (links []Link, holder fleet.
 		l.Solves, l.Expected = true, f.left(w.Since, waitForStore)
 	case fleet.CauseNoMap:
 		return []Link{f.noMap(w.Since)}, ""
+	case fleet.CauseAdmission:
+		l.ObjectType, l.Text = "zone", what+": the zone it is to drive through is full and lets no more robots in until some have left"
+		l.ObjectID = f.zoneAt(w.Vertex)
+		l.Solves, l.Expected = true, f.left(w.Since, waitForRoom)
 	case fleet.CauseNone, fleet.CauseHalted, fleet.CauseNoRobot, fleet.CauseNotYet, fleet.CauseUnlocalised:
 	}
 	return []Link{l}, w.Holder
@@ -251,6 +271,7 @@ const (
 	waitForLease  = 15 * time.Second
 	waitForStore  = 5 * time.Second
 	waitForBorder = 5 * time.Second
+	waitForRoom   = 30 * time.Second
 )
 
 // held says that another robot has what a robot wants.
@@ -290,8 +311,8 @@ func (f *Facts) border(v *robot.View, w fleet.Wait, l Link) ([]Link, fleet.Robot
 		w.Holder, l.Cause = h.ID, fleet.CauseOccupied.String()
 		return []Link{f.held(l, l.Text, w)}, h.ID
 	}
-	if on(f.Graph, w.Vertex) {
-		l.ObjectType, l.ObjectID = "zone", string(f.Graph.Zones[f.Graph.ZoneOf[w.Vertex]].ID)
+	if z := f.zoneAt(w.Vertex); z != "" {
+		l.ObjectType, l.ObjectID = "zone", z
 	}
 	l.Text += ", and the zone it is in has not answered yet"
 	l.Solves, l.Expected = true, f.left(w.Since, waitForBorder)
@@ -321,4 +342,12 @@ func (f *Facts) noWay(v *robot.View, l Link) []Link {
 		l.Remedy = cancel(v.Task, "Cancel the task of "+called(v))
 	}
 	return []Link{l}
+}
+
+// zoneAt is the zone of a vertex, "" where there is none.
+func (f *Facts) zoneAt(v fleet.Vertex) string {
+	if !on(f.Graph, v) {
+		return ""
+	}
+	return string(f.Graph.Zones[f.Graph.ZoneOf[v]].ID)
 }

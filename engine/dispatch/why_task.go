@@ -135,7 +135,7 @@ func (f *Facts) rank(t *task.View, v *robot.View) int {
 	switch {
 	case f.ownFault(v, nil) != nil:
 		return isFaulty
-	case v.Task != "" || v.Goal != fleet.NoVertex:
+	case !atLeisure(v):
 		return isBusy
 	case v.Battery < minBattery && t.Spec.Type != fleet.Charge:
 		return isLow

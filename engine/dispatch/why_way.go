@@ -169,7 +169,7 @@ func (f *Facts) reach(from fleet.Vertex, around map[fleet.Vertex]bool, see func(
 
 // sendAway is a remedy that sends an idle robot out of another's way, nil where there is no place for it, or it would not go.
 func (f *Facts) sendAway(v, waiter *robot.View) *Remedy {
-	if v.Task != "" || v.Goal != fleet.NoVertex || v.Connection != fleet.Online || !on(f.Graph, v.Vertex) {
+	if !atLeisure(v) || v.Connection != fleet.Online || !on(f.Graph, v.Vertex) {
 		return nil
 	}
 	taken, stood := map[fleet.Vertex]bool{}, map[fleet.Vertex]bool{}
