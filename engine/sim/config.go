@@ -13,6 +13,8 @@ package sim
 import (
 	"math/rand/v2"
 	"time"
+
+	"starling/engine/congestion"
 )
 
 // Config says what to run. Random draws one from a seed.
@@ -29,6 +31,8 @@ type Config struct {
 	Robots   int // per tenant
 	Window   int // most vertices a robot may lease ahead
 	Tasks    int // open at once, per tenant
+	// Admission is when zones hold to their congestion windows.
+	Admission congestion.Rules
 
 	// Chaos is how long things go wrong; then faults end, nothing new is asked for, and Calm is the time in which
 	// everything must come to its end.
@@ -84,6 +88,8 @@ func Random(seed uint64) Config {
 		Window: 1 + r.IntN(8), Chaos: seconds(60 + r.IntN(90)), Calm: seconds(420),
 	}
 	c.DeadEnds = r.IntN(8) == 0
+	// So small that zones with few robots are full.
+	c.Admission = congestion.Rules{Mode: congestion.Mode(seed % 4), Share: 0.02 + float64(seed/4%8)*0.02}
 	c.Robots = 4 + r.IntN(min(17, side*side/8))
 	c.Tasks = c.Robots/2 + 1 + r.IntN(c.Robots)
 	if r.IntN(8) == 0 {

@@ -315,7 +315,7 @@ func (z *zoneActor) start() {
 		if z.life != life {
 			return
 		}
-		z.state = zone.New(s.graph, z.number, s.tables, zone.Rules{Lockstep: s.w.Lockstep, WindowMax: s.w.Window}, s.nextEpoch(), s.inc)
+		z.state = zone.New(s.graph, z.number, s.tables, zone.Rules{Lockstep: s.w.Lockstep, WindowMax: s.w.Window, Admission: s.w.Admission}, s.nextEpoch(), s.inc)
 		z.latest = map[fleet.RobotID]uint64{}
 		z.view = zone.View{}
 		for _, m := range s.lanesTold[z.id] {

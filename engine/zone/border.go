@@ -20,6 +20,10 @@ func (s *State) claimForeign(i int32, v fleet.Vertex, p Priority) bool {
 		g.blame(v, fleet.CauseBorder, "")
 		return false
 	}
+	if s.shutOut(nb, g, p) {
+		g.blame(v, fleet.CauseAdmission, "")
+		return false
+	}
 	b, known := nb.border[v]
 	later := s.phase(nb.colour) > s.phase(s.g.Zones[s.number].Colour)
 	push := false
@@ -204,6 +208,8 @@ func (s *State) objection(l int32, c Claim) (fleet.Cause, fleet.RobotID) {
 		return s.shutBy(l)
 	case s.claim[l] != none:
 		return fleet.CauseClaimed, s.guests[s.claim[l]].id
+	case s.full(c):
+		return fleet.CauseAdmission, ""
 	case s.occ[l] == none:
 		return fleet.CauseNone, ""
 	}
@@ -272,6 +278,7 @@ func (s *State) answered(now time.Time, a Answer, out []Effect) []Effect {
 		return out
 	}
 	pushed := g.pending.push
+	s.noteAnswer(g.pending.neighbour, g, a)
 	g.pending = pending{neighbour: none, vertex: fleet.NoVertex}
 	if a.Kind == ClaimGranted {
 		if _, ok := s.g.Lane(g.tail(), a.Vertex); ok && !slices.Contains(g.base, a.Vertex) {

@@ -220,6 +220,7 @@ func (s *State) stand(i int32, v fleet.Vertex) {
 	g := &s.guests[i]
 	if g.at != v {
 		g.stands = s.now
+		s.noteMove(g.at, v)
 	}
 	g.at = v
 	l := s.ours(v)

@@ -62,6 +62,9 @@ func (s *State) first() int32 {
 func (s *State) leadsTo(i int32) int32 {
 	for range len(s.guests) {
 		g := &s.guests[i]
+		if g.wait.Cause == fleet.CauseAdmission {
+			return none // a domain would undo the window; it ends by itself
+		}
 		v := g.wait.Vertex
 		if g.pending.vertex != fleet.NoVertex {
 			v = g.pending.vertex

@@ -9,6 +9,7 @@ package zone
 import (
 	"time"
 
+	"starling/engine/congestion"
 	"starling/engine/fleet"
 )
 
@@ -21,6 +22,8 @@ type Rules struct {
 	LeaseTTL time.Duration
 	// WindowMax is how many vertices one robot may hold ahead, whatever it asks for. Zero = 8.
 	WindowMax int
+	// Admission says when the zone holds to its congestion window. Zero = at congestion level 2 and above.
+	Admission congestion.Rules
 }
 
 // Lease is LeaseTTL or, where that is zero, its default.

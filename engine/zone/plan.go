@@ -67,6 +67,7 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 			p.withdraw = true
 		}
 	}
+	s.meter(now)
 	out = s.openDomain(now, out)
 	return s.planIfReady(now, out)
 }

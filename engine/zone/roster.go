@@ -182,7 +182,8 @@ func (s *State) show(now time.Time, out []Effect) []Effect {
 	}
 	slices.SortFunc(v.Waits, func(a, b fleet.Wait) int { return compareID(a.Robot, b.Robot) })
 	slices.Sort(v.Suspects)
-	if s.showing && s.shown.Occupancy == v.Occupancy && s.shown.Queue == v.Queue && s.shown.Domain == v.Domain &&
+	v.Window = s.windowView()
+	if s.showing && !v.Window.materially(s.shown.Window) && s.shown.Occupancy == v.Occupancy && s.shown.Queue == v.Queue && s.shown.Domain == v.Domain &&
 		slices.Equal(s.shown.Waits, v.Waits) && slices.Equal(s.shown.Suspects, v.Suspects) {
 		return out
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"starling/engine/congestion"
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
 )
@@ -34,6 +35,7 @@ type State struct {
 	byRobot   map[fleet.RobotID]int32
 	displaced int // guests whose vertex another guest stands on too
 
+	window     *congestion.Window // nil in a union
 	neighbours []neighbour
 	byZone     map[fleet.ZoneID]int32
 	closed     map[int32]bool // lanes closed at run time, where that differs from the map
@@ -97,6 +99,8 @@ type guest struct {
 	heard      time.Time // when the robot last spoke to us
 	answered   time.Time // when a neighbour last granted it something
 	wanted     bool      // somebody waits for what it holds
+	shutOut    uint64    // tick in which a full neighbour last refused it
+	traded     bool      // another was admitted for that
 	used       bool
 }
 
@@ -136,6 +140,7 @@ type neighbour struct {
 	tick    uint64
 	epoch   uint64
 	heard   bool
+	full    uint64 // until this tick it is taken to admit no more robots on their way through
 	border  map[fleet.Vertex]Border
 	mine    []int32 // our local vertices that it can see: those its robots may enter
 	answers []Answer
@@ -154,7 +159,7 @@ func New(g *roadmap.Graph, number int, tables roadmap.Tables, rules Rules, epoch
 		g: g, number: int32(number), id: z.ID, tables: tables, rules: rules, epoch: epoch, inc: inc,
 		occ: make([]int32, n), claim: make([]int32, n), granted: make([]bool, n), blocked: make([]int16, n),
 		keepOut: make([]bool, n), byRobot: map[fleet.RobotID]int32{}, byZone: map[fleet.ZoneID]int32{},
-		closed: map[int32]bool{}, lord: following{leader: none}, neighbours: make([]neighbour, len(z.Neighbours)),
+		window: congestion.New(n, congestion.ClassOf(g, number), rules.Admission), closed: map[int32]bool{}, lord: following{leader: none}, neighbours: make([]neighbour, len(z.Neighbours)),
 	}
 	for i := range n {
 		s.occ[i], s.claim[i] = none, none
