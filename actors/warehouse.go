@@ -19,6 +19,7 @@ type warehouseShell struct {
 	shell[dispatch.Msg, dispatch.Event, dispatch.Effect]
 	state *dispatch.State
 	view  dispatch.View
+	alarm time.Time
 }
 
 var _ trade[dispatch.Msg, dispatch.Event, dispatch.Effect] = (*warehouseShell)(nil)
@@ -114,8 +115,14 @@ func (w *warehouseShell) soft(m dispatch.Msg) bool {
 
 func (w *warehouseShell) after(dispatch.Msg) {}
 
-// woke implements trade: the dispatcher lives by its ticks.
-func (w *warehouseShell) woke() (dispatch.Msg, bool) { return dispatch.Ticked{}, false }
+// woke implements trade.
+func (w *warehouseShell) woke() (dispatch.Msg, bool) {
+	due := !w.alarm.IsZero() && !w.box.sys.now().Before(w.alarm)
+	if due {
+		w.alarm = time.Time{}
+	}
+	return dispatch.Woke{}, due
+}
 
 func (w *warehouseShell) rank(f dispatch.Effect) rank {
 	switch f.(type) {
@@ -161,6 +168,9 @@ func (w *warehouseShell) perform(f dispatch.Effect, a *ask) {
 		w.tellZone(f.Zone, m)
 	case dispatch.Break:
 		w.tell(kindZone, string(f.Zone), zone.BreakRequested{Robot: f.Robot})
+	case dispatch.WakeAt:
+		w.alarm = f.At
+		w.box.wakeAt(f.At)
 	case dispatch.Show:
 		w.state.FillView(&w.view)
 		w.box.sys.Views.ShowWarehouse(sh.id, &w.view)

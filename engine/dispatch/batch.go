@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
-	"maps"
 	"slices"
 	"time"
 
@@ -20,66 +19,266 @@ type match struct {
 	worker *worker
 	table  *roadmap.Table // towards the job's goal; nil = the cost is estimated
 	cost   task.Cost
+	others []task.Alternative
 }
 
-// batch assigns open tasks to free robots.
-func (s *State) batch(now time.Time, out []Effect) []Effect {
-	open := s.openJobs(now)
-	jobs, workers := s.doable(open, s.freeWorkers(now))
-	if s.graph != nil && len(jobs) > 0 && len(workers) > 0 {
-		out = s.award(now, jobs, workers, out)
+// deal is one batch over a market: it chooses, and takes what it has chosen out of the market.
+type deal struct {
+	*market
+	now     time.Time
+	budget  int  // tables that may still be made to learn whether there is a way
+	cheap   int  // and to price better than by the straight way
+	exact   bool // a small map: tables are looked into
+	known   map[*job]*roadmap.Table
+	urgents map[*shelf][]*job
+	matches []match
+}
+
+func (m *market) deal(now time.Time) *deal {
+	m.match()
+	n := len(m.ground.graph.Vertices)
+	cheap := cheapWork / n
+	exact := cheap >= fewestTables
+	if !exact { // those who drive make the tables
+		cheap = 0
 	}
-	s.noteTaskWaits(now, open)
+	return &deal{market: m, now: now, budget: max(fewestTables, tableWork/n), cheap: cheap, exact: exact, known: map[*job]*roadmap.Table{}, urgents: map[*shelf][]*job{}}
+}
+
+// everybody matches all who can be matched. Rows are whichever of tasks and robots are fewer, so that each of them is
+// served.
+func (d *deal) everybody() {
+	jobs, workers := d.matchable()
+	if len(jobs) <= len(workers) {
+		d.serve(jobs)
+	} else {
+		d.employ(workers)
+	}
+}
+
+// row is a task that looks for a robot, or a robot that looks for a task.
+type row struct {
+	job    *job
+	worker *worker
+}
+
+// serve finds robots for these tasks.
+func (d *deal) serve(jobs []*job) {
+	slices.SortFunc(jobs, compareJobs)
+	rows := make([]row, 0, min(len(jobs), MaxBatch))
+	for _, j := range jobs[:min(len(jobs), MaxBatch)] {
+		rows = append(rows, row{job: j})
+	}
+	d.solve(rows)
+}
+
+// employ finds tasks for these robots.
+func (d *deal) employ(workers []*worker) {
+	slices.SortFunc(workers, func(a, b *worker) int { return cmp.Compare(a.ID, b.ID) })
+	rows := make([]row, 0, min(len(workers), MaxBatch))
+	for _, w := range workers[:min(len(workers), MaxBatch)] {
+		rows = append(rows, row{worker: w})
+	}
+	d.solve(rows)
+}
+
+// solve matches the rows at the least total cost among the candidates of each. Rows whose candidates all went to others
+// look again among what is left, until nothing is awarded any more.
+func (d *deal) solve(rows []row) {
+	for len(rows) > 0 {
+		priced := make([][]match, 0, len(rows))
+		left := rows[:0]
+		for _, r := range rows {
+			if ms := d.candidates(r); len(ms) > 0 {
+				priced, left = append(priced, ms), append(left, r)
+			}
+		}
+		rows = left
+		chosen := d.choose(rows, priced)
+		left = rows[:0]
+		n := len(d.matches)
+		for i, k := range chosen {
+			if k < 0 {
+				left = append(left, rows[i])
+				continue
+			}
+			m := priced[i][k]
+			m.job.award = int32(len(d.matches))
+			d.matches = append(d.matches, m)
+		}
+		rows = left
+		if len(d.matches) == n {
+			return
+		}
+		d.compare(priced, d.matches[n:])
+		for i := range d.matches[n:] {
+			d.dropJob(d.matches[n+i].job)
+			d.dropWorker(d.matches[n+i].worker)
+		}
+	}
+}
+
+// choose gives for each row which of its candidates it gets, -1 = none.
+func (d *deal) choose(rows []row, priced [][]match) []int {
+	d.stamp++
+	columns := int32(0)
+	column := func(at *mark) int32 {
+		if at.stamp != d.stamp {
+			*at = mark{d.stamp, columns}
+			columns++
+		}
+		return at.column
+	}
+	edges := make([][]planner.Edge, len(rows))
+	for i, ms := range priced {
+		edges[i] = make([]planner.Edge, len(ms))
+		for k := range ms {
+			at := &ms[k].worker.mark
+			if rows[i].worker != nil {
+				at = &ms[k].job.mark
+			}
+			edges[i][k] = planner.Edge{Column: column(at), Cost: ms[k].cost.Total}
+		}
+	}
+	chosen := make([]int, len(rows))
+	for i, c := range planner.Assign(edges, int(columns)) {
+		chosen[i] = -1
+		if c >= 0 {
+			chosen[i] = slices.IndexFunc(edges[i], func(e planner.Edge) bool { return e.Column == c })
+		}
+	}
+	return chosen
+}
+
+// candidates prices what is worth looking at for a row: the nearest by straight line, for a robot the most urgent tasks
+// too, and what is for that robot alone.
+func (d *deal) candidates(r row) []match {
+	var out []match
+	if r.worker != nil {
+		for _, j := range d.jobsNear(r.worker) {
+			out = d.offer(j, r.worker, out)
+		}
+		return out
+	}
+	if id := r.job.spec.Robot; id != "" {
+		if w := d.free[id]; w != nil && suits(r.job, w) {
+			out = d.offer(r.job, w, out)
+		}
+		return out
+	}
+	var near []found[worker]
+	ok := func(w *worker) bool { return d.possible(r.job, w) }
+	for _, b := range r.job.shelf.fits {
+		near = b.index.nearest(r.job.x, r.job.y, nearest, ok, near)
+	}
+	for i := range near {
+		out = d.offer(r.job, near[i].item, out)
+	}
 	return out
 }
 
-// award offers each task that it assigns.
-func (s *State) award(now time.Time, jobs []*job, workers []*worker, out []Effect) []Effect {
-	matches := assign(now, s.ground(), jobs, workers, max(fewestTables, tableWork/len(s.graph.Vertices)))
-	digest := inputsDigest(jobs, workers)
-	for _, m := range matches {
-		d := task.Decision{
-			ID: fleet.DecisionID(s.uuid()), At: now, Task: m.job.spec.ID, Robot: m.worker.ID, Cost: m.cost, InputsDigest: digest,
-			Alternatives: alternatives(now, s.graph, m, workers),
-			Reason:       fmt.Sprintf("least total cost among %d open tasks and %d free robots", len(jobs), len(workers)),
+// jobsNear lists tasks that the robot might do.
+func (d *deal) jobsNear(w *worker) []*job {
+	out := d.ownJobs(w)
+	own := len(out)
+	var near []found[job]
+	ok := func(j *job) bool { return d.possible(j, w) }
+	for _, s := range w.bench.fits {
+		near = s.index.nearest(w.x, w.y, nearest, ok, near)
+	}
+	for i := range near {
+		out = append(out, near[i].item)
+	}
+	for _, s := range w.bench.fits {
+		if _, known := d.urgents[s]; !known {
+			d.urgents[s] = s.urgent(urgent)
 		}
-		m.job.offered, m.job.to, m.worker.offered = now, m.worker.ID, now
-		out = append(out, Offer{Task: m.job.spec.ID, Robot: m.worker.ID, Decision: d})
+		for _, j := range d.urgents[s] {
+			if j.in && d.possible(j, w) && !slices.Contains(out[own:], j) {
+				out = append(out, j)
+			}
+		}
 	}
 	return out
 }
 
-// openJobs are the tasks that may be awarded now, the most urgent first.
-func (s *State) openJobs(now time.Time) []*job {
-	jobs := make([]*job, 0, len(s.tasks))
-	for _, j := range s.tasks {
-		if j.goal == fleet.NoVertex || !j.offered.IsZero() && now.Sub(j.offered) < offerPatience || now.Before(j.spec.EarliestStart) {
-			continue
-		}
-		jobs = append(jobs, j)
+// offer adds the pair, priced, unless the robot cannot get there or nobody knows.
+func (d *deal) offer(j *job, w *worker, out []match) []match {
+	m := match{job: j, worker: w, table: d.table(j, w)}
+	if m.price(d.now, &d.ground, d.exact) {
+		out = append(out, m)
 	}
-	slices.SortFunc(jobs, func(a, b *job) int {
-		if c := cmp.Compare(bonus(now, &b.spec), bonus(now, &a.spec)); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.spec.ID, b.spec.ID)
-	})
-	return jobs
+	return out
 }
 
-func (s *State) freeWorkers(now time.Time) []*worker {
-	var ws []*worker
-	for id, w := range s.robots {
-		if !w.Free || !on(s.graph, w.At) || !w.offered.IsZero() && now.Sub(w.offered) < offerPatience {
-			continue
-		}
-		if _, held := s.heldBy[id]; held && now.Sub(w.Since) < heldPatience {
-			continue
-		}
-		ws = append(ws, w)
+// possible says that no table is known by which the robot could not get there.
+func (d *deal) possible(j *job, w *worker) bool {
+	if d.ground.sure(w.At, j.goal) {
+		return true
 	}
-	slices.SortFunc(ws, func(a, b *worker) int { return cmp.Compare(a.ID, b.ID) })
-	return ws
+	t := d.tableOf(j)
+	if t == nil {
+		return true
+	}
+	return t.Cost[w.At] != roadmap.Unreachable
+}
+
+// tableOf is the table towards the task's first errand if it is there.
+func (d *deal) tableOf(j *job) *roadmap.Table {
+	t, known := d.known[j]
+	if !known {
+		if d.ground.cached(j.goal) {
+			t = d.ground.tables.Get(j.goal)
+		}
+		d.known[j] = t
+	}
+	return t
+}
+
+// table is the one by which the pair is priced: made where nothing else says whether there is a way, or where tables are
+// cheap, as far as the budgets go. Those of this batch are there in the next one.
+func (d *deal) table(j *job, w *worker) *roadmap.Table {
+	t := d.tableOf(j)
+	if t != nil {
+		return t
+	}
+	left := &d.cheap
+	if !d.ground.sure(w.At, j.goal) {
+		left = &d.budget
+	}
+	if *left > 0 {
+		*left--
+		t = d.ground.tables.Get(j.goal)
+		d.known[j] = t
+	}
+	return t
+}
+
+// price fills the cost of an award; false where the robot cannot get there, or nobody knows yet. Unless it is to be exact,
+// travel that no table knows is estimated along the axes: a burst of tasks on a large map is awarded at once, and its tables are made by
+// those who drive.
+func (m *match) price(now time.Time, g *ground, exact bool) bool {
+	at, goal := m.worker.At, m.job.goal
+	if !on(g.graph, at) {
+		return false
+	}
+	travel := g.graph.Manhattan(at, goal)
+	if m.table != nil {
+		cost, known := m.table.Cost[at], exact || true
+		if known && cost == roadmap.Unreachable {
+			return false
+		}
+		if known {
+			travel = float64(cost) / 10
+		}
+	} else if !g.sure(at, goal) {
+		return false
+	}
+	m.cost = task.Cost{
+		Travel: travel + m.job.rest, Battery: batteryWeight * (1 - m.worker.Battery), Priority: -bonus(now, &m.job.spec),
+	}
+	m.cost.Total = m.cost.Travel + m.cost.Queue + m.cost.Battery + m.cost.Priority
+	return true
 }
 
 // bonus is what a task's urgency is worth, in seconds.
@@ -91,242 +290,124 @@ func bonus(now time.Time, t *task.Spec) float64 {
 	return b
 }
 
-// suits says whether the robot may have the task at all.
-func suits(j *job, w *worker) bool {
-	t := &j.spec
-	return (t.Robot == "" || t.Robot == w.ID) && (t.Fleet == "" || t.Fleet == w.Fleet) && (w.Battery >= minBattery || t.Type == fleet.Charge)
-}
+// alternatives is how many robots a decision names that were not chosen.
+const alternatives = 5
 
-// pairing is what a batch chooses from.
-type pairing struct {
-	ground  ground
-	jobs    []*job    // the most urgent first
-	workers []*worker // by id
-	known   []*roadmap.Table
-	budget  int  // tables that may still be made
-	byTask  bool // rows are tasks
-}
-
-// assign finds the cheapest awards. Rows are whichever of tasks and robots are fewer, so that each of them is served.
-func assign(now time.Time, on ground, jobs []*job, workers []*worker, budget int) []match {
-	p := pairing{ground: on, jobs: jobs, workers: workers, known: make([]*roadmap.Table, len(jobs)), budget: budget, byTask: len(jobs) <= len(workers)}
-	for i, j := range jobs {
-		if on.cached(j.goal) {
-			p.known[i] = on.tables.Get(j.goal)
-		}
-	}
-	n, columns := len(workers), len(jobs)
-	if p.byTask {
-		n, columns = len(jobs), len(workers)
-	}
-	rows, priced := make([][]planner.Edge, n), make([][]match, n)
-	for r := range rows {
-		for _, c := range p.candidates(r) {
-			j, w := p.pair(r, c)
-			m := match{job: jobs[j], worker: workers[w], table: p.table(j)}
-			if m.table == nil && !on.estimable() || !m.price(now, on.graph) {
+// compare notes with each new award which other robots were candidates for the task.
+func (d *deal) compare(priced [][]match, fresh []match) {
+	base := len(d.matches) - len(fresh)
+	for _, ms := range priced {
+		for k := range ms {
+			o := &ms[k]
+			at := int(o.job.award) - base
+			if at < 0 || at >= len(fresh) || fresh[at].job != o.job || fresh[at].worker == o.worker {
 				continue
 			}
-			rows[r] = append(rows[r], planner.Edge{Column: int32(c), Cost: m.cost.Total})
-			priced[r] = append(priced[r], m)
+			m := &fresh[at]
+			i, _ := slices.BinarySearchFunc(m.others, o, func(a task.Alternative, o *match) int {
+				return cmp.Or(cmp.Compare(a.Total, o.cost.Total), cmp.Compare(a.Robot, o.worker.ID))
+			})
+			if i >= alternatives {
+				continue
+			}
+			reason := "costs more"
+			if o.cost.Total < m.cost.Total {
+				reason = "is worth more on another task of the batch"
+			}
+			m.others = slices.Insert(m.others, i, task.Alternative{Robot: o.worker.ID, Total: o.cost.Total, Reason: reason})
+			m.others = m.others[:min(len(m.others), alternatives)]
 		}
 	}
-	var matches []match
-	for r, c := range planner.Assign(rows, columns) {
-		if k := slices.IndexFunc(rows[r], func(e planner.Edge) bool { return e.Column == c }); c >= 0 && k >= 0 {
-			matches = append(matches, priced[r][k])
-		}
-	}
-	return matches
 }
 
-// pair says which task and which robot meet in a row and a column.
-func (p *pairing) pair(r, c int) (j, w int) {
-	if p.byTask {
-		return r, c
+// batch assigns open tasks to free robots: all of them, or those that have changed since the last one.
+func (s *State) batch(now time.Time, all bool, out []Effect) []Effect {
+	s.lastBatch, s.wake = now, time.Time{}
+	if all {
+		s.refresh(now)
 	}
-	return c, r
+	jobs, workers := s.freshJobs, s.freshWorkers
+	s.freshJobs, s.freshWorkers = nil, nil
+	if s.graph == nil || s.market.jobs == 0 || s.market.workers == 0 {
+		return out
+	}
+	open, free := s.market.jobs, s.market.workers
+	d := s.market.deal(now)
+	if all {
+		d.everybody()
+	} else {
+		d.employ(present(workers, func(w *worker) bool { return w.in }))
+		d.serve(present(jobs, func(j *job) bool { return j.in }))
+	}
+	return s.award(now, d, open, free, out)
 }
 
-// table is the one towards the task's first errand; nil where it is not there and no more may be made in this batch.
-// Those of this batch are there in the next one.
-func (p *pairing) table(j int) *roadmap.Table {
-	if p.known[j] == nil && p.budget > 0 {
-		p.budget--
-		p.known[j] = p.ground.tables.Get(p.jobs[j].goal)
-	}
-	return p.known[j]
+// present lists each of those that are (still) in the market once.
+func present[T any](list []*T, in func(*T) bool) []*T {
+	seen := make(map[*T]bool, len(list))
+	return slices.DeleteFunc(list, func(t *T) bool {
+		again := seen[t]
+		seen[t] = true
+		return again || !in(t)
+	})
 }
 
-// price fills the cost of an award; false where the robot cannot get there. Without a table the travel is estimated: a
-// burst of tasks on a large map is awarded at once rather than as tables get made.
-func (m *match) price(now time.Time, g *roadmap.Graph) bool {
-	if !on(g, m.worker.At) || m.table != nil && m.table.Cost[m.worker.At] == roadmap.Unreachable {
-		return false
+// award offers each task that was matched.
+func (s *State) award(now time.Time, d *deal, open, free int, out []Effect) []Effect {
+	if len(d.matches) == 0 {
+		return out
 	}
-	travel := g.Manhattan(m.worker.At, m.job.goal)
-	if m.table != nil {
-		travel = float64(m.table.Cost[m.worker.At]) / 10
-	}
-	m.cost = task.Cost{
-		Travel: travel, Battery: batteryWeight * (1 - m.worker.Battery), Priority: -bonus(now, &m.job.spec),
-	}
-	m.cost.Total = m.cost.Travel + m.cost.Queue + m.cost.Battery + m.cost.Priority
-	return true
-}
-
-// alternatives are the next best robots for the task, at most five.
-func alternatives(now time.Time, g *roadmap.Graph, m match, workers []*worker) []task.Alternative {
-	var out []task.Alternative
-	for _, w := range workers {
-		o := match{job: m.job, worker: w, table: m.table}
-		if w.ID == m.worker.ID || !suits(o.job, w) || !o.price(now, g) {
-			continue
+	digest := inputsDigest(d.matches)
+	reason := fmt.Sprintf("least total cost among %d open tasks and %d free robots", open, free)
+	for i := range d.matches {
+		m := &d.matches[i]
+		c := task.Decision{
+			ID: fleet.DecisionID(s.uuid()), At: now, Task: m.job.spec.ID, Robot: m.worker.ID, Cost: m.cost, InputsDigest: digest,
+			Alternatives: m.others, Reason: reason,
 		}
-		reason := "costs more"
-		if o.cost.Total < m.cost.Total {
-			reason = "is worth more on another task of the batch"
-		}
-		at, _ := slices.BinarySearchFunc(out, o.cost.Total, func(a task.Alternative, total float64) int { return cmp.Compare(a.Total, total) })
-		if at < 5 {
-			out = slices.Insert(out, at, task.Alternative{Robot: w.ID, Total: o.cost.Total, Reason: reason})
-			out = out[:min(len(out), 5)]
-		}
+		m.job.offered, m.job.to, m.worker.offered = now, m.worker.ID, now
+		out = append(out, Offer{Task: m.job.spec.ID, Robot: m.worker.ID, Decision: c})
 	}
 	return out
 }
 
-func inputsDigest(jobs []*job, workers []*worker) string {
+// inputsDigest is a hash of who was matched, and where the robots stood.
+func inputsDigest(ms []match) string {
 	h := fnv.New64a()
-	for _, j := range jobs {
-		fmt.Fprint(h, j.spec.ID, j.spec.Priority)
-	}
-	for _, w := range workers {
-		fmt.Fprint(h, w.ID, w.At)
+	var at [4]byte
+	for i := range ms {
+		_, _ = h.Write([]byte(ms[i].job.spec.ID))
+		_, _ = h.Write([]byte{ms[i].job.spec.Priority})
+		_, _ = h.Write([]byte(ms[i].worker.ID))
+		v := uint32(ms[i].worker.At)
+		at = [4]byte{byte(v), byte(v >> 8), byte(v >> 16), byte(v >> 24)}
+		_, _ = h.Write(at[:])
 	}
 	return fmt.Sprintf("%016x", h.Sum64())
 }
 
 // noteTaskWaits remembers why open tasks have no robot, of those that wait longest.
-func (s *State) noteTaskWaits(now time.Time, jobs []*job) {
-	var waits []TaskWait
-	add := func(j *job, c fleet.Cause, since time.Time) {
-		waits = append(waits, TaskWait{Task: j.spec.ID, Cause: c, Since: since})
-	}
-	for _, j := range jobs {
-		if !j.offered.Equal(now) {
-			add(j, fleet.CauseNoRobot, j.since)
-		}
-	}
+func (s *State) noteTaskWaits(now time.Time) {
+	waits := make([]TaskWait, 0, len(s.tasks))
 	for _, j := range s.tasks {
+		cause := fleet.CauseNoRobot
 		switch {
 		case s.graph == nil:
-			add(j, fleet.CauseNoMap, j.since)
+			cause = fleet.CauseNoMap
 		case j.goal == fleet.NoVertex:
-			add(j, fleet.CauseNoWay, j.since)
+			cause = fleet.CauseNoWay
 		case now.Before(j.spec.EarliestStart):
-			add(j, fleet.CauseNotYet, j.since)
+			cause = fleet.CauseNotYet
+		case !j.in: // offered
+			continue
 		}
+		waits = append(waits, TaskWait{Task: j.spec.ID, Cause: cause, Since: j.since})
 	}
 	slices.SortFunc(waits, func(a, b TaskWait) int {
-		if c := a.Since.Compare(b.Since); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.Task, b.Task)
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Task, b.Task))
 	})
 	s.taskWait = slices.Clone(waits[:min(len(waits), maxTaskWaits)])
 }
 
 // maxTaskWaits bounds what the view says of tasks that wait.
 const maxTaskWaits = 1000
-
-// scan looks for cycles in the wait-for graph; each robot waits for at most one other.
-func (s *State) scan(now time.Time, out []Effect) []Effect {
-	type edge struct {
-		wait fleet.Wait
-		zone fleet.ZoneID
-	}
-	next := map[fleet.RobotID]edge{}
-	for _, z := range slices.Sorted(maps.Keys(s.zones)) { // of two zones that speak of the same robot, the lower id counts
-		for _, w := range s.zones[z] {
-			if _, known := next[w.Robot]; !known && w.Holder != "" && w.Holder != w.Robot {
-				next[w.Robot] = edge{w, z}
-			}
-		}
-	}
-	s.standing = nil
-	done := map[fleet.RobotID]bool{}
-	for _, start := range sortedKeys(next) {
-		path := map[fleet.RobotID]int{}
-		var walk []fleet.RobotID
-		r := start
-		for _, on := next[r]; on && !done[r]; _, on = next[r] {
-			path[r] = len(walk)
-			walk = append(walk, r)
-			done[r] = true
-			r = next[r].wait.Holder
-		}
-		if at, back := path[r]; back && len(walk) > 0 {
-			s.standing = append(s.standing, turnToLowest(walk[at:]))
-		}
-	}
-	for _, c := range s.standing {
-		key := fmt.Sprint(c)
-		st, known := s.cycles[key]
-		if !known {
-			st.since = now
-		}
-		st.seen = now
-		if now.Sub(st.since) >= cycleStanding && now.Sub(st.broken) >= cycleAgain {
-			st.broken = now
-			y := s.yielding(c, func(id fleet.RobotID) bool { return next[id].wait.Tasked })
-			s.noteYield(y, now)
-			reason := fmt.Sprintf("robots %v waited for each other since %s; %s gives way", c, st.since.UTC().Format(time.RFC3339), y)
-			e := CycleResolved{DecisionID: fleet.DecisionID(s.uuid()), At: now, Robots: c, Yielding: y, Reason: reason}
-			out = append(out, Record{Event: e, By: fleet.Actor{Part: "dispatcher"}}, Break{Zone: next[y].zone, Robot: y})
-		}
-		s.cycles[key] = st
-	}
-	for k, st := range s.cycles {
-		if st.seen != now {
-			delete(s.cycles, k)
-		}
-	}
-	return out
-}
-
-func sortedKeys[V any](m map[fleet.RobotID]V) []fleet.RobotID {
-	keys := make([]fleet.RobotID, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-func turnToLowest(c []fleet.RobotID) []fleet.RobotID {
-	i := slices.Index(c, slices.Min(c))
-	return append(slices.Clone(c[i:]), c[:i]...)
-}
-
-// yielding is who gives way: one without a task where there is one, else who gave way longest ago, else the last by id.
-func (s *State) yielding(c []fleet.RobotID, tasked func(fleet.RobotID) bool) fleet.RobotID {
-	return slices.MinFunc(c, func(a, b fleet.RobotID) int {
-		if tasked(a) != tasked(b) {
-			if tasked(b) {
-				return -1
-			}
-			return 1
-		}
-		if c := s.yielded[a].Compare(s.yielded[b]); c != 0 {
-			return c
-		}
-		return cmp.Compare(b, a)
-	})
-}
-
-// noteYield remembers who gave way, of those who did so lately.
-func (s *State) noteYield(id fleet.RobotID, now time.Time) {
-	maps.DeleteFunc(s.yielded, func(_ fleet.RobotID, at time.Time) bool { return now.Sub(at) > yieldMemory })
-	s.yielded[id] = now
-}

@@ -1,9 +1,6 @@
 package dispatch
 
 import (
-	"cmp"
-	"slices"
-
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
 )
@@ -12,10 +9,9 @@ import (
 type ground struct {
 	graph  *roadmap.Graph
 	tables roadmap.Tables
-	parts  []int32
+	parts  []int32 // between vertices of different parts there is no way
+	strong []int32 // between any two vertices of the same number there is a way
 }
-
-func (s *State) ground() ground { return ground{s.graph, s.tables, s.parts} }
 
 // cached says whether the table is there already, where the tables can tell.
 func (g *ground) cached(goal fleet.Vertex) bool {
@@ -23,11 +19,11 @@ func (g *ground) cached(goal fleet.Vertex) bool {
 	return ok && c.Cached(goal)
 }
 
-// estimable says that the straight way tells enough of the travel: on an open grid, where each lane leads both ways.
-func (g *ground) estimable() bool { return g.graph.Rows > 0 && g.tables.Changes() == 0 }
+// sure says that there is a way, without asking a table.
+func (g *ground) sure(from, to fleet.Vertex) bool { return g.strong[from] == g.strong[to] }
 
 // parts numbers the parts of a map between which no lane leads, vertex by vertex. A way may be missing within a part
-// too, where lanes lead one way or are closed: tables alone know that.
+// too, where lanes lead one way or are closed: strong says where none is, tables where one is.
 func parts(g *roadmap.Graph) []int32 {
 	if g == nil {
 		return nil
@@ -52,120 +48,80 @@ func parts(g *roadmap.Graph) []int32 {
 	return part
 }
 
-// kind is what decides, but for the travel itself, which robots may have a task. Robots have several: one by name, one
-// by fleet, one that serves everybody.
-type kind struct {
-	part   int32
-	robot  fleet.RobotID // "" = any
-	fleet  string        // "" = any
-	charge bool
-}
-
-func (s *State) kindOf(j *job) kind {
-	t := &j.spec
-	return kind{s.parts[j.goal], t.Robot, t.Fleet, t.Type == fleet.Charge}
-}
-
-// kindsOf lists the kinds of task that the robot may have.
-func (s *State) kindsOf(w *worker) []kind {
-	var ks []kind
-	for _, charge := range []bool{true, false} {
-		if !charge && w.Battery < minBattery {
-			break
+// strong numbers the strongly connected parts of a map over the lanes that are open (Tarjan 1972, without recursion).
+func strong(g *roadmap.Graph, closed func(lane int32) bool) []int32 {
+	if g == nil {
+		return nil
+	}
+	n := len(g.Vertices)
+	t := tarjan{order: make([]int32, n), low: make([]int32, n), part: make([]int32, n)}
+	for v := range t.part {
+		t.part[v] = -1
+	}
+	for v := range n {
+		if t.order[v] == 0 {
+			t.visit(g, int32(v), closed)
 		}
-		for _, f := range []string{"", w.Fleet} {
-			for _, r := range []fleet.RobotID{"", w.ID} {
-				ks = append(ks, kind{s.parts[w.At], r, f, charge})
+	}
+	return t.part
+}
+
+type tarjan struct {
+	order, low, part []int32 // order 0 = not seen
+	next, parts      int32
+	stack            []int32
+	walk             []step
+}
+
+// step is a vertex under way and how many of its lanes have been looked at.
+type step struct{ v, lane int32 }
+
+func (t *tarjan) enter(v int32) {
+	t.next++
+	t.order[v], t.low[v] = t.next, t.next
+	t.stack = append(t.stack, v)
+	t.walk = append(t.walk, step{v, 0})
+}
+
+func (t *tarjan) visit(g *roadmap.Graph, from int32, closed func(lane int32) bool) {
+	t.enter(from)
+	for len(t.walk) > 0 {
+		at := &t.walk[len(t.walk)-1]
+		v := at.v
+		if lanes := g.Out[v]; int(at.lane) < len(lanes) {
+			l := lanes[at.lane]
+			at.lane++
+			w := int32(g.Lanes[l].To)
+			switch {
+			case closed(l):
+			case t.order[w] == 0:
+				t.enter(w)
+			case t.part[w] < 0:
+				t.low[v] = min(t.low[v], t.order[w])
 			}
-		}
-	}
-	return ks
-}
-
-// doable leaves out tasks that no free robot may have, and robots that may have none of the tasks. At most MaxBatch of
-// each stay: every kind of task has its share, so that no kind waits behind another's backlog.
-func (s *State) doable(jobs []*job, workers []*worker) ([]*job, []*worker) {
-	offered := map[kind]bool{}
-	for _, w := range workers {
-		for _, k := range s.kindsOf(w) {
-			offered[k] = true
-		}
-	}
-	wanted := map[kind]int{} // tasks that have been let in
-	some := make([]*job, 0, len(jobs))
-	for _, j := range jobs {
-		if k := s.kindOf(j); offered[k] {
-			wanted[k] = 0
-			some = append(some, j)
-		}
-	}
-	share := max(1, MaxBatch/max(1, len(wanted)))
-	let := make([]bool, len(some))
-	n := 0
-	for _, all := range []bool{false, true} {
-		for i, j := range some {
-			if k := s.kindOf(j); !let[i] && n < MaxBatch && (all || wanted[k] < share) {
-				let[i] = true
-				wanted[k]++
-				n++
-			}
-		}
-	}
-	in := make([]*job, 0, n)
-	for i, j := range some {
-		if let[i] {
-			in = append(in, j)
-		}
-	}
-	clear(wanted)
-	for _, j := range in {
-		wanted[s.kindOf(j)]++
-	}
-	workers = slices.DeleteFunc(workers, func(w *worker) bool {
-		return !slices.ContainsFunc(s.kindsOf(w), func(k kind) bool { return wanted[k] > 0 })
-	})
-	return in, workers[:min(len(workers), MaxBatch)]
-}
-
-// candidates lists the columns worth looking at for row r: the nearest by straight line, and for a robot the most
-// urgent tasks. Only pairs that suit each other and between which a way may lead take a place.
-func (p *pairing) candidates(r int) []int {
-	type near struct {
-		column int
-		dist   float64
-	}
-	n := len(p.jobs)
-	if p.byTask {
-		n = len(p.workers)
-	}
-	all := make([]near, 0, n)
-	var out []int
-	for c := range n {
-		j, w := p.pair(r, c)
-		if !p.possible(j, w) {
 			continue
 		}
-		all = append(all, near{c, p.ground.graph.Manhattan(p.workers[w].At, p.jobs[j].goal)})
-		if !p.byTask && len(out) < oldest {
-			out = append(out, c)
+		t.walk = t.walk[:len(t.walk)-1]
+		if len(t.walk) > 0 {
+			p := t.walk[len(t.walk)-1].v
+			t.low[p] = min(t.low[p], t.low[v])
+		}
+		if t.low[v] == t.order[v] {
+			t.leave(v)
 		}
 	}
-	slices.SortFunc(all, func(a, b near) int {
-		if c := cmp.Compare(a.dist, b.dist); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.column, b.column)
-	})
-	for _, c := range all[:min(len(all), nearest)] {
-		if !slices.Contains(out, c.column) {
-			out = append(out, c.column)
-		}
-	}
-	return out
 }
 
-// possible says that the robot may have the task and that no table is known by which it could not get there.
-func (p *pairing) possible(j, w int) bool {
-	at, goal, t := p.workers[w].At, p.jobs[j].goal, p.known[j]
-	return suits(p.jobs[j], p.workers[w]) && p.ground.parts[at] == p.ground.parts[goal] && (t == nil || t.Cost[at] != roadmap.Unreachable)
+// leave ends the part whose first vertex is v.
+func (t *tarjan) leave(v int32) {
+	for {
+		last := len(t.stack) - 1
+		w := t.stack[last]
+		t.stack = t.stack[:last]
+		t.part[w] = t.parts
+		if w == v {
+			t.parts++
+			return
+		}
+	}
 }

@@ -78,6 +78,8 @@ type (
 		Zone  fleet.ZoneID
 		Robot fleet.RobotID
 	}
+	// WakeAt asks for Woke at that time; a later one replaces it.
+	WakeAt struct{ At time.Time }
 	// Show publishes the warehouse's view: open tasks and why they wait, cycles, the merged waits.
 	Show struct{}
 )
@@ -89,6 +91,7 @@ func (UseMap) isDispatchEffect()      {}
 func (TellLane) isDispatchEffect()    {}
 func (TellKeepOut) isDispatchEffect() {}
 func (Break) isDispatchEffect()       {}
+func (WakeAt) isDispatchEffect()      {}
 func (Show) isDispatchEffect()        {}
 
 // Outcome is how a request ended.

@@ -34,6 +34,8 @@ type (
 	ZoneReported struct{ View zone.View }
 	// Ticked starts a batch and, each second, the search for cycles.
 	Ticked struct{}
+	// Woke comes at or after a time asked for by WakeAt: what has changed is dispatched without waiting for the next batch.
+	Woke struct{}
 	// ActivateRequested makes a map version the active one. Answered with Reply. The graph is built and checked before.
 	ActivateRequested struct {
 		Graph *roadmap.Graph
@@ -64,6 +66,7 @@ func (TaskChanged) isDispatchMsg()       {}
 func (RobotChanged) isDispatchMsg()      {}
 func (ZoneReported) isDispatchMsg()      {}
 func (Ticked) isDispatchMsg()            {}
+func (Woke) isDispatchMsg()              {}
 func (ActivateRequested) isDispatchMsg() {}
 func (LaneRequested) isDispatchMsg()     {}
 func (OverlaysChanged) isDispatchMsg()   {}

@@ -33,26 +33,32 @@ const maxRoute = 5000
 
 // Plan assigns tasks to robots as a batch would, and changes nothing. speed is the robots' speed in m/s.
 func Plan(now time.Time, g *roadmap.Graph, tables roadmap.Tables, robots []Robot, tasks []task.Spec, speed float64) ([]Planned, []Unplanned) {
-	var jobs []*job
+	floor := ground{graph: g, tables: tables, parts: parts(g), strong: strong(g, func(l int32) bool { return g.Lanes[l].Closed })}
+	mk := newMarket(floor)
 	all, index := make([]*job, len(tasks)), make(map[*job]int, len(tasks))
 	for i := range tasks {
-		j := &job{spec: tasks[i], since: now}
+		j := &job{spec: tasks[i], since: now, needs: tasks[i].Requires()}
 		j.place(nil, g)
 		all[i], index[j] = j, i
 		if j.goal != fleet.NoVertex {
-			jobs = append(jobs, j)
+			mk.addJob(j)
 		}
 	}
 	var workers []*worker
 	for _, r := range robots {
 		if r.Free && on(g, r.At) {
-			workers = append(workers, &worker{Robot: r})
+			w := &worker{Robot: r}
+			workers = append(workers, w)
+			mk.addWorker(w)
 		}
 	}
 	done := make([]bool, len(tasks))
 	var planned []Planned
-	if len(jobs) > 0 && len(workers) > 0 {
-		for _, m := range assign(now, ground{g, tables, parts(g)}, jobs, workers, len(tasks)) {
+	if mk.jobs > 0 && mk.workers > 0 {
+		d := mk.deal(now)
+		d.budget, d.cheap = len(tasks), len(tasks)
+		d.everybody()
+		for _, m := range d.matches {
 			i := index[m.job]
 			done[i] = true
 			planned = append(planned, Planned{Index: i, Robot: m.worker.ID, Cost: m.cost, Route: route(now, g, tables, m.worker.At, m.job.spec.Errands, speed)})

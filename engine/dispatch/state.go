@@ -16,17 +16,19 @@ import (
 
 // The bounds and patiences of a batch.
 const (
-	MaxBatch      = 1000             // tasks or robots, whichever are fewer, considered at once
-	nearest       = 16               // candidates by straight line for each
-	oldest        = 4                // and the tasks that have waited longest
-	tableWork     = 1_500_000        // vertices of the tables that one batch may have made: some 100 ms
-	fewestTables  = 8                // that it may have made on any map
-	offerPatience = 5 * time.Second  // for a task's answer
-	heldPatience  = 10 * time.Second // a robot that says for so long that it is free is free
-	cycleStanding = 2 * time.Second  // before a deadlock is broken
-	cycleAgain    = 10 * time.Second // before it is broken once more
-	yieldMemory   = 10 * time.Minute // how long it counts that a robot gave way
-	minBattery    = 0.15             // below it a robot gets no work but charging
+	MaxBatch      = 20_000                // tasks or robots, whichever are fewer, considered at once
+	nearest       = 16                    // candidates by straight line for each
+	urgent        = 8                     // and the tasks that are most urgent
+	changeAfter   = 50 * time.Millisecond // what changes is dispatched this long after the last batch at the earliest
+	tableWork     = 1_500_000             // vertices of the tables that one batch may have made: some 100 ms
+	cheapWork     = 100_000               // of those that it may make for a better price, where that is fewestTables or more
+	fewestTables  = 8                     // that it may have made on any map
+	offerPatience = 5 * time.Second       // for a task's answer
+	heldPatience  = 10 * time.Second      // a robot that says for so long that it is free is free
+	cycleStanding = 2 * time.Second       // before a deadlock is broken
+	cycleAgain    = 10 * time.Second      // before it is broken once more
+	yieldMemory   = 10 * time.Minute      // how long it counts that a robot gave way
+	minBattery    = 0.15                  // below it a robot gets no work but charging
 )
 
 // Weights of the cost of an award, in seconds per unit. A task's bonus grows with its age without bound, so that every
@@ -42,7 +44,7 @@ const (
 type State struct {
 	graph   *roadmap.Graph
 	tables  roadmap.Tables
-	parts   []int32 // of graph
+	market  *market
 	rng     *rand.Rand
 	lanes   map[fleet.LaneID]LaneState // durable
 	keepOut map[fleet.Vertex]bool
@@ -57,6 +59,12 @@ type State struct {
 
 	yielded map[fleet.RobotID]time.Time // who gave way, and when; none older than yieldMemory
 
+	// Open tasks that were put on the market, and robots, since the last batch, and when they will be looked at.
+	freshJobs    []*job
+	freshWorkers []*worker
+	lastBatch    time.Time
+	wake         time.Time // zero = no wake-up is under way
+
 	lastScan time.Time
 	lastTold time.Time // lanes
 	taskWait []TaskWait
@@ -70,11 +78,27 @@ type job struct {
 	since   time.Time    // open since
 	offered time.Time    // zero = no offer outstanding
 	to      fleet.RobotID
+	rest    float64  // the way from the first errand to the last, along the axes
+	needs   []string // capabilities
+
+	// On the market.
+	in    bool
+	x, y  float64
+	shelf *shelf // nil where the task is for one robot alone
+	slot  int    // on the shelf
+	award int32  // number of its award in the batch that is being made
+	mark  mark
 }
 
 type worker struct {
 	Robot
 	offered time.Time
+
+	// On the market.
+	in    bool
+	x, y  float64
+	bench *bench
+	mark  mark
 }
 
 type standing struct {
@@ -90,11 +114,12 @@ func New(tables roadmap.Tables, seed uint64) *State {
 		toTell: map[fleet.LaneID]int{}, kept: map[int32]int{},
 		tasks: map[fleet.TaskID]*job{}, robots: map[fleet.RobotID]*worker{}, heldBy: map[fleet.RobotID]fleet.TaskID{},
 		zones: map[fleet.ZoneID][]fleet.Wait{}, cycles: map[string]standing{}, yielded: map[fleet.RobotID]time.Time{},
+		market: newMarket(ground{}),
 	}
 }
 
 // UseTables replaces the tables, after the graph has changed.
-func (s *State) UseTables(t roadmap.Tables) { s.tables = t }
+func (s *State) UseTables(t roadmap.Tables) { s.tables, s.market.ground.tables = t, t }
 
 // Graph is the active map, nil = none.
 func (s *State) Graph() *roadmap.Graph { return s.graph }
@@ -116,6 +141,7 @@ func (s *State) Apply(_ time.Time, e Event) {
 	case LaneChanged:
 		s.lanes[e.State.Lane] = e.State
 		s.toTell[e.State.Lane] = tellAgain
+		s.connect()
 	case CycleResolved:
 	}
 }
@@ -134,10 +160,10 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 	switch m := m.(type) {
 	case TaskChanged:
 		s.taskChanged(now, m)
-		return out
+		return s.wakeUp(now, out)
 	case RobotChanged:
-		s.robotChanged(m.Robot)
-		return out
+		s.robotChanged(now, m.Robot)
+		return s.wakeUp(now, out)
 	case ZoneReported:
 		if len(m.View.Waits) == 0 {
 			delete(s.zones, m.View.Zone)
@@ -147,6 +173,11 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		return out
 	case Ticked:
 		return s.ticked(now, out)
+	case Woke:
+		if s.wake.IsZero() || now.Before(s.wake) {
+			return out
+		}
+		return s.batch(now, false, out)
 	case ActivateRequested:
 		return s.activateRequested(m, out)
 	case LaneRequested:
@@ -205,9 +236,9 @@ func (s *State) SetGraph(g *roadmap.Graph, t roadmap.Tables) {
 		j.place(s.graph, g)
 	}
 	for _, w := range s.robots {
-		w.At, w.Free = fleet.NoVertex, false
+		w.At, w.Free, w.in = fleet.NoVertex, false, false
 	}
-	s.graph, s.tables, s.parts = g, t, parts(g)
+	s.use(g, t)
 	clear(s.zones)
 	clear(s.cycles)
 }
@@ -243,7 +274,10 @@ func (j *job) place(from, g *roadmap.Graph) {
 		errands[i] = v
 	}
 	if len(errands) > 0 {
-		j.spec.Errands, j.goal = errands, errands[0]
+		j.spec.Errands, j.goal, j.rest = errands, errands[0], 0
+		for i, v := range errands[1:] {
+			j.rest += g.Manhattan(errands[i], v)
+		}
 	}
 }
 
@@ -258,38 +292,55 @@ func (s *State) taskChanged(now time.Time, m TaskChanged) {
 	case task.Open:
 		if j := s.tasks[id]; j != nil {
 			j.offered = time.Time{}
-			return
+			s.stock(now, j)
+			break
 		}
 		s.open(now, m.Spec)
 	case task.Held:
-		delete(s.tasks, id)
+		s.shut(id)
 		s.heldBy[m.Robot] = id
 	case task.Closed:
-		delete(s.tasks, id)
+		s.shut(id)
 	}
 	if w := s.robots[m.Robot]; w != nil {
 		w.offered = time.Time{}
+		s.seat(now, w)
 	}
 }
 
 func (s *State) open(now time.Time, t task.Spec) {
-	j := &job{spec: t, since: now}
+	j := &job{spec: t, since: now, needs: t.Requires()}
 	j.place(nil, s.graph)
 	s.tasks[t.ID] = j
+	s.stock(now, j)
 }
 
-func (s *State) robotChanged(r Robot) {
+// shut forgets an open task.
+func (s *State) shut(id fleet.TaskID) {
+	if j := s.tasks[id]; j != nil {
+		if j.in {
+			s.market.dropJob(j)
+		}
+		delete(s.tasks, id)
+	}
+}
+
+func (s *State) robotChanged(now time.Time, r Robot) {
+	w := s.robots[r.ID]
+	if w != nil && w.in { // where it stands, and what it can, may be another now
+		s.market.dropWorker(w)
+	}
 	if r.Gone {
 		delete(s.robots, r.ID)
 		delete(s.heldBy, r.ID)
 		return
 	}
-	w := s.robots[r.ID]
 	if w == nil {
 		w = &worker{}
 		s.robots[r.ID] = w
 	}
 	w.Robot = r
+	s.seat(now, w)
 }
 
 func (s *State) laneRequested(m LaneRequested, out []Effect) []Effect {
@@ -335,6 +386,7 @@ func (s *State) overlaysChanged(keepOut []fleet.Vertex, out []Effect) []Effect {
 			s.keepOut[v] = true
 		}
 	}
+	s.connect()
 	return s.keepOutEffects(out)
 }
 
@@ -364,7 +416,7 @@ func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 		s.lanes[l.Lane] = l
 		s.toTell[l.Lane] = tellAgain
 	}
-	s.graph, s.parts = m.Graph, parts(m.Graph)
+	s.use(m.Graph, s.tables)
 	for _, t := range m.Tasks {
 		s.open(now, t)
 	}
@@ -380,11 +432,12 @@ func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 // ticked runs a batch and, each second, the search for deadlocks.
 func (s *State) ticked(now time.Time, out []Effect) []Effect {
 	s.at = now
-	out = s.batch(now, out)
+	out = s.batch(now, true, out)
 	if now.Sub(s.lastScan) < time.Second {
 		return out
 	}
 	s.lastScan = now
+	s.noteTaskWaits(now)
 	out = s.scan(now, out)
 	out = s.tellLanes(now, out)
 	return append(out, Show{})

@@ -212,6 +212,7 @@ type dispatchActor struct {
 	state  *dispatch.State
 	view   dispatch.View
 	folded int64
+	timer  alarm
 }
 
 var _ trade[dispatch.Msg, dispatch.Event, dispatch.Effect] = (*dispatchActor)(nil)
@@ -287,6 +288,8 @@ func (d *dispatchActor) perform(f dispatch.Effect, a *ask) {
 	case dispatch.Break:
 		s.w.trace("break: %s in zone %s", short(f.Robot), short(f.Zone))
 		s.toZone(f.Zone, "break", zone.BreakRequested{Robot: f.Robot})
+	case dispatch.WakeAt:
+		d.timer.set(s, f.At, "dispatcher wakes", func() { d.mail(dispatch.Woke{}, nil) })
 	case dispatch.Show:
 		d.state.FillView(&d.view)
 	}
