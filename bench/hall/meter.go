@@ -25,6 +25,15 @@ type Messages struct {
 	Answers, Domain              int64 // grants and denials of claims; words between zones planned together
 }
 
+// Since is what has been counted since before, by name.
+func (m Messages) Since(before Messages) map[string]int64 {
+	return map[string]int64{
+		"to robots": m.Robot - before.Robot, "to zones": m.Zone - before.Zone, "to tasks": m.Task - before.Task,
+		"to dispatchers": m.Warehouse - before.Warehouse, "tokens": m.Tokens - before.Tokens, "claims": m.Claims - before.Claims,
+		"pushes": m.Pushes - before.Pushes, "answers": m.Answers - before.Answers, "domain": m.Domain - before.Domain,
+	}
+}
+
 const decisions = 1 << 16
 
 // Turn implements actors.Meter.
