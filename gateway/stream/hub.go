@@ -136,6 +136,7 @@ type hub struct {
 	began   time.Time
 	mirror  mirror
 	zones   zoneFrames
+	grounds map[fleet.WarehouseID]*ground // where zones that are told of have lanes
 	classes [len(rates) * phases]class
 	frames  map[frameKey]made // of this round
 	tasks   taskFloor
@@ -302,10 +303,13 @@ func (h *hub) round(now time.Time, beaten bool) {
 		h.turn++
 		robots, zones, tasks = h.inTurn(chanRobots), h.inTurn(chanZones), h.inTurn(chanTasks)
 	}
-	looked := len(h.subs[chanRobots]) > 0
+	looked, crossed := len(h.subs[chanRobots]) > 0, len(h.subs[chanZones]) > 0
 	h.mu.Unlock()
 	if !looked {
 		h.mirror.forget()
+	}
+	if !crossed {
+		h.grounds = nil
 	}
 	began := time.Now()
 	for i, s := range queue {

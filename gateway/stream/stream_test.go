@@ -12,6 +12,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"starling/engine/fleet"
+	"starling/engine/roadmap"
 	"starling/engine/task"
 	"starling/engine/zone"
 	"starling/gateway/auth"
@@ -163,11 +164,14 @@ func TestEachZoneIsTold(t *testing.T) {
 	g.views.ShowZone(shardA(), &zone.View{Zone: zone1, Capacity: 3, Occupancy: 1})
 	c := g.viewer()
 	c.send(`{"op":"subscribe","id":1,"channel":"zones","rate_hz":10}`)
-	if m := c.want("snapshot", 1); len(m.Items) != 1 || string(m.Items[0]) != `{"zone_id":"`+zone1+`","occupancy":1,"capacity":3,"queue_length":0,"version":1}` {
+	if m := c.want("snapshot", 1); len(m.Items) != 1 || string(m.Items[0]) != `{"zone_id":"`+zone1+`","occupancy":1,"capacity":3,"queue_length":0,"window":{"limit":0,"admitted":0,"inbound":0,"enforced":false,"shadow":0},"domain":null,"lanes":[],"version":1}` {
 		t.Fatalf("%s", m.Items)
 	}
-	g.views.ShowZone(shardA(), &zone.View{Zone: zone1, Capacity: 3, Occupancy: 2, Queue: 1})
-	if m := c.want("delta", 1); len(m.Events) != 1 || string(m.Events[0].Data) != `{"zone_id":"`+zone1+`","occupancy":2,"capacity":3,"queue_length":1,"version":2}` {
+	g.views.ShowZone(shardA(), &zone.View{
+		Zone: zone1, Capacity: 3, Occupancy: 2, Queue: 1, Domain: zone.Domain{Term: 7, Leader: zone1},
+		Window: zone.Window{Limit: 4, Admitted: 2, Inbound: 1, Enforced: true, Shadow: 5},
+	})
+	if m := c.want("delta", 1); len(m.Events) != 1 || string(m.Events[0].Data) != `{"zone_id":"`+zone1+`","occupancy":2,"capacity":3,"queue_length":1,"window":{"limit":4,"admitted":2,"inbound":1,"enforced":true,"shadow":5},"domain":{"term":7,"leader":"`+zone1+`"},"lanes":[],"version":2}` {
 		t.Errorf("%+v", m)
 	}
 	g.views.ZoneGone(shardA(), zone1)
@@ -178,6 +182,21 @@ func TestEachZoneIsTold(t *testing.T) {
 	later.send(`{"op":"subscribe","id":1,"channel":"zones"}`)
 	if m := later.want("snapshot", 1); len(m.Items) != 0 {
 		t.Errorf("a zone that is gone is shown: %s", m.Items)
+	}
+}
+
+func TestAZoneSaysWhichLanesAreDear(t *testing.T) {
+	t.Parallel()
+	lane := fleet.LaneID("e0000000-0000-4000-8000-000000000001")
+	floor := &roadmap.Graph{Vertices: []roadmap.Vertex{{X: 1, Y: 2}, {X: 1, Y: 3.0004}}, Lanes: []roadmap.Lane{{ID: lane, From: 0, To: 1}}}
+	g := newRig(t, func(o *stream.Options) { o.Graph = func(fleet.Shard) *roadmap.Graph { return floor } })
+	// The second is of a map that is not active any more.
+	g.views.ShowZone(shardA(), &zone.View{Zone: zone1, Flow: []zone.LaneFlow{{Lane: 0, Cost: 25, Free: 10}, {Lane: 9, Cost: 25, Free: 10}}})
+	c := g.viewer()
+	c.send(`{"op":"subscribe","id":1,"channel":"zones","filter":{"warehouse_id":"%s"}}`, floor1)
+	want := `"lanes":[{"lane_id":"` + string(lane) + `","cost_ratio":2.5,"from":[1,2],"to":[1,3]}]`
+	if m := c.want("snapshot", 1); len(m.Items) != 1 || !strings.Contains(string(m.Items[0]), want) {
+		t.Errorf("%s", m.Items)
 	}
 }
 

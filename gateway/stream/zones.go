@@ -3,6 +3,7 @@ package stream
 import (
 	"encoding/json"
 	"strconv"
+	"time"
 
 	"starling/engine/fleet"
 	"starling/engine/zone"
@@ -47,20 +48,45 @@ func (b *zoneBase) replaced(r *view.Row[zone.View]) uint64 {
 }
 
 type zoneStatus struct {
-	ZoneID    string `json:"zone_id"`
-	Occupancy int    `json:"occupancy"`
-	Capacity  int    `json:"capacity"`
-	Queue     int    `json:"queue_length"`
-	Version   uint64 `json:"version"`
+	ZoneID    string     `json:"zone_id"`
+	Occupancy int        `json:"occupancy"`
+	Capacity  int        `json:"capacity"`
+	Queue     int        `json:"queue_length"`
+	Window    windowJSON `json:"window"`
+	Domain    *domain    `json:"domain"` // null = the zone is planned alone
+	Lanes     []laneJSON `json:"lanes"`
+	Version   uint64     `json:"version"`
 }
 
-func zoneItem(r *view.Row[zone.View]) []byte {
-	b, _ := json.Marshal(zoneStatus{string(r.Value.Zone), r.Value.Occupancy, r.Value.Capacity, r.Value.Queue, r.Puts})
+type windowJSON struct {
+	Limit    int  `json:"limit"`
+	Admitted int  `json:"admitted"`
+	Inbound  int  `json:"inbound"`
+	Enforced bool `json:"enforced"`
+	Shadow   int  `json:"shadow"`
+}
+
+type domain struct {
+	Term   uint64 `json:"term"`
+	Leader string `json:"leader"`
+}
+
+func (h *hub) zoneItem(r *view.Row[zone.View]) []byte {
+	v := &r.Value
+	z := zoneStatus{
+		ZoneID: string(v.Zone), Occupancy: v.Occupancy, Capacity: v.Capacity, Queue: v.Queue, Version: r.Puts, Lanes: h.lanes(r.Warehouse, v.Flow),
+		Window: windowJSON{v.Window.Limit, v.Window.Admitted, v.Window.Inbound, v.Window.Enforced, v.Window.Shadow},
+	}
+	if v.Domain.Leader != "" {
+		z.Domain = &domain{v.Domain.Term, string(v.Domain.Leader)}
+	}
+	b, _ := json.Marshal(z)
 	return b
 }
 
 // zonePart sends the next part of the zones.
 func (h *hub) zonePart(s *sub) {
+	h.survey(time.Now(), s.warehouse)
 	b := append(head(nil, "snapshot", s), `,"items":[`...)
 	n := 0
 	end := min(s.next+partItems, s.rows)
@@ -71,7 +97,7 @@ func (h *hub) zonePart(s *sub) {
 		if n > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, zoneItem(r)...)
+		b = append(b, h.zoneItem(r)...)
 		n++
 	})
 	s.next = end
@@ -100,7 +126,7 @@ func (h *hub) zoneEvents(s *sub, c *class) (body []byte, told int, puts, upto ui
 		}
 	}, func(r *view.Row[zone.View]) {
 		if s.warehouse == "" || r.Warehouse == s.warehouse {
-			tell("zone_status", zoneItem(r))
+			tell("zone_status", h.zoneItem(r))
 			puts += c.zones.replaced(r)
 		}
 	})
@@ -119,6 +145,7 @@ func (h *hub) zoneDelta(s *sub, c *class) {
 	}
 	z := &h.zones
 	if z.class != c || z.from != s.rev || z.w != s.warehouse || z.upto != now {
+		h.survey(time.Now(), s.warehouse)
 		body, told, puts, upto, ok := h.zoneEvents(s, c)
 		if !ok {
 			h.resync(s)

@@ -20,6 +20,28 @@ export type TaskEventName =
 /** A recorded transition: the task as it was after it, and which one it was. */
 export type TaskEvent = Task & { event: TaskEventName };
 
+/** A zone's congestion window, in robots. */
+export interface ZoneWindow {
+  /** Most of `admitted` and `inbound` together. */
+  limit: number;
+  admitted: number;
+  inbound: number;
+  /** False: the limit is only shown. */
+  enforced: boolean;
+  /** What the adaptive controller would set. */
+  shadow: number;
+}
+
+/** What a lane costs, as robots drive it now. */
+export interface LaneCost {
+  lane_id: string;
+  /** The cost by that without traffic. */
+  cost_ratio: number;
+  /** x, y of its ends, map metres. */
+  from: [number, number];
+  to: [number, number];
+}
+
 /** How full a zone is. */
 export interface ZoneStatus {
   zone_id: string;
@@ -28,6 +50,12 @@ export interface ZoneStatus {
   capacity: number;
   /** Robots that wait to enter. */
   queue_length: number;
+  /** How many robots it admits: an older server does not say. */
+  window?: ZoneWindow;
+  /** With which zones it is planned together just now; null = alone. */
+  domain?: { term: number; leader: string } | null;
+  /** Lanes that start in it and cost at least a tenth more than without traffic. */
+  lanes?: LaneCost[];
   version: number;
 }
 
