@@ -105,10 +105,18 @@ const progressEvery = 5 * time.Second
 func newSimCmd() *cobra.Command {
 	var o simOptions
 	cmd := &cobra.Command{
-		Use:   "sim --url U --link ADDR --token T --warehouse W --robots N",
-		Short: "Virtual robots that connect to a running engine like real ones",
+		Use:   "sim --url U --link ADDR --token T --warehouse W --robots N | sim --scenario NAME|FILE | sim --list",
+		Short: "Virtual robots that connect to a running engine like real ones; or a scenario, played in this process",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case o.List:
+				return listScenarios(cmd.OutOrStdout())
+			case o.Warehouse == "" && o.Scenario != "" && !cmd.Flags().Changed("url"):
+				return playScenario(o, cmd.OutOrStdout())
+			case o.Warehouse == "":
+				return usageError{errors.New("--warehouse is needed with a running engine; --scenario NAME alone plays a scenario here")}
+			}
 			return simulate(cmd.Context(), o, cmd.OutOrStdout())
 		},
 	}
@@ -123,8 +131,10 @@ func newSimCmd() *cobra.Command {
 	f.StringVar(&o.LinkCA, "link-ca", "", "PEM authorities of the link's certificate; with any of these three the link is spoken by TLS")
 	f.StringVar(&o.LinkCert, "link-cert", "", "PEM client certificate that names the robots' fleet, beside the token")
 	f.StringVar(&o.LinkKey, "link-key", "", "its key")
-	f.StringVar(&o.Scenario, "scenario", "", "JSON file with motion, delayConfig and faults")
-	_ = cmd.MarkFlagRequired("warehouse")
+	f.StringVar(&o.Scenario, "scenario", "", "with --warehouse: JSON file with motion, delayConfig and faults; alone: name or file of a scenario to play here")
+	f.BoolVar(&o.List, "list", false, "list the scenarios")
+	f.BoolVar(&o.JSON, "json", false, "of a scenario: moves and waits as JSON lines instead of the trace")
+	f.StringVar(&o.Out, "out", "", "of a scenario: write the recording for the page's player to this file")
 	return cmd
 }
 

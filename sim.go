@@ -23,6 +23,9 @@ type simOptions struct {
 	Robots                                int
 	Seed                                  uint64
 	StatusEvery                           time.Duration
+	// Of a scenario that is played in this process: list them, print JSON lines, write a recording.
+	List, JSON bool
+	Out        string
 	// TLS of the link. CA "" = plain, unless Cert is there: then the system's authorities are trusted.
 	LinkCA, LinkCert, LinkKey string
 }
