@@ -69,8 +69,8 @@ func (sh *shard) useMap(g *roadmap.Graph) roadmap.Tables {
 			sh.settle(old.graph, g)
 		}
 		sh.install(g, leaving)
-		if old != nil && old.graph != nil && old.graph != g {
-			sh.sys.tables.drop(old.graph)
+		if old != nil {
+			sh.sys.tables.drop(old.tables)
 		}
 	})
 	return f.tables

@@ -18,5 +18,5 @@ func (s *System) Ground(ctx context.Context, shard fleet.Shard) (dispatch.Ground
 	if f == nil || f.graph == nil {
 		return dispatch.Ground{}, nil
 	}
-	return dispatch.Ground{Graph: f.graph, Tables: f.tables, Laid: f.tables.now.Load().laid}, nil
+	return dispatch.Ground{Graph: f.graph, Tables: f.tables, Laid: f.tables.laid()}, nil
 }

@@ -20,6 +20,9 @@ type metrics struct {
 	skippedTicks   prometheus.Counter
 	snapshots      prometheus.Counter
 	tables         prometheus.Counter
+	tableVertices  prometheus.Counter
+	tableGuesses   prometheus.Counter
+	tableEvictions prometheus.Counter
 	tableBytes     prometheus.Gauge
 	tableSeconds   prometheus.Counter
 	shards         prometheus.Gauge
@@ -46,8 +49,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		coalesced:    plain("statuses_coalesced_total", "Statuses overwritten by a newer one before they were read."),
 		skippedTicks: plain("ticks_skipped_total", "Ticks not sent because the last one was not yet handled."),
 		snapshots:    plain("snapshots_total", "Robot snapshots saved."),
-		tables:       plain("tables_built_total", "Distance tables computed."),
-		tableSeconds: plain("tables_seconds_total", "Time spent computing distance tables."),
+		tables:       plain("tables_built_total", "Searches by which distance tables were made or grew."),
+		tableSeconds: plain("tables_seconds_total", "Time spent in those searches."),
+
+		tableVertices:  plain("tables_vertices_total", "Vertices settled by those searches."),
+		tableGuesses:   plain("tables_guesses_total", "Tables that were estimated because the allowance for searches was used up."),
+		tableEvictions: plain("tables_evicted_total", "Distance tables given up at the bound of memory."),
 		renewals:     counter("renewals_total", "Lease renewals by outcome.", "outcome"),
 		journalQueue: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "starling_actors_journal_queue", Help: "Units that wait for the journal.",
@@ -74,7 +81,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	})
 	if reg != nil {
 		reg.MustRegister(m.drops, m.records, m.panics, m.activations, m.active, m.errors, m.coalesced, m.skippedTicks,
-			m.snapshots, m.tables, m.tableSeconds, m.renewals, m.journalQueue, m.tableBytes, m.shards, m.journalGroup,
+			m.snapshots, m.tables, m.tableSeconds, m.tableVertices, m.tableGuesses, m.tableEvictions, m.renewals, m.journalQueue, m.tableBytes, m.shards, m.journalGroup,
 			m.journalSeconds, m.assignment)
 	}
 	return m

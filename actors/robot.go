@@ -248,7 +248,7 @@ func (r *robotShell) rank(f robot.Effect) rank {
 // limits looks up how fast the lanes of an order's base may be driven now; nil = as the map says, all of them.
 func (r *robotShell) limits(o *robot.Order) []float64 {
 	f := r.box.sh.floor.Load()
-	if f == nil || f.graph != r.graph || r.graph == nil || f.tables.Changes() == 0 {
+	if f == nil || f.graph != r.graph || r.graph == nil || !f.tables.laid().Said() {
 		return nil
 	}
 	limits := make([]float64, len(o.Base))

@@ -10,54 +10,57 @@ import (
 	"starling/engine/roadmap"
 )
 
-// tableCache keeps the tables of travel cost of all shards: least recently used ones go when the bytes pass the
-// bound. A table that several zones want at once is computed once.
+// tableCache keeps the tables of travel cost of all warehouses within a bound of bytes. When they pass it, the warehouse
+// that has most of them gives up the one it has not used for longest: one that asks for many does not take those of the
+// others. Robots under way keep the table that they drive by, whatever the cache has given up.
 type tableCache struct {
 	mu      sync.Mutex
 	bound   int64
 	bytes   int64
 	metrics *metrics
-	byKey   map[tableKey]*list.Element
-	recent  *list.List // of *tableEntry, newest first
+	houses  map[*graphTables]*house
 }
 
-type tableKey struct {
-	graph *roadmap.Graph
-	goal  fleet.Vertex
-	life  uint64 // grows with every change of the overlay: a table of an earlier one is wrong
+// house has the tables of one warehouse's floor; the cache's mutex guards it.
+type house struct {
+	bytes  int64
+	byGoal map[fleet.Vertex]*list.Element
+	recent *list.List // of *tableEntry, newest first
 }
 
+// tableEntry is the newest table towards a goal. It grows under its own lock; what it has given is immutable.
 type tableEntry struct {
-	key   tableKey
-	once  sync.Once
+	tables *graphTables
+	goal   fleet.Vertex
+	bytes  int64 // as counted; the cache's mutex guards it
+
+	mu    sync.Mutex
 	table *roadmap.Table
 }
 
 func newTableCache(bound int64, m *metrics) *tableCache {
-	return &tableCache{bound: bound, metrics: m, byKey: map[tableKey]*list.Element{}, recent: list.New()}
+	return &tableCache{bound: bound, metrics: m, houses: map[*graphTables]*house{}}
 }
 
 // of gives the tables of one graph.
 func (c *tableCache) of(g *roadmap.Graph) *graphTables {
-	t := &graphTables{cache: c, graph: g, builders: sync.Pool{New: func() any { return roadmap.NewTableBuilder(g) }}}
-	t.now.Store(&changed{})
+	first := roadmap.NewLayer(g)
+	t := &graphTables{cache: c, graph: g, searchers: sync.Pool{New: func() any { return roadmap.NewSearcher(first) }}}
+	t.now.Store(first)
 	return t
 }
 
 type graphTables struct {
-	cache    *tableCache
-	graph    *roadmap.Graph
-	builders sync.Pool // each is for one goroutine at a time
-	now      atomic.Pointer[changed]
+	cache     *tableCache
+	graph     *roadmap.Graph
+	searchers sync.Pool // each is for one goroutine at a time
+	now       atomic.Pointer[roadmap.Layer]
 
 	mu      sync.Mutex // of the overlay: the warehouse says it
 	overlay roadmap.Overlay
-}
 
-// changed is the overlay of one life of the tables.
-type changed struct {
-	life uint64
-	laid *roadmap.Changes
+	work    sync.Mutex
+	allowed roadmap.Allowance
 }
 
 // lane says what holds of a lane now; limited is true where its speed limit is another than before.
@@ -71,11 +74,14 @@ func (t *graphTables) lane(lane int32, l roadmap.LaneOverlay) (limited bool) {
 	return t.limit(lane) != before
 }
 
-// lay starts another life; mu is held.
-func (t *graphTables) lay() { t.now.Store(&changed{t.now.Load().life + 1, t.overlay.On(t.graph)}) }
+// lay makes what is said the newest layer; mu is held.
+func (t *graphTables) lay() { t.now.Store(t.overlay.Lay(t.now.Load())) }
+
+// laid is what differs from the map now.
+func (t *graphTables) laid() *roadmap.Changes { return t.now.Load().Changes() }
 
 // limit is the speed limit of a lane now, 0 = none.
-func (t *graphTables) limit(lane int32) float64 { return t.now.Load().laid.Speed(t.graph, lane) }
+func (t *graphTables) limit(lane int32) float64 { return t.laid().Speed(t.graph, lane) }
 
 func (t *graphTables) keepOut(id fleet.ZoneID, vertices []fleet.Vertex) {
 	t.mu.Lock()
@@ -85,67 +91,170 @@ func (t *graphTables) keepOut(id fleet.ZoneID, vertices []fleet.Vertex) {
 	}
 }
 
-// Changes implements roadmap.Tables.
-func (t *graphTables) Changes() uint64 { return t.now.Load().life }
-
-// Get implements roadmap.Tables. It may compute: some milliseconds on a large map.
-func (t *graphTables) Get(goal fleet.Vertex) *roadmap.Table {
-	now := t.now.Load()
-	return t.cache.get(tableKey{t.graph, goal, now.life}, now.laid, &t.builders)
+// weigh says what lanes cost as robots drive them now; a lane that is not named costs what it does without traffic.
+func (t *graphTables) weigh(costs map[int32]uint16) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.overlay.Weigh(costs) {
+		t.lay()
+	}
 }
 
-// Cached says whether Get has the table already, or somebody is computing it.
+// Changes implements roadmap.Tables.
+func (t *graphTables) Changes() uint64 { return t.now.Load().Number() }
+
+// Refill implements roadmap.Tables.
+func (t *graphTables) Refill(now time.Time) {
+	t.work.Lock()
+	t.allowed.Refill(now)
+	t.work.Unlock()
+}
+
+func (t *graphTables) mayWork() bool {
+	t.work.Lock()
+	defer t.work.Unlock()
+	return t.allowed.Left()
+}
+
+// Get implements roadmap.Tables.
+func (t *graphTables) Get(goal fleet.Vertex) *roadmap.Table {
+	e := t.cache.entry(t, goal)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.newest()
+}
+
+// Cached says whether there is a table already.
 func (t *graphTables) Cached(goal fleet.Vertex) bool {
 	t.cache.mu.Lock()
 	defer t.cache.mu.Unlock()
-	_, ok := t.cache.byKey[tableKey{t.graph, goal, t.now.Load().life}]
-	return ok
+	h := t.cache.houses[t]
+	return h != nil && h.byGoal[goal] != nil
 }
 
-func (c *tableCache) get(k tableKey, laid *roadmap.Changes, builders *sync.Pool) *roadmap.Table {
-	size := int64(2*len(k.graph.Vertices)) + 128
-	c.mu.Lock()
-	el, ok := c.byKey[k]
-	if ok {
-		c.recent.MoveToFront(el)
-	} else {
-		el = c.recent.PushFront(&tableEntry{key: k})
-		c.byKey[k] = el
-		c.bytes += size
-		for c.bytes > c.bound && c.recent.Len() > 1 {
-			c.evict(c.recent.Back())
-		}
-		c.metrics.tableBytes.Set(float64(c.bytes))
+// Reach implements roadmap.Tables. A zone that asks for what another zone is searching for waits for that one search.
+func (t *graphTables) Reach(goal, from fleet.Vertex) *roadmap.Table {
+	e := t.cache.entry(t, goal)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := e.newest()
+	switch {
+	case from == fleet.NoVertex || now.Around(from):
+		return now
+	case !t.mayWork():
+		t.cache.metrics.tableGuesses.Inc()
+		return now.Guess(from)
 	}
-	c.mu.Unlock()
-	e := el.Value.(*tableEntry) //nolint:forcetypeassert // the list holds nothing else
-	e.once.Do(func() {
-		began := time.Now()
-		b := builders.Get().(*roadmap.TableBuilder) //nolint:forcetypeassert // the pool holds nothing else
-		e.table = b.Build(k.goal, laid)
-		builders.Put(b)
-		c.metrics.tables.Inc()
-		c.metrics.tableSeconds.Add(time.Since(began).Seconds())
-	})
+	e.search(func(s *roadmap.Searcher) (*roadmap.Table, int) { return s.GrowAround(now, from) })
 	return e.table
 }
 
-func (c *tableCache) evict(el *list.Element) {
-	e := c.recent.Remove(el).(*tableEntry) //nolint:forcetypeassert // the list holds nothing else
-	delete(c.byKey, e.key)
-	c.bytes -= int64(2*len(e.key.graph.Vertices)) + 128
+// newest is the table as lanes are now; mu is held.
+func (e *tableEntry) newest() *roadmap.Table {
+	e.table = e.table.On(e.tables.now.Load())
+	return e.table
 }
 
-// drop forgets the tables of a graph that no shard drives on any more.
-func (c *tableCache) drop(g *roadmap.Graph) {
+// search lets the table grow; mu is held.
+func (e *tableEntry) search(grow func(*roadmap.Searcher) (*roadmap.Table, int)) {
+	t := e.tables
+	began := time.Now()
+	s := t.searchers.Get().(*roadmap.Searcher) //nolint:forcetypeassert // the pool holds nothing else
+	var settled int
+	e.table, settled = grow(s)
+	t.searchers.Put(s)
+	t.work.Lock()
+	t.allowed.Spend(settled)
+	t.work.Unlock()
+	m := t.cache.metrics
+	m.tables.Inc()
+	m.tableVertices.Add(float64(settled))
+	m.tableSeconds.Add(time.Since(began).Seconds())
+	t.cache.grown(e)
+}
+
+// Grow implements roadmap.Grower. Who asks by a table of an earlier layer is answered on that one.
+func (e *tableEntry) Grow(old *roadmap.Table, from fleet.Vertex) *roadmap.Table {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !old.Same(e.table) {
+		s := e.tables.searchers.Get().(*roadmap.Searcher) //nolint:forcetypeassert // the pool holds nothing else
+		defer e.tables.searchers.Put(s)
+		grown, _ := s.Grow(old, from)
+		return grown
+	}
+	if _, known := e.table.Known(from); !known {
+		e.search(func(s *roadmap.Searcher) (*roadmap.Table, int) { return s.Grow(e.table, from) })
+	}
+	return e.table
+}
+
+// entry is where the table towards a goal is kept.
+func (c *tableCache) entry(t *graphTables, goal fleet.Vertex) *tableEntry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for el := c.recent.Front(); el != nil; {
-		next := el.Next()
-		if e, ok := el.Value.(*tableEntry); ok && e.key.graph == g {
-			c.evict(el)
+	h := c.houses[t]
+	if h == nil {
+		h = &house{byGoal: map[fleet.Vertex]*list.Element{}, recent: list.New()}
+		c.houses[t] = h
+	}
+	if el := h.byGoal[goal]; el != nil {
+		h.recent.MoveToFront(el)
+		return el.Value.(*tableEntry) //nolint:forcetypeassert // the list holds nothing else
+	}
+	e := &tableEntry{tables: t, goal: goal}
+	e.table = roadmap.NewTable(t.now.Load(), goal, e)
+	h.byGoal[goal] = h.recent.PushFront(e)
+	c.count(h, e, e.table.Bytes())
+	return e
+}
+
+// grown counts what a table takes now.
+func (c *tableCache) grown(e *tableEntry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.houses[e.tables]
+	if h == nil || h.byGoal[e.goal] == nil || h.byGoal[e.goal].Value != any(e) {
+		return // given up meanwhile
+	}
+	c.count(h, e, e.table.Bytes())
+}
+
+// count notes how much memory a table takes, and makes room; mu is held.
+func (c *tableCache) count(h *house, e *tableEntry, bytes int64) {
+	h.bytes += bytes - e.bytes
+	c.bytes += bytes - e.bytes
+	e.bytes = bytes
+	for c.bytes > c.bound {
+		most := h
+		for _, o := range c.houses {
+			if o.bytes > most.bytes {
+				most = o
+			}
 		}
-		el = next
+		if most.recent.Len() <= 1 {
+			break
+		}
+		c.evict(most, most.recent.Back())
+		c.metrics.tableEvictions.Inc()
+	}
+	c.metrics.tableBytes.Set(float64(c.bytes))
+}
+
+func (c *tableCache) evict(h *house, el *list.Element) {
+	e := h.recent.Remove(el).(*tableEntry) //nolint:forcetypeassert // the list holds nothing else
+	delete(h.byGoal, e.goal)
+	h.bytes -= e.bytes
+	c.bytes -= e.bytes
+}
+
+// drop forgets the tables of a floor that nobody drives on any more.
+func (c *tableCache) drop(t *graphTables) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h := c.houses[t]; h != nil {
+		c.bytes -= h.bytes
+		delete(c.houses, t)
 	}
 	c.metrics.tableBytes.Set(float64(c.bytes))
 }

@@ -220,7 +220,8 @@ func (d *deal) possible(j *job, w *worker) bool {
 	if t == nil {
 		return true
 	}
-	return t.Cost[w.At] != roadmap.Unreachable
+	c, known := t.Known(w.At)
+	return !known || c != roadmap.Unreachable
 }
 
 // tableOf is the table towards the task's first errand if it is there.
@@ -264,7 +265,10 @@ func (m *match) price(now time.Time, g *ground, exact bool) bool {
 	}
 	travel := g.graph.Manhattan(at, goal)
 	if m.table != nil {
-		cost, known := m.table.Cost[at], exact || true
+		cost, known := m.table.Known(at)
+		if !known && (exact || !g.sure(at, goal)) {
+			cost, known = m.table.To(at), true
+		}
 		if known && cost == roadmap.Unreachable {
 			return false
 		}

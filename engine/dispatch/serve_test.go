@@ -149,7 +149,7 @@ func TestNoRobotIdlesWhileItCouldDoATask(t *testing.T) {
 		for id, w := range robots {
 			for _, j := range tasks {
 				able := (j.Robot == "" || j.Robot == id) && (j.Fleet == "" || j.Fleet == w.Fleet) && w.Battery >= .15
-				if able && tables.Get(j.Errands[0]).Cost[w.At] != roadmap.Unreachable {
+				if able && tables.Get(j.Errands[0]).To(w.At) != roadmap.Unreachable {
 					r.Fatalf("robot %s on %d idles, task %s to %d is open", id, w.At, j.ID, j.Errands[0])
 				}
 			}

@@ -6,26 +6,26 @@ import "starling/engine/fleet"
 // by way of some vertex m; as m it tries ever more central ones, so that few maps are refused that would just fit.
 func (d *Draft) checkExtent(home int, r *notes) {
 	const tries = 8 // the middle of a grid takes five
-	there := d.costs()
-	back := there.reversed() // its tables hold the cost from a vertex
+	there := newBearing(d.graph())
+	back := there.reversed() // its costs are those from a vertex
 	worst := make([]uint16, len(d.Vertices))
 	far := fleet.Vertex(home)
 	for m, try := far, 0; try < tries; try++ {
-		in, out := there.Build(m, nil), back.Build(m, nil)
+		in, out := there.costs(m), back.costs(m)
 		if !there.whole(in) || !back.whole(out) {
 			break
 		}
-		if longest(in.Cost, out.Cost) <= int(maxCost) {
+		if longest(in, out) <= int(maxCost) {
 			return
 		}
-		far = farthest(in.Cost, out.Cost)
-		in, out = there.Build(far, nil), back.Build(far, nil)
+		far = farthest(in, out)
+		in, out = there.costs(far), back.costs(far)
 		if !there.whole(in) || !back.whole(out) {
 			break
 		}
 		m = far
 		for v := range worst {
-			if i, o := in.Cost[v], out.Cost[v]; i != Unreachable && o != Unreachable {
+			if i, o := in[v], out[v]; i != Unreachable && o != Unreachable {
 				worst[v] = max(worst[v], i, o)
 				if worst[v] < worst[m] {
 					m = fleet.Vertex(v)
@@ -37,37 +37,48 @@ func (d *Draft) checkExtent(home int, r *notes) {
 		"ways from or to the vertex may take more than the %d s of free-flow travel that a travel table holds", int(maxCost)/10)
 }
 
-// costs returns a builder of tables over the draft as it is.
-func (d *Draft) costs() *TableBuilder {
-	n := len(d.Vertices)
-	g := &Graph{Vertices: d.Vertices, Lanes: d.Lanes, Rows: d.Rows, ResM: d.ResM, Out: make([][]int32, n), In: make([][]int32, n)}
-	for i := range g.Lanes {
-		l := &g.Lanes[i]
-		g.Out[l.From], g.In[l.To] = append(g.Out[l.From], int32(i)), append(g.In[l.To], int32(i))
-	}
-	return NewTableBuilder(g)
+// bearing finds what all the ways to a vertex cost.
+type bearing struct {
+	layer  *Layer
+	search *Searcher
 }
 
-// reversed returns a builder whose tables hold the cost from a vertex instead of towards it.
-func (b *TableBuilder) reversed() *TableBuilder {
-	g := *b.g
-	g.Out, g.In = g.In, g.Out
-	g.Lanes = make([]Lane, len(b.g.Lanes))
-	for i, l := range b.g.Lanes {
-		l.From, l.To = l.To, l.From
-		g.Lanes[i] = l
-	}
-	return &TableBuilder{g: &g, cost: b.cost, buckets: make([][]fleet.Vertex, len(b.buckets))}
+func newBearing(g *Graph) bearing {
+	l := NewLayer(g)
+	return bearing{l, NewSearcher(l)}
 }
 
-// whole says that the table lacks no vertex because it is too far.
-func (b *TableBuilder) whole(t *Table) bool {
-	for i := range b.g.Lanes {
-		if l := &b.g.Lanes[i]; !l.Closed && t.Cost[l.To] != Unreachable && t.Cost[l.From] == Unreachable {
+func (b bearing) costs(goal fleet.Vertex) []uint16 { return b.search.costs(b.layer, goal) }
+
+// whole says that the costs lack no vertex because it is too far.
+func (b bearing) whole(cost []uint16) bool {
+	lanes := b.layer.net.g.Lanes
+	for i := range lanes {
+		if l := &lanes[i]; !l.Closed && cost[l.To] != Unreachable && cost[l.From] == Unreachable {
 			return false
 		}
 	}
 	return true
+}
+
+// graph is the draft as it is, as far as searches need it.
+func (d *Draft) graph() *Graph {
+	return &Graph{Vertices: d.Vertices, Lanes: d.Lanes, Rows: d.Rows, ResM: d.ResM}
+}
+
+// reversed is g with every lane the other way round, at what it costs in g.
+func (b bearing) reversed() bearing {
+	g := *b.layer.net.g
+	g.Lanes = make([]Lane, len(b.layer.net.g.Lanes))
+	for i, l := range b.layer.net.g.Lanes {
+		l.From, l.To = l.To, l.From
+		g.Lanes[i] = l
+	}
+	r := newBearing(&g)
+	for i := range g.Lanes {
+		r.layer.cost[r.layer.net.slot[i]] = b.layer.cost[b.layer.net.slot[i]]
+	}
+	return r
 }
 
 // farthest is the vertex with the greatest cost in or out.

@@ -43,9 +43,11 @@ func TestMapsTooWideForTravelTablesAreRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		tables := roadmap.NewTableMap(g, len(g.Vertices))
 		for goal := range g.Vertices {
-			table := roadmap.NewTableBuilder(g).Build(fleet.Vertex(goal), nil)
-			for v, cost := range table.Cost {
+			table := tables.Get(fleet.Vertex(goal))
+			for v := range g.Vertices {
+				cost := table.To(fleet.Vertex(v))
 				switch {
 				case cost == roadmap.Unreachable && !c.refused:
 					t.Errorf("%s: no way from %d to %d", name, v, goal)

@@ -2,11 +2,12 @@
 // and the tables of travel cost towards a goal. It imports maps, validates and compares them. Pure: bytes come
 // in, graphs and reports go out.
 //
-// Size: a 38,586-cell floor is 38,586 vertices, 150,000 lanes (about 6 MB) and 77 kB per goal table.
+// Size: a 38,586-cell floor is 38,586 vertices, 150,000 lanes (about 6 MB); a goal's table takes 10 to 80 kB.
 package roadmap
 
 import (
 	"math"
+	"time"
 
 	"starling/engine/fleet"
 )
@@ -93,23 +94,16 @@ func (g *Graph) Manhattan(a, b fleet.Vertex) float64 {
 	return math.Abs(u.X-v.X) + math.Abs(u.Y-v.Y)
 }
 
-// Table is the cost to reach one goal from every vertex, in deciseconds of free-flow travel at unit speed
-// (10 per metre on an unlimited lane); Unreachable where there is no way, or only one of more than 6,553 s, which closures
-// alone can bring about on a map that was imported without errors. Shared and immutable.
-type Table struct {
-	Goal fleet.Vertex
-	Cost []uint16
-
-	laid *Changes // what it was made with
-}
-
-// Unreachable is the cost of a vertex from which the goal cannot be reached.
-const Unreachable = ^uint16(0)
-
-// Tables gives the table towards a goal. Implementations outside engine/ cache and share them; within a
-// simulation a plain map does. Get never returns nil for a vertex of the graph.
+// Tables gives the tables towards goals. Implementations outside engine/ cache and share them; within a simulation a plain
+// map does. What they give is never nil for a vertex of the graph.
 type Tables interface {
+	// Get gives what is known of the ways to a goal. It searches for nothing.
 	Get(goal fleet.Vertex) *Table
-	// Changes grows whenever closures have made the tables given so far out of date.
+	// Reach gives a table that knows the cost from a vertex and from those next to it (Table.Around) or, where more has
+	// been searched for lately than the allowance, a coarse one.
+	Reach(goal, from fleet.Vertex) *Table
+	// Changes grows whenever closures or traffic have made the tables given so far out of date.
 	Changes() uint64
+	// Refill lets time pass: what may be searched grows with it.
+	Refill(now time.Time)
 }

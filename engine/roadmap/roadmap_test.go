@@ -153,7 +153,7 @@ func TestATableDescendsToItsGoal(t *testing.T) {
 		from := fleet.Vertex(rapid.IntRange(0, len(g.Vertices)-1).Draw(t, "from"))
 		goal := fleet.Vertex(rapid.IntRange(0, len(g.Vertices)-1).Draw(t, "goal"))
 		tb := m.Get(goal)
-		if tb.Cost[from] == roadmap.Unreachable {
+		if tb.To(from) == roadmap.Unreachable {
 			return
 		}
 		if r := g.Route(tb, from, 5000); r[len(r)-1] != goal {
@@ -169,13 +169,13 @@ func TestAClosedLaneIsNotUsed(t *testing.T) {
 	b, _ := g.Find("2")
 	l, _ := g.Lane(a, b)
 	tables := roadmap.NewTableMap(g, 9)
-	free := tables.Get(b).Cost[a]
+	free := tables.Get(b).To(a)
 	for _, c := range []struct {
 		lane roadmap.LaneOverlay
 		want uint16
 	}{{roadmap.LaneOverlay{Closed: true}, roadmap.Unreachable}, {roadmap.LaneOverlay{SpeedMPS: 0.05}, 20 * free}, {roadmap.LaneOverlay{}, free}} {
 		tables.Lane(l, c.lane)
-		if got := tables.Get(b).Cost[a]; got != c.want {
+		if got := tables.Get(b).To(a); got != c.want {
 			t.Errorf("%+v: cost %d, want %d", c.lane, got, c.want)
 		}
 	}
@@ -209,10 +209,25 @@ func FuzzImport(f *testing.F) {
 
 func BenchmarkTable(b *testing.B) {
 	g := build(b, "lorr", lorrMap(b, "sortation_2000/sortation_large.map"))
-	tb := roadmap.NewTableBuilder(g)
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		tb.Build(fleet.Vertex(i*37%len(g.Vertices)), nil)
+	l := roadmap.NewLayer(g)
+	s := roadmap.NewSearcher(l)
+	n := len(g.Vertices)
+	for name, from := range map[string]func(goal int) int{
+		"near":   func(goal int) int { return min(goal+10, n-1) },
+		"random": func(goal int) int { return goal * 7919 % n },
+		"across": func(goal int) int { return n - 1 - goal%500 },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			settled, bytes := 0, int64(0)
+			for i := 0; b.Loop(); i++ {
+				goal := i * 37 % n
+				t, k := s.GrowAround(roadmap.NewTable(l, fleet.Vertex(goal), nil), fleet.Vertex(from(goal)))
+				settled, bytes = settled+k, bytes+t.Bytes()
+			}
+			b.ReportMetric(float64(settled)/float64(b.N), "vertices/op")
+			b.ReportMetric(float64(bytes)/float64(b.N), "kept-B/op")
+		})
 	}
 }
 

@@ -107,7 +107,7 @@ func (st *stage) departed(d *device, next fleet.Vertex) {
 		var v robot.View
 		if r.state.View(&v); v.Goal != fleet.NoVertex {
 			table := st.s.tables.Get(v.Goal)
-			step.Backs = table.Cost[next] > table.Cost[d.at]
+			step.Backs = table.To(next) > table.To(d.at)
 		}
 	}
 	st.told.steps = append(st.told.steps, step)

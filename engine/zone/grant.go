@@ -110,14 +110,14 @@ func (s *State) horizon(g *guest, v fleet.Vertex) []fleet.Vertex {
 
 // descend is the neighbour of v over which the goal of t is nearest, itself nearer to it than v; NoVertex at the goal and where there is no way.
 func (s *State) descend(t *roadmap.Table, g *guest, v fleet.Vertex) fleet.Vertex {
-	best, to := ^uint32(0), fleet.NoVertex
+	best, to, here := ^uint32(0), fleet.NoVertex, t.To(v)
 	for _, lane := range s.g.Out[v] {
 		ln := &s.g.Lanes[lane]
-		if t.Cost[ln.To] >= t.Cost[v] || s.laneClosed(lane) || !s.allowed(g, ln.To) {
+		if t.To(ln.To) >= here || s.laneClosed(lane) || !s.allowed(g, ln.To) {
 			continue
 		}
 		cost, _ := t.Lane(s.g, lane)
-		if c := uint32(t.Cost[ln.To]) + uint32(cost); c < best {
+		if c := uint32(t.To(ln.To)) + uint32(cost); c < best {
 			best, to = c, ln.To
 		}
 	}

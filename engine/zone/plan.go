@@ -38,6 +38,7 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 		out = s.plan(now, out)
 	}
 	s.tick, s.planned, s.leaseUntil = m.Tick, false, m.LeaseUntil
+	s.tables.Refill(now)
 	if c := s.tables.Changes(); c != s.changes {
 		s.changes = c
 		s.forgetTables()
@@ -336,10 +337,13 @@ const (
 // who dances before somebody who can only leave past it would never give way.
 func (s *State) noteProgress(g *guest, to fleet.Vertex) {
 	t := s.tableOf(g)
-	if t == nil || g.best == 0 || t.Cost[to]+1 < g.best {
+	if t != nil && t.Coarse() {
+		return // an estimate may be less than any way
+	}
+	if t == nil || g.best == 0 || t.To(to)+1 < g.best {
 		g.futile = time.Time{}
 		if t != nil {
-			g.best, g.nearer = t.Cost[to]+1, s.now
+			g.best, g.nearer = t.To(to)+1, s.now
 		}
 	}
 }
@@ -404,7 +408,7 @@ func (s *State) options(g *guest, opts []option) []option {
 		stay.cost += evictCost
 	}
 	if t != nil {
-		stay.cost += 2 * int32(t.Cost[g.at])
+		stay.cost += 2 * int32(t.To(g.at))
 	}
 	opts = append(opts, stay)
 	for _, lane := range s.g.Out[g.at] {
@@ -414,11 +418,12 @@ func (s *State) options(g *guest, opts []option) []option {
 		}
 		o := option{vertex: ln.To, lane: lane, cost: 2 * quarterTurnCost * turns(g.heading, ln.HeadingRad)}
 		if t != nil {
-			if t.Cost[ln.To] == roadmap.Unreachable {
+			to := t.To(ln.To)
+			if to == roadmap.Unreachable {
 				continue
 			}
 			cost, _ := t.Lane(s.g, lane)
-			o.cost += 2*int32(t.Cost[ln.To]) + 2*int32(cost)
+			o.cost += 2*int32(to) + 2*int32(cost)
 		} else if l := s.ours(ln.To); l == none || s.occ[l] != none || s.claim[l] != none {
 			o.cost += 1000 // an idle robot that is pushed prefers room
 		} else {
@@ -444,8 +449,8 @@ func (s *State) tableOf(g *guest) *roadmap.Table {
 	if g.req.Goal == fleet.NoVertex || s.now.Before(g.yieldUntil) {
 		return nil
 	}
-	if g.table == nil || g.table.Goal != g.req.Goal {
-		g.table = s.tables.Get(g.req.Goal)
+	if g.table == nil || g.table.Goal != g.req.Goal || !g.table.Around(g.at) {
+		g.table = s.tables.Reach(g.req.Goal, g.at)
 	}
 	return g.table
 }

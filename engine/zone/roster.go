@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"starling/engine/fleet"
+	"starling/engine/roadmap"
 )
 
 // braking is the distance in metres that a robot may still roll beyond its grants.
@@ -148,7 +149,7 @@ func (s *State) waitOf(now time.Time, i int32) fleet.Wait {
 
 func (s *State) noWay(g *guest) bool {
 	t := s.tableOf(g)
-	return t != nil && t.Cost[g.at] == ^uint16(0)
+	return t != nil && t.To(g.at) == roadmap.Unreachable
 }
 
 func (s *State) holder(v fleet.Vertex) fleet.RobotID {
