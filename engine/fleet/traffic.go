@@ -83,11 +83,13 @@ const (
 	CauseBorder            // the neighbour zone has not answered
 	CauseUnlocalised       // the robot's position is unknown or off the map
 	CauseAdmission         // the next zone is full: its congestion window admits no more robots on their way through
+	CauseBattery           // the batteries of the robots that could do the task do not last for it
+	CauseFootprint         // the robot is too wide for the vertex: it would reach over the zone's border
 )
 
 var causeNames = [...]string{
 	"none", "occupied", "claimed", "closed", "suspect", "no_lease", "recording", "no_way", "halted",
-	"no_robot", "not_yet", "no_map", "border", "unlocalised", "admission",
+	"no_robot", "not_yet", "no_map", "border", "unlocalised", "admission", "battery", "footprint",
 }
 
 // String is the wire name.

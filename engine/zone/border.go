@@ -79,7 +79,7 @@ func (s *State) sendTokens(out []Effect) []Effect {
 			r.At, r.Heading, r.Base, r.Version = g.at, g.heading, g.base, g.version
 			t.Claims = append(t.Claims, Claim{
 				Number: g.pending.number, Vertex: g.pending.vertex, Withdraw: g.pending.withdraw,
-				Push: g.pending.push, Priority: g.pending.prio, Request: r,
+				Push: g.pending.push, Priority: g.pending.prio, Request: r, Yields: g.yieldUntil,
 			})
 		}
 		out = append(out, SendToken{Token: t})
@@ -191,6 +191,9 @@ func (s *State) claimed(now time.Time, n int32, c Claim, out []Effect) []Effect 
 		return s.answer(n, c.Number, c.Request.Robot, c.Vertex, ClaimDenied, fleet.CauseBorder, "", out)
 	}
 	i, g := s.admit(c.Request.Robot)
+	if c.Yields.After(g.yieldUntil) {
+		g.yielded, g.yieldUntil = now, c.Yields
+	}
 	g.foreign = foreignClaim{neighbour: n, local: l, number: c.Number, push: c.Push, prio: c.Priority}
 	s.claim[l] = i
 	if g.entry == entryNone {
@@ -237,6 +240,7 @@ func (s *State) introduce(now time.Time, r fleet.Request, out []Effect) (bool, [
 		}
 		_, g = s.admit(r.Robot)
 		g.req, g.version, g.at, g.heading, g.base = r, r.Version, r.At, r.Heading, slices.Clone(r.Base)
+		s.noteWide(g)
 		return true, out
 	}
 	if r.Version < g.version {

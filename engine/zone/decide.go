@@ -83,6 +83,7 @@ func (s *State) asked(now time.Time, r fleet.Request, out []Effect) []Effect {
 		g.table, g.yields, g.yieldUntil, g.futile, g.best, g.nearer = nil, 0, time.Time{}, time.Time{}, 0, now
 	}
 	g.req, g.heading = r, r.Heading
+	s.noteWide(g)
 	out = s.adopt(now, i, r, out)
 	if !s.holds(g) {
 		return s.release(i, out)
@@ -348,7 +349,7 @@ func (s *State) breakRequested(now time.Time, id fleet.RobotID, out []Effect) []
 	if g == nil {
 		return out
 	}
-	g.yieldUntil = now.Add(yieldTime)
+	g.yielded, g.yieldUntil = now, now.Add(yieldTime)
 	return s.dropClaims(now, i, out)
 }
 

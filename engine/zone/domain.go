@@ -262,7 +262,7 @@ func (s *State) union(now time.Time) (*State, map[fleet.RobotID]int32) {
 		return nil, nil
 	}
 	u := &State{
-		g: s.g, number: none, id: s.id, tables: s.tables, rules: s.rules, now: now, tick: s.tick, span: map[fleet.Vertex]int32{},
+		g: s.g, number: none, id: s.id, tables: s.tables, rules: s.rules, now: now, tick: s.tick, apart: s.apart, anyWide: s.anyWide, span: map[fleet.Vertex]int32{},
 		byRobot: map[fleet.RobotID]int32{}, closed: map[int32]bool{},
 	}
 	u.rules.Lockstep = false // a ring over a border cannot turn at once
@@ -302,6 +302,7 @@ func (s *State) take(l *Lend) {
 		k, g := s.admit(lg.Request.Robot)
 		g.req, g.at, g.heading, g.base, g.prio = lg.Request, lg.Request.At, lg.Request.Heading, lg.Request.Base, lg.Priority
 		g.decided = !lg.Movable
+		s.noteWide(g)
 		s.occ[s.ours(g.at)] = k
 	}
 	for _, v := range l.Shut {

@@ -30,6 +30,10 @@ func (s *State) tryGrant(now time.Time, l int32, out []Effect) []Effect {
 	if lane, ok := s.g.Lane(g.tail(), s.global(l)); !ok || s.laneClosed(lane) {
 		return s.cancel(now, l, fleet.CauseClosed, "", out) // it has left the place from which it claimed this
 	}
+	if cause, holder := s.room(c, l, g.req.RadiusM); cause != fleet.CauseNone {
+		g.blame(s.global(l), cause, holder)
+		return out
+	}
 	if g.entry != entryRecorded {
 		g.blame(s.global(l), fleet.CauseRecording, "")
 		return out
@@ -182,6 +186,9 @@ func (s *State) extend(now time.Time, i int32, out []Effect) []Effect {
 		if s.occ[l] != none || s.claim[l] != none || !s.enterable(l) {
 			return out
 		}
+		if cause, _ := s.room(i, l, g.req.RadiusM); cause != fleet.CauseNone {
+			return out
+		}
 		s.claim[l] = i
 		out = s.grant(now, i, l, out)
 	}
@@ -231,7 +238,7 @@ func (s *State) grantAll(now time.Time, out []Effect) []Effect {
 
 // rotate grants a closed ring of claims at once, where all robots of the ring stand here and face their next vertex.
 func (s *State) rotate(now time.Time, i int32, out []Effect) []Effect {
-	if !s.mayGrant(now) {
+	if !s.mayGrant(now) || s.anyWide { // whoever turns in a ring passes the others closely
 		return out
 	}
 	for n, j := 0, i; ; n++ {

@@ -136,6 +136,7 @@ type Claim struct {
 	Push     bool     // the vertex's occupant has not decided: move it with Effective priority
 	Priority Priority // effective: inherited where the claimant was pushed itself
 	Request  fleet.Request
+	Yields   time.Time // until then the claimant lets itself be pushed aside and wants nothing; zero = it does not
 }
 
 // Priority orders robots; greater goes first.

@@ -26,7 +26,8 @@ func (s *State) claimTicks() uint64 {
 const (
 	quarterTurnCost = 3
 	evictCost       = 100_000
-	waitCost        = 15 // to stay comes after every move that leads nearer (two quarter turns cost 12), before every other
+	aheadCost       = 400 // for who has nowhere to go: to go ahead of who pushes, instead of out of its way
+	waitCost        = 15  // to stay comes after every move that leads nearer (two quarter turns cost 12), before every other
 )
 
 // ticked opens a round. Where the round before still waits for a neighbour, it is decided now without.
@@ -114,7 +115,7 @@ func (s *State) present(nb *neighbour) bool {
 // plan decides what every robot that stands and wants to move does next, in order of priority, then grants what is
 // free, and tells the neighbours.
 func (s *State) plan(now time.Time, out []Effect) []Effect {
-	s.planned = true
+	s.planned, s.anyWide = true, false
 	s.order = s.order[:0]
 	for i := range s.guests {
 		g := &s.guests[i]
@@ -122,6 +123,7 @@ func (s *State) plan(now time.Time, out []Effect) []Effect {
 			continue
 		}
 		g.decided = true
+		s.noteWide(g)
 		if g.foreign.neighbour != none {
 			s.order = append(s.order, int32(i))
 			continue
@@ -222,7 +224,7 @@ func (s *State) decide(now time.Time, i, parent int32, p Priority, out []Effect)
 	g := &s.guests[i]
 	g.decided, g.prio = true, p
 	var buf [12]option
-	opts := s.options(g, buf[:0])
+	opts := s.options(g, s.wayOf(parent, p), buf[:0])
 	here := s.ours(g.at)
 	g.wait = fleet.Wait{}
 	for _, o := range opts {
@@ -241,6 +243,9 @@ func (s *State) decide(now time.Time, i, parent int32, p Priority, out []Effect)
 		}
 		var ok bool
 		if ok, out = s.tryOption(now, i, parent, o, p, out); ok {
+			if parent != none {
+				g.goOnYielding(now)
+			}
 			return true, out
 		}
 	}
@@ -280,6 +285,13 @@ func (s *State) tryOption(now time.Time, i, parent int32, o option, p Priority, 
 		if g.wait.Cause == fleet.CauseNone {
 			cause, holder := s.shutBy(l)
 			g.blame(o.vertex, cause, holder)
+		}
+		return false, out
+	}
+	if cause, holder := s.room(i, l, g.req.RadiusM); cause != fleet.CauseNone && holder != s.standing(l) {
+		g.blame(o.vertex, cause, holder)
+		if out = s.asksAside(now, i, holder, p, out); parent == none {
+			s.noteFutile(now, g)
 		}
 		return false, out
 	}
@@ -329,6 +341,8 @@ const (
 	futileTime = 1 * time.Second
 	patience   = 25 * time.Second
 	yieldTime  = 6 * time.Second
+	yieldStep  = 5 * time.Second  // longer, each time that it is moved meanwhile
+	yieldMost  = 40 * time.Second // since it began
 	// forgetFailure is after how long without another failed push the ones before do not count any more.
 	forgetFailure = 4 * time.Second
 )
@@ -368,8 +382,23 @@ func (s *State) noteFutile(now time.Time, g *guest) {
 		return
 	}
 	g.futile = time.Time{}
-	g.yieldUntil = now.Add(yieldTime << min(g.yields, 2))
+	g.yielded, g.yieldUntil = now, now.Add(yieldTime<<min(g.yields, 2))
 	g.yields++
+}
+
+// goOnYielding lets a robot that gives way and is being moved do so a little longer: where its time ended while it is
+// still in the way, it would push back, and both would start anew.
+func (g *guest) goOnYielding(now time.Time) {
+	if now.Before(g.yieldUntil) && now.Sub(g.yielded) < yieldMost {
+		g.yieldUntil = later(g.yieldUntil, now.Add(yieldStep))
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // closesRing says that following the claims from guest b on leads back to guest i: a rotation, which robots on the
@@ -399,8 +428,19 @@ func (g *guest) blame(v fleet.Vertex, c fleet.Cause, holder fleet.RobotID) {
 	}
 }
 
+// wayOf is the table towards the goal of who pushes in the end, nil where nobody does or that is not known here.
+func (s *State) wayOf(parent int32, p Priority) *roadmap.Table {
+	if parent == none {
+		return nil
+	}
+	if _, g := s.find(p.Robot); g != nil {
+		return s.tableOf(g)
+	}
+	return s.tableOf(&s.guests[parent])
+}
+
 // options lists what the robot could do next, best first: each lane out of its vertex, and to stay.
-func (s *State) options(g *guest, opts []option) []option {
+func (s *State) options(g *guest, way *roadmap.Table, opts []option) []option {
 	t := s.tableOf(g)
 	seed := mix(uint64(s.tick)<<20 ^ hashOf(g.id))
 	stay := option{vertex: g.at, lane: none, cost: waitCost}
@@ -428,6 +468,9 @@ func (s *State) options(g *guest, opts []option) []option {
 			o.cost += 1000 // an idle robot that is pushed prefers room
 		} else {
 			o.cost += 100
+		}
+		if t == nil && way != nil && way.To(ln.To) < way.To(g.at) {
+			o.cost += aheadCost
 		}
 		opts = append(opts, o)
 	}

@@ -33,7 +33,9 @@ type State struct {
 	guests    []guest
 	free      []int32
 	byRobot   map[fleet.RobotID]int32
-	displaced int // guests whose vertex another guest stands on too
+	apart     float64 // least distance of vertices, in metres
+	anyWide   bool    // a guest needs more room than that
+	displaced int     // guests whose vertex another guest stands on too
 
 	window     *congestion.Window // nil in a union
 	neighbours []neighbour
@@ -91,6 +93,7 @@ type guest struct {
 	cornered   time.Time // since when it cannot follow pushes though it is idle
 	evictUntil time.Time // until then it tries to come out of its corner
 	yieldUntil time.Time // until then it has no wish and no priority: it lets itself be pushed out of the way
+	yielded    time.Time // since when
 	yields     uint8     // in a row, without a move forward
 	stands     time.Time // since when it has been where it is
 	nearer     time.Time // when it came nearer to its goal than ever, or got it
@@ -159,7 +162,7 @@ func New(g *roadmap.Graph, number int, tables roadmap.Tables, rules Rules, epoch
 		g: g, number: int32(number), id: z.ID, tables: tables, rules: rules, epoch: epoch, inc: inc,
 		occ: make([]int32, n), claim: make([]int32, n), granted: make([]bool, n), blocked: make([]int16, n),
 		keepOut: make([]bool, n), byRobot: map[fleet.RobotID]int32{}, byZone: map[fleet.ZoneID]int32{},
-		window: congestion.New(n, congestion.ClassOf(g, number), rules.Admission), closed: map[int32]bool{}, lord: following{leader: none}, neighbours: make([]neighbour, len(z.Neighbours)),
+		window: congestion.New(n, congestion.ClassOf(g, number), rules.Admission), closed: map[int32]bool{}, lord: following{leader: none}, apart: distance(g, number), neighbours: make([]neighbour, len(z.Neighbours)),
 	}
 	for i := range n {
 		s.occ[i], s.claim[i] = none, none

@@ -79,6 +79,7 @@ type bot struct {
 	heading float64
 	base    []fleet.Vertex
 	hint    fleet.Vertex
+	radius  float64
 	goal    fleet.Vertex
 	since   time.Time
 	busy    int // driving mode: steps until the present action ends
@@ -103,6 +104,7 @@ type world struct {
 	nextJob func(b *bot) fleet.Vertex
 	grants  int
 	domains int // Leads sent
+	views   map[int32]zone.View
 	roster  map[[2]string]bool
 }
 
@@ -114,7 +116,7 @@ type letter struct {
 }
 
 func newWorld(t testing.TB, g *roadmap.Graph, lock bool, seed int64) *world {
-	w := &world{t: t, g: g, rng: rand.New(rand.NewSource(seed)), now: t0, lock: lock, byID: map[fleet.RobotID]*bot{}, roster: map[[2]string]bool{}}
+	w := &world{t: t, g: g, rng: rand.New(rand.NewSource(seed)), now: t0, lock: lock, byID: map[fleet.RobotID]*bot{}, roster: map[[2]string]bool{}, views: map[int32]zone.View{}}
 	tb := roadmap.NewTableMap(g, len(g.Vertices))
 	for z := range g.Zones {
 		w.zones = append(w.zones, zone.New(g, z, tb, zone.Rules{Lockstep: lock}, 1, 1))
@@ -123,7 +125,7 @@ func newWorld(t testing.TB, g *roadmap.Graph, lock bool, seed int64) *world {
 }
 
 func (w *world) add(at fleet.Vertex) *bot {
-	b := &bot{id: fleet.RobotID(fmt.Sprintf("robot-%04d", len(w.bots))), at: at, hint: fleet.NoVertex, goal: fleet.NoVertex}
+	b := &bot{id: fleet.RobotID(fmt.Sprintf("robot-%04d", len(w.bots))), at: at, hint: fleet.NoVertex, goal: fleet.NoVertex, radius: 0.3}
 	w.bots = append(w.bots, b)
 	w.byID[b.id] = b
 	return b
@@ -137,7 +139,7 @@ func (w *world) ask(b *bot) {
 	}
 	w.post(letter{zone: w.g.ZoneOf[tail], msg: zone.Asked{Request: fleet.Request{
 		Robot: b.id, Version: b.version, At: b.at, Heading: b.heading, Base: append([]fleet.Vertex(nil), b.base...), Goal: b.goal,
-		Tasked: b.goal != fleet.NoVertex, Since: b.since, Window: w.window(), SpeedMPS: 1, RadiusM: 0.3,
+		Tasked: b.goal != fleet.NoVertex, Since: b.since, Window: w.window(), SpeedMPS: 1, RadiusM: b.radius,
 	}}})
 }
 
@@ -210,7 +212,9 @@ func (w *world) perform(z int32, effects []zone.Effect) {
 			if w.lose == 0 || w.rng.Float64() > w.lose {
 				w.post(letter{zone: w.zoneNo(e.Answer.To), msg: zone.Answered{Answer: e.Answer}})
 			}
-		case zone.SendRefusal, zone.CallRoll, zone.Show:
+		case zone.Show:
+			w.views[z] = e.View
+		case zone.SendRefusal, zone.CallRoll:
 		}
 	}
 }
