@@ -144,6 +144,7 @@ func floorRules() []Rule {
 		{Door: "PUT /api/v1/zones/{zone_id}", Roles: admin, Kind: Write, Action: "zone.put", Resource: "zone"},
 		{Door: "DELETE /api/v1/zones/{zone_id}", Roles: admin, Kind: Write, Action: "zone.delete", Resource: "zone"},
 		{Door: "GET /api/v1/overview", Roles: readers()},
+		{Door: "GET /api/v1/waits", Roles: readers()},
 	}
 }
 

@@ -181,6 +181,7 @@ func build(o Options) (http.Handler, huma.API) {
 	a.explanations()
 	a.scheduler()
 	a.overview()
+	a.waits()
 	a.auditLog()
 	polish(a.huma.OpenAPI())
 	a.ruled(r)

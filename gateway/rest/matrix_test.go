@@ -52,6 +52,7 @@ func contractDoors() []doorCase {
 		{"PUT", "/zones/{zone_id}", runs, one},
 		{"DELETE", "/zones/{zone_id}", runs, one},
 		{"GET", "/overview?warehouse_id={warehouse_id}", reads, one},
+		{"GET", "/waits?warehouse_id={warehouse_id}", reads, one},
 		{"GET", "/robots", reads, one},
 		{"POST", "/robots", runs, one},
 		{"GET", "/robots/{robot_id}", reads, one},

@@ -571,6 +571,23 @@ export interface paths {
         patch: operations["patch-settings"];
         trace?: never;
     };
+    "/api/v1/waits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who waits for whom just now */
+        get: operations["list-waits"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/warehouses": {
         parameters: {
             query?: never;
@@ -1501,6 +1518,31 @@ export interface components {
             y: number;
             /** Format: uuid */
             zone_id: string;
+        };
+        Wait: {
+            cause: string;
+            /**
+             * Format: uuid
+             * @description for whom it waits
+             */
+            holder_id: string;
+            /** Format: uuid */
+            robot_id: string;
+            /** Format: date-time */
+            since: string;
+        };
+        Waits: {
+            /** Format: date-time */
+            at: string;
+            /** @description robots that wait for each other in a ring */
+            cycles: string[][];
+            /**
+             * Format: int64
+             * @description robots of the warehouse that wait for another
+             */
+            total: number;
+            /** @description at most 2,000: those of robot_id to its root first, then those in the rectangle that last longest */
+            waits: components["schemas"]["Wait"][];
         };
         Warehouse: {
             /** Format: date-time */
@@ -3567,6 +3609,49 @@ export interface operations {
             412: components["responses"]["PreconditionFailed"];
             413: components["responses"]["RequestEntityTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "list-waits": {
+        parameters: {
+            query: {
+                /** @description x0,y0,x1,y1, map metres: robots that wait there */
+                rect?: number[];
+                /** @description the chain of this robot is in the answer wherever it stands */
+                robot_id?: string;
+                warehouse_id: string;
+            };
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Waits"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
             422: components["responses"]["UnprocessableEntity"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
