@@ -185,13 +185,15 @@ func (f *Facts) lowBattery(v *robot.View) []Link {
 		Cause: causeNoCharger, Level: LevelDispatcher, ObjectType: "robot", ObjectID: string(taken.ID), Since: taken.Since,
 		Text: fmt.Sprintf("Every charger is taken; the next one to be free has %s, at %.0f %%", called(taken), 100*taken.Battery),
 	}
-	switch own := f.ownFault(taken, v); {
-	case own != nil && own[0].Remedy != nil:
+	if own := f.ownFault(taken, v); own != nil {
 		return append([]Link{l, full}, own...)
-	case taken.State != fleet.Charging || taken.Battery >= enoughBattery:
-		full.Remedy = f.sendAway(taken, v)
 	}
-	full.Solves = full.Remedy == nil && taken.State == fleet.Charging
+	if taken.State != fleet.Charging || taken.Battery >= enoughBattery {
+		waiter := *v
+		waiter.Goal = taken.Vertex
+		full.Remedy = f.sendAway(taken, &waiter)
+	}
+	full.Solves = full.Remedy == nil // it leaves when it has charged, or is on its way already
 	return []Link{l, full}
 }
 

@@ -39,10 +39,16 @@ func (f *Facts) whyOpen(t *task.View, self Link) []Link {
 		chain = append(chain, l)
 	}
 	chain = append(chain, f.whyNobody(t)...)
-	if root := &chain[len(chain)-1]; !root.Solves && !slices.ContainsFunc(chain, func(l Link) bool { return l.Remedy != nil }) {
+	if root := &chain[len(chain)-1]; !root.Solves && !f.mayComeBack(root) && !slices.ContainsFunc(chain, func(l Link) bool { return l.Remedy != nil }) {
 		root.Remedy = cancel(t.Spec.ID, "Cancel the task")
 	}
 	return chain
+}
+
+// mayComeBack says that the root is a robot that has only just fallen silent.
+func (f *Facts) mayComeBack(root *Link) bool {
+	v := f.robot(fleet.RobotID(root.ObjectID))
+	return root.Cause == causeSilent && v != nil && v.Connection == fleet.Stale
 }
 
 func (f *Facts) taskWait(id fleet.TaskID) TaskWait {

@@ -182,10 +182,14 @@ func (f *Facts) sendAway(v, waiter *robot.View) *Remedy {
 			taken[b] = true
 		}
 	}
+	goal := v.Vertex
+	if waiter != nil && on(f.Graph, waiter.Goal) {
+		goal = waiter.Goal
+	}
 	f.trace(waiter, taken)
-	to := f.spot(v.Vertex, stood, taken)
+	to := f.spot(v.Vertex, goal, stood, taken)
 	if to == fleet.NoVertex { // past the others then: they make room
-		to = f.spot(v.Vertex, nil, taken)
+		to = f.spot(v.Vertex, goal, nil, taken)
 	}
 	if to == fleet.NoVertex {
 		return nil
@@ -196,12 +200,13 @@ func (f *Facts) sendAway(v, waiter *robot.View) *Remedy {
 // parkingNear is how many vertices are looked at for a parking place before any other will do.
 const parkingNear = 200
 
-// spot is the nearest vertex that nobody wants: a parking place where one is near.
-func (f *Facts) spot(from fleet.Vertex, around, taken map[fleet.Vertex]bool) fleet.Vertex {
+// spot is the nearest vertex that nobody wants and past which everybody gets to goal: a parking place where one is near.
+func (f *Facts) spot(from, goal fleet.Vertex, around, taken map[fleet.Vertex]bool) fleet.Vertex {
 	best, looked := fleet.NoVertex, 0
+	narrow := f.narrow(goal)
 	f.reach(from, around, func(at fleet.Vertex) bool {
 		looked++
-		if at == from || taken[at] {
+		if at == from || taken[at] || narrow != nil && narrow[at] {
 			return true
 		}
 		x := &f.Graph.Vertices[at]
@@ -211,6 +216,51 @@ func (f *Facts) spot(from fleet.Vertex, around, taken map[fleet.Vertex]bool) fle
 		return !x.Parking && (best == fleet.NoVertex || looked < parkingNear)
 	})
 	return best
+}
+
+// narrow says which vertices part goal from something: who stands on one of them is in the way of others. Hopcroft and
+// Tarjan's articulation points, seen from goal, over lanes in either direction; nil = not known.
+func (f *Facts) narrow(goal fleet.Vertex) []bool {
+	if !on(f.Graph, goal) || !f.search() {
+		return nil
+	}
+	g := f.Graph
+	type visit struct {
+		v, from fleet.Vertex
+		next    int
+	}
+	parts, number, low := make([]bool, len(g.Vertices)), make([]int32, len(g.Vertices)), make([]int32, len(g.Vertices))
+	count := int32(1)
+	number[goal], low[goal] = count, count
+	for stack := []visit{{goal, fleet.NoVertex, 0}}; len(stack) > 0; {
+		top := &stack[len(stack)-1]
+		v, out := top.v, g.Out[top.v]
+		if top.next >= len(out)+len(g.In[v]) {
+			stack = stack[:len(stack)-1]
+			if p := top.from; p != fleet.NoVertex {
+				low[p] = min(low[p], low[v])
+				parts[p] = parts[p] || low[v] >= number[p]
+			}
+			continue
+		}
+		var u fleet.Vertex
+		if n := top.next; n < len(out) {
+			u = g.Lanes[out[n]].To
+		} else {
+			u = g.Lanes[g.In[v][n-len(out)]].From
+		}
+		top.next++
+		switch {
+		case u == top.from:
+		case number[u] != 0:
+			low[v] = min(low[v], number[u])
+		default:
+			count++
+			number[u], low[u] = count, count
+			stack = append(stack, visit{u, v, 0})
+		}
+	}
+	return parts
 }
 
 // trace notes the vertices of the waiter's shortest way to its goal.
