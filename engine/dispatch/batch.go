@@ -95,6 +95,12 @@ func (d *deal) solve(rows []row) {
 		}
 		rows = left
 		chosen := d.choose(rows, priced)
+		for range widenings {
+			if !d.widen(rows, priced, chosen) {
+				break
+			}
+			chosen = d.choose(rows, priced)
+		}
 		left = rows[:0]
 		n := len(d.matches)
 		for i, k := range chosen {
@@ -118,36 +124,42 @@ func (d *deal) solve(rows []row) {
 	}
 }
 
-// choose gives for each row which of its candidates it gets, -1 = none.
+// choose gives for each row which of its candidates it gets, -1 = none, and notes the prices of the columns.
 func (d *deal) choose(rows []row, priced [][]match) []int {
 	d.stamp++
-	columns := int32(0)
-	column := func(at *mark) int32 {
-		if at.stamp != d.stamp {
-			*at = mark{d.stamp, columns}
-			columns++
-		}
-		return at.column
-	}
+	var columns []*mark
 	edges := make([][]planner.Edge, len(rows))
 	for i, ms := range priced {
 		edges[i] = make([]planner.Edge, len(ms))
 		for k := range ms {
-			at := &ms[k].worker.mark
-			if rows[i].worker != nil {
-				at = &ms[k].job.mark
+			at := ms[k].column(rows[i])
+			if at.stamp != d.stamp {
+				*at = mark{stamp: d.stamp, column: int32(len(columns))}
+				columns = append(columns, at)
 			}
-			edges[i][k] = planner.Edge{Column: column(at), Cost: ms[k].cost.Total}
+			edges[i][k] = planner.Edge{Column: at.column, Cost: ms[k].cost.Total}
 		}
 	}
 	chosen := make([]int, len(rows))
-	for i, c := range planner.Assign(edges, int(columns)) {
+	taken, prices := planner.AssignPriced(edges, len(columns))
+	for i, c := range taken {
 		chosen[i] = -1
 		if c >= 0 {
 			chosen[i] = slices.IndexFunc(edges[i], func(e planner.Edge) bool { return e.Column == c })
 		}
 	}
+	for c, at := range columns {
+		at.price = prices[c]
+	}
 	return chosen
+}
+
+// column is the mark of whom the row is matched with.
+func (m *match) column(r row) *mark {
+	if r.worker != nil {
+		return &m.job.mark
+	}
+	return &m.worker.mark
 }
 
 // candidates prices what is worth looking at for a row: the nearest by straight line, for a robot the most urgent tasks
@@ -279,11 +291,14 @@ func (m *match) price(now time.Time, g *ground, exact bool) bool {
 		return false
 	}
 	m.cost = task.Cost{
-		Travel: travel + m.job.rest, Battery: batteryWeight * (1 - m.worker.Battery), Priority: -bonus(now, &m.job.spec),
+		Travel: travel + m.job.rest, Battery: m.worker.worth(), Priority: -bonus(now, &m.job.spec),
 	}
 	m.cost.Total = m.cost.Travel + m.cost.Queue + m.cost.Battery + m.cost.Priority
 	return true
 }
+
+// worth is what it costs to take this robot rather than another, in seconds.
+func (w *worker) worth() float64 { return batteryWeight * (1 - w.Battery) }
 
 // bonus is what a task's urgency is worth, in seconds.
 func bonus(now time.Time, t *task.Spec) float64 {

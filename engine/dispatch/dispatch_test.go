@@ -251,20 +251,3 @@ func TestADryRunChangesNothing(t *testing.T) {
 		t.Fatalf("%+v %+v", p, rest)
 	}
 }
-
-func BenchmarkBatch200x300(b *testing.B) {
-	g := floor(b)
-	tables := roadmap.NewTableMap(g, 1000)
-	b.ReportAllocs()
-	for b.Loop() {
-		s := dispatch.New(tables, 1)
-		s.Decide(t0, dispatch.Restored{Graph: g}, nil)
-		for i := range 200 {
-			s.Decide(t0, free(fmt.Sprintf("r%03d", i), fleet.Vertex(i%128)), nil)
-		}
-		for i := range 300 {
-			s.Decide(t0, open(fmt.Sprintf("t%03d", i), fleet.Vertex(i*7%128)), nil)
-		}
-		s.Decide(t0, dispatch.Ticked{}, nil)
-	}
-}

@@ -295,8 +295,9 @@ func (j *job) rank() float64 {
 	return priorityWeight*float64(j.spec.Priority) - ageWeight*float64(j.spec.CreatedAt.UnixMilli())/1000
 }
 
-// mark is the number of a column in the choice of this stamp.
+// mark is the number of a column in the choice of this stamp, and its price there.
 type mark struct {
 	stamp  uint32
 	column int32
+	price  float64
 }
