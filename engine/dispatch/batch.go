@@ -225,6 +225,9 @@ func (d *deal) offer(j *job, w *worker, out []match) []match {
 
 // possible says that no table is known by which the robot could not get there.
 func (d *deal) possible(j *job, w *worker) bool {
+	if !w.lasts(j, d.ground.graph.Manhattan(w.At, j.goal)) {
+		return false
+	}
 	if d.ground.sure(w.At, j.goal) {
 		return true
 	}
@@ -288,6 +291,9 @@ func (m *match) price(now time.Time, g *ground, exact bool) bool {
 			travel = float64(cost) / 10
 		}
 	} else if !g.sure(at, goal) {
+		return false
+	}
+	if !m.worker.lasts(m.job, travel) {
 		return false
 	}
 	m.cost = task.Cost{
@@ -409,7 +415,7 @@ func inputsDigest(ms []match) string {
 func (s *State) noteTaskWaits(now time.Time) {
 	waits := make([]TaskWait, 0, len(s.tasks))
 	for _, j := range s.tasks {
-		cause := fleet.CauseNoRobot
+		cause, detail := s.yard.cause(j.spec.ID)
 		switch {
 		case s.graph == nil:
 			cause = fleet.CauseNoMap
@@ -420,7 +426,7 @@ func (s *State) noteTaskWaits(now time.Time) {
 		case !j.in: // offered
 			continue
 		}
-		waits = append(waits, TaskWait{Task: j.spec.ID, Cause: cause, Since: j.since})
+		waits = append(waits, TaskWait{Task: j.spec.ID, Cause: cause, Since: j.since, Detail: detail})
 	}
 	slices.SortFunc(waits, func(a, b TaskWait) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Task, b.Task))

@@ -5,6 +5,7 @@ import (
 
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
+	"starling/engine/robot"
 	"starling/engine/task"
 )
 
@@ -80,6 +81,11 @@ type (
 	}
 	// WakeAt asks for Woke at that time; a later one replaces it.
 	WakeAt struct{ At time.Time }
+	// Send sends a robot somewhere without a customer's task (robot.Sent): to park, to charge, to wait for its turn.
+	Send struct {
+		Robot fleet.RobotID
+		Move  robot.Move
+	}
 	// Show publishes the warehouse's view: open tasks and why they wait, cycles, the merged waits.
 	Show struct{}
 )
@@ -92,6 +98,7 @@ func (TellLane) isDispatchEffect()    {}
 func (TellKeepOut) isDispatchEffect() {}
 func (Break) isDispatchEffect()       {}
 func (WakeAt) isDispatchEffect()      {}
+func (Send) isDispatchEffect()        {}
 func (Show) isDispatchEffect()        {}
 
 // Outcome is how a request ended.

@@ -144,7 +144,7 @@ func (m *market) addWorker(w *worker) {
 	m.workers++
 	m.free[w.ID] = w
 	w.in = true
-	c := crew{part: m.ground.parts[w.At], fleet: w.Fleet, can: words(w.Capabilities), low: w.Battery < minBattery}
+	c := crew{part: m.ground.parts[w.At], fleet: w.Fleet, can: words(w.Capabilities), low: w.low()}
 	b := m.benches[c]
 	if b == nil {
 		b = &bench{crew: c, can: w.Capabilities, index: &index[worker]{frame: m.frame}}
@@ -256,7 +256,7 @@ func (m *market) ownJobs(w *worker) []*job {
 // suits says whether the robot may have the task at all.
 func suits(j *job, w *worker) bool {
 	t := &j.spec
-	return (t.Robot == "" || t.Robot == w.ID) && (t.Fleet == "" || t.Fleet == w.Fleet) && (w.Battery >= minBattery || t.Type == fleet.Charge) &&
+	return (t.Robot == "" || t.Robot == w.ID) && (t.Fleet == "" || t.Fleet == w.Fleet) && (t.Type == fleet.Charge || !w.low()) &&
 		able(j.needs, w.Capabilities)
 }
 

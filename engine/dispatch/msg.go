@@ -32,6 +32,11 @@ type (
 	RobotChanged struct{ Robot Robot }
 	// ZoneReported is a zone's newest view: the waits feed the wait-for graph.
 	ZoneReported struct{ View zone.View }
+	// RulesChanged gives the warehouse's rules of batteries and of robots that have nothing to do.
+	RulesChanged struct {
+		Charging Charging
+		Parking  Parking
+	}
 	// Ticked starts a batch and, each second, the search for cycles.
 	Ticked struct{}
 	// Woke comes at or after a time asked for by WakeAt: what has changed is dispatched without waiting for the next batch.
@@ -66,6 +71,7 @@ func (TaskChanged) isDispatchMsg()       {}
 func (RobotChanged) isDispatchMsg()      {}
 func (ZoneReported) isDispatchMsg()      {}
 func (Ticked) isDispatchMsg()            {}
+func (RulesChanged) isDispatchMsg()      {}
 func (Woke) isDispatchMsg()              {}
 func (ActivateRequested) isDispatchMsg() {}
 func (LaneRequested) isDispatchMsg()     {}

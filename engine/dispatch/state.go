@@ -51,11 +51,14 @@ type State struct {
 	toTell  map[fleet.LaneID]int // lanes of which zones are told again, and how often where they are as in the map
 	kept    map[int32]int        // zones of the graph to be told of kept-out vertices, and how often where there are none
 
-	tasks  map[fleet.TaskID]*job
-	robots map[fleet.RobotID]*worker
-	heldBy map[fleet.RobotID]fleet.TaskID
-	zones  map[fleet.ZoneID][]fleet.Wait
-	cycles map[string]standing
+	tasks    map[fleet.TaskID]*job
+	robots   map[fleet.RobotID]*worker
+	heldBy   map[fleet.RobotID]fleet.TaskID
+	zones    map[fleet.ZoneID][]fleet.Wait
+	yard     *yard
+	charging Charging
+	parking  Parking
+	cycles   map[string]standing
 
 	yielded map[fleet.RobotID]time.Time // who gave way, and when; none older than yieldMemory
 
@@ -83,6 +86,7 @@ type job struct {
 
 	// On the market.
 	in    bool
+	tail  float64 // metres from its first errand to its last, and to a charger
 	x, y  float64
 	shelf *shelf // nil where the task is for one robot alone
 	slot  int    // on the shelf
@@ -92,7 +96,8 @@ type job struct {
 
 type worker struct {
 	Robot
-	offered time.Time
+	offered  time.Time
+	charging *Charging // nil = the usual ones
 
 	// On the market.
 	in    bool
@@ -114,6 +119,7 @@ func New(tables roadmap.Tables, seed uint64) *State {
 		toTell: map[fleet.LaneID]int{}, kept: map[int32]int{},
 		tasks: map[fleet.TaskID]*job{}, robots: map[fleet.RobotID]*worker{}, heldBy: map[fleet.RobotID]fleet.TaskID{},
 		zones: map[fleet.ZoneID][]fleet.Wait{}, cycles: map[string]standing{}, yielded: map[fleet.RobotID]time.Time{},
+		yard: newYard(), charging: UsualCharging(), parking: UsualParking(),
 		market: newMarket(ground{}),
 	}
 }
@@ -170,6 +176,9 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		} else {
 			s.zones[m.View.Zone] = m.View.Waits
 		}
+		return out
+	case RulesChanged:
+		s.charging, s.parking = m.Charging, m.Parking
 		return out
 	case Ticked:
 		return s.ticked(now, out)
@@ -235,6 +244,7 @@ func (s *State) SetGraph(g *roadmap.Graph, t roadmap.Tables) {
 	for _, j := range s.tasks {
 		j.place(s.graph, g)
 	}
+	s.yard.on(g)
 	for _, w := range s.robots {
 		w.At, w.Free, w.in = fleet.NoVertex, false, false
 	}
@@ -282,6 +292,7 @@ func (j *job) place(from, g *roadmap.Graph) {
 }
 
 func (s *State) taskChanged(now time.Time, m TaskChanged) {
+	s.yard.note(m)
 	id := m.Spec.ID
 	for r, t := range s.heldBy {
 		if t == id && (m.State != task.Held || r != m.Robot) {
@@ -311,6 +322,7 @@ func (s *State) taskChanged(now time.Time, m TaskChanged) {
 func (s *State) open(now time.Time, t task.Spec) {
 	j := &job{spec: t, since: now, needs: t.Requires()}
 	j.place(nil, s.graph)
+	s.measure(j)
 	s.tasks[t.ID] = j
 	s.stock(now, j)
 }
@@ -336,7 +348,7 @@ func (s *State) robotChanged(now time.Time, r Robot) {
 		return
 	}
 	if w == nil {
-		w = &worker{}
+		w = &worker{charging: &s.charging}
 		s.robots[r.ID] = w
 	}
 	w.Robot = r
@@ -439,6 +451,7 @@ func (s *State) ticked(now time.Time, out []Effect) []Effect {
 	s.lastScan = now
 	s.noteTaskWaits(now)
 	out = s.scan(now, out)
+	out = s.tend(now, out)
 	out = s.tellLanes(now, out)
 	return append(out, Show{})
 }

@@ -20,7 +20,8 @@ type View struct {
 
 // TaskWait says why a task has no robot.
 type TaskWait struct {
-	Task  fleet.TaskID
-	Cause fleet.Cause
-	Since time.Time
+	Task   fleet.TaskID
+	Cause  fleet.Cause
+	Since  time.Time
+	Detail string // with numbers, "" = none
 }

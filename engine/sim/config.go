@@ -41,6 +41,7 @@ type Config struct {
 	Mail    Mail
 	Journal Journal
 	Faults  Faults
+	Battery Battery
 	// Strays is how many robots that others control stand about.
 	Strays int
 	// Lease is how long a renewed lease of the shard lasts; zero = no lease is needed.
@@ -100,6 +101,7 @@ func Random(seed uint64) Config {
 		c.Journal.Unavailable, c.Journal.Unknown = r.Float64()*0.05, r.Float64()*0.05
 		c.Journal.OutageEvery, c.Journal.Outage = seconds(30+r.IntN(60)), 5*time.Second
 	}
+	c.Battery = randomBattery(rand.New(rand.NewPCG(seed, 0xbad)), side, c.Robots)
 	if c.Lockstep = r.IntN(5) == 0; c.Lockstep {
 		// Robots move together and the moment counts: mail is instant, robots and zones do not fail.
 		c.Journal.Commit = 0

@@ -35,7 +35,8 @@ type device struct {
 	at      fleet.Vertex
 	to      fleet.Vertex // under way to it, NoVertex = stands
 	heading float64
-	busy    bool          // turning or moving
+	busy    bool // turning or moving
+	cell    cell
 	speed   float64       // metres a second
 	radius  float64       // metres
 	left    time.Duration // when it set off last
@@ -76,6 +77,7 @@ func newDevice(s *site, i int, at fleet.Vertex, stray bool) *device {
 		site: s, id: fleet.RobotID(s.id(idRobot, i)), index: i, at: at, to: fleet.NoVertex, stray: stray,
 		heading: float64(s.w.rng.IntN(4)) * math.Pi / 2, speed: 1, radius: 0.3, commands: map[fleet.CommandID]bool{},
 	}
+	d.cell = s.newCell()
 	d.boots++
 	d.boot = "boot-1"
 	d.visits = []visit{{at, 0}}
@@ -172,6 +174,7 @@ func (d *device) drive() {
 		return
 	}
 	w.laws.floor.departs(d, next)
+	d.settle()
 	d.to, d.base, d.busy = next, d.base[1:], true
 	d.moved = w.clock.now
 	took := time.Duration(l.LengthM/d.speed*w.stage.factor(d)*float64(time.Second)) + d.slow(time.Second)
@@ -211,6 +214,8 @@ func (d *device) arrive() {
 		w.clock.after(d.faultTill-now+time.Millisecond, "arrival", d.arrive)
 		return
 	}
+	d.settle()
+	d.paid(d.site.graph.Manhattan(d.at, d.to))
 	d.at, d.to, d.busy = d.to, fleet.NoVertex, false
 	d.moved = w.clock.now
 	w.result.Moves++
@@ -226,7 +231,7 @@ func (d *device) arrive() {
 
 func (d *device) halted() bool {
 	now := d.site.w.clock.now
-	return d.stopped || d.paused || now < d.faultTill || now < d.bootTill
+	return d.flat() || d.stopped || d.paused || now < d.faultTill || now < d.bootTill
 }
 
 // report puts where the robot stands on the reliable lane.
@@ -291,8 +296,9 @@ func (d *device) status() {
 		return
 	}
 	d.seq++
+	d.settle()
 	m := &robot.StatusReported{
-		BootID: d.boot, Seq: d.seq, At: w.now(), Battery: 0.8, State: fleet.Idle,
+		BootID: d.boot, Seq: d.seq, At: w.now(), Battery: d.cell.level, State: fleet.Idle,
 		Pose: d.pose(),
 	}
 	switch {
@@ -303,6 +309,8 @@ func (d *device) status() {
 		m.State = fleet.Paused
 	case d.to != fleet.NoVertex:
 		m.State, m.Velocity = fleet.Moving, 1
+	case d.plugged():
+		m.State = fleet.Charging
 	}
 	deliver := func() {
 		m.ReceivedAt = w.now()

@@ -124,7 +124,7 @@ func (r *robotActor) perform(f robot.Effect, a *ask) {
 		av := f.Availability
 		s.toDispatcher("availability", dispatch.RobotChanged{Robot: dispatch.Robot{
 			ID: av.Robot, Fleet: av.Fleet, Capabilities: av.Capabilities, Free: av.Free, At: av.At, Battery: av.Battery,
-			Since: av.Since, Reason: av.Reason, Gone: av.Gone,
+			Since: av.Since, Reason: av.Reason, Gone: av.Gone, Allowed: av.Allowed, SpeedMPS: av.SpeedMPS, Move: av.Move, Power: av.Power,
 		}})
 	case robot.Show:
 		r.state.View(&r.view)
@@ -227,6 +227,7 @@ func (d *dispatchActor) load() {
 	d.state = dispatch.New(d.site.tables, d.site.w.Seed)
 	r := d.site.warehouseRecord()
 	d.folded = d.site.journal.versions[d.subject]
+	d.now(d.site.w.Battery.rules(), nil)
 	d.now(r, nil)
 }
 
@@ -273,6 +274,9 @@ func (d *dispatchActor) perform(f dispatch.Effect, a *ask) {
 	case dispatch.Offer:
 		s.w.trace("offer: %s to %s", short(f.Task), short(f.Robot))
 		s.toTask(f.Task, "offered", task.AwardOffered{Robot: f.Robot, Decision: f.Decision})
+	case dispatch.Send:
+		s.w.trace("send: %s %s to %d: %s", short(f.Robot), f.Move.Kind, f.Move.To, f.Move.Reason)
+		s.toRobot(f.Robot, "sent", robot.Sent{Move: f.Move})
 	case dispatch.TellLane:
 		s.tables.Lane(f.Lane, roadmap.LaneOverlay{Closed: f.Closed, SpeedMPS: f.SpeedMPS})
 		for _, z := range f.Zones {

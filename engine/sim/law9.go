@@ -60,7 +60,7 @@ func (l *deadlocks) stuck(s *site) {
 		}
 		var v robot.View
 		r.state.View(&v)
-		if v.Task == "" {
+		if v.Task == "" || v.Move.Kind != robot.NoMove { // it charges, or waits for its turn: that has bounds of its own
 			d.wishes = 0
 			continue
 		}

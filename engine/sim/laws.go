@@ -1,6 +1,11 @@
 package sim
 
-import "starling/engine/fact"
+import (
+	"time"
+
+	"starling/engine/fact"
+	"starling/engine/fleet"
+)
 
 // laws holds the checkers of the ten laws of the design. Each sees what concerns it as it happens, or looks after
 // every step; law 10, that one seed is one run, is checked by running a seed twice.
@@ -14,6 +19,7 @@ type laws struct {
 	bounds    bounds    // 7
 	isolated  isolated  // 8
 	deadlocks deadlocks // 9
+	supply    supply    // 9
 }
 
 func (l *laws) init(w *World) {
@@ -21,6 +27,7 @@ func (l *laws) init(w *World) {
 	l.floor.w, l.leases.w, l.folds.w, l.lasting.w, l.isolated.w = w, w, w, w, w
 	l.once = once{w: w, tasks: map[string]*life{}}
 	l.bounds = bounds{w: w}
+	l.supply = supply{w: w, idle: map[fleet.RobotID]time.Duration{}}
 	l.deadlocks = deadlocks{w: w, standing: map[string]standing{}}
 }
 
@@ -35,6 +42,7 @@ func (l *laws) stepped() {
 	l.floor.stepped()
 	l.bounds.stepped()
 	l.deadlocks.stepped()
+	l.supply.stepped()
 }
 
 // ended looks at the world at the end of the run.

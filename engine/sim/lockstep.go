@@ -66,6 +66,7 @@ func (d *device) choose() {
 		return
 	}
 	if len(d.base) > 0 {
+		d.settle()
 		d.to, d.base, d.busy = towards, d.base[1:], true
 		d.left, d.due = w.clock.now, w.clock.now+99*time.Millisecond
 		w.stage.departed(d, towards)
@@ -80,6 +81,8 @@ func (d *device) finish() {
 	d.busy = false
 	if d.to != fleet.NoVertex {
 		w := d.site.w
+		d.settle()
+		d.paid(d.site.graph.Manhattan(d.at, d.to))
 		d.at, d.to = d.to, fleet.NoVertex
 		d.moved = w.clock.now
 		d.visits = append(d.visits, visit{d.at, w.clock.now})

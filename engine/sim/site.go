@@ -55,6 +55,7 @@ func newSite(w *World, number int) *site {
 		return s
 	}
 	s.graph = s.floor()
+	s.furnish()
 	s.tables = roadmap.NewTableMap(s.graph, len(s.graph.Vertices))
 	s.journal = newJournal(s)
 	spots := w.rng.Perm(len(s.graph.Vertices))

@@ -32,6 +32,8 @@ type Result struct {
 	Finished int // of them, those that succeeded
 	Grants   int
 	Crashes  int
+	Charged  float64    // whole batteries
+	Lowest   float64    // level that a battery had
 	Broken   *Violation // nil = all laws held
 }
 
@@ -57,7 +59,7 @@ type World struct {
 // New builds the world of a config; nothing has happened yet.
 func New(c Config) *World {
 	w := &World{
-		Config: c, rng: rand.New(rand.NewPCG(c.Seed, 1)), digest: 14695981039346656037,
+		Config: c, rng: rand.New(rand.NewPCG(c.Seed, 1)), digest: 14695981039346656037, result: Result{Lowest: 1},
 		epoch: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 	}
 	for i := range max(1, c.Tenants) {
