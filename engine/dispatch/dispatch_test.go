@@ -241,13 +241,3 @@ func TestRobotsTakeTurnsInGivingWay(t *testing.T) {
 		t.Errorf("gave way: %v, want the one without a task", turns)
 	}
 }
-
-func TestADryRunChangesNothing(t *testing.T) {
-	t.Parallel()
-	_, g := fresh(t)
-	p, rest := dispatch.Plan(t0, g, roadmap.NewTableMap(g, 10), []dispatch.Robot{free("a", 0).Robot},
-		[]task.Spec{{ID: "1", Errands: []fleet.Vertex{3, 5}}, {ID: "2", Errands: []fleet.Vertex{31}}}, 1)
-	if len(p) != 1 || len(rest) != 1 || p[0].Route[len(p[0].Route)-1].Vertex != 5 || rest[0].Reason == "" {
-		t.Fatalf("%+v %+v", p, rest)
-	}
-}

@@ -150,7 +150,7 @@ func TestATaskWithoutAPlaceWaits(t *testing.T) {
 	if got := offers(s.Decide(t0, dispatch.Ticked{}, nil)); len(got) != 0 || cause(s, "c") != fleet.CauseNoWay {
 		t.Errorf("offers %v, waits for %v", got, cause(s, "c"))
 	}
-	p, rest := dispatch.Plan(t0, floor(t), roadmap.NewTableMap(floor(t), 10), []dispatch.Robot{free("a", 0).Robot}, []task.Spec{{ID: "c"}}, 1)
+	p, rest := dispatch.Plan(t0, dry(floor(t), []dispatch.Robot{free("a", 0).Robot}, task.Spec{ID: "c"}))
 	if len(p) != 0 || len(rest) != 1 {
 		t.Errorf("%v %v", p, rest)
 	}

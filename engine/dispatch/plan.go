@@ -1,22 +1,38 @@
 package dispatch
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
 	"starling/engine/task"
+	"starling/engine/zone"
 )
+
+// Dry is what a dry run is made of: the floor, all robots of the warehouse, and the tasks asked about.
+type Dry struct {
+	Ground
+	Robots   []Robot // those that are not free too: they say why a task stays without one
+	Tasks    []task.Spec
+	Flow     map[int32]zone.LaneFlow // lanes that cost more than without traffic now, by number
+	SpeedMPS float64                 // of robots that do not say theirs; 0 = 1
+}
 
 // Planned is one award of a dry run.
 type Planned struct {
-	Index int // of the task asked about
-	Robot fleet.RobotID
-	Route []Stop
-	Cost  task.Cost
+	Index        int // of the task asked about
+	Robot        fleet.RobotID
+	Route        []Stop
+	Wait         time.Duration // of Route: what traffic as it is now is expected to cost
+	Cost         task.Cost
+	Alternatives []task.Alternative
+	Reason       string
 }
 
-// Stop is a vertex of a route and when the robot would be there, without traffic.
+// Stop is a vertex of a route and when the robot would be there, with the traffic of now; turns are not counted.
 type Stop struct {
 	Vertex fleet.Vertex
 	At     time.Time
@@ -31,77 +47,146 @@ type Unplanned struct {
 // maxRoute bounds the stops of one planned route.
 const maxRoute = 5000
 
-// Plan assigns tasks to robots as a batch would, and changes nothing. speed is the robots' speed in m/s.
-func Plan(now time.Time, g *roadmap.Graph, tables roadmap.Tables, robots []Robot, tasks []task.Spec, speed float64) ([]Planned, []Unplanned) {
-	floor := ground{graph: g, tables: tables, parts: parts(g), strong: strong(g, func(l int32) bool { return g.Lanes[l].Closed })}
+// Plan assigns tasks to robots by the batch that the dispatcher runs, and changes nothing.
+func Plan(now time.Time, d Dry) ([]Planned, []Unplanned) {
+	g := d.Graph
+	floor := ground{graph: g, tables: d.Tables, parts: parts(g), strong: strong(g, func(l int32) bool { return d.Laid.Closed(g, l) })}
 	mk := newMarket(floor)
-	all, index := make([]*job, len(tasks)), make(map[*job]int, len(tasks))
-	for i := range tasks {
-		j := &job{spec: tasks[i], since: now, needs: tasks[i].Requires()}
+	all, index := make([]*job, len(d.Tasks)), make(map[*job]int, len(d.Tasks))
+	for i := range d.Tasks {
+		j := newJob(now, d.Tasks[i])
 		j.place(nil, g)
 		all[i], index[j] = j, i
 		if j.goal != fleet.NoVertex {
 			mk.addJob(j)
 		}
 	}
-	var workers []*worker
-	for _, r := range robots {
+	crowd := make([]*worker, len(d.Robots))
+	for i, r := range d.Robots {
+		crowd[i] = &worker{Robot: r}
 		if r.Free && on(g, r.At) {
-			w := &worker{Robot: r}
-			workers = append(workers, w)
-			mk.addWorker(w)
+			mk.addWorker(crowd[i])
 		}
 	}
-	done := make([]bool, len(tasks))
+	done := make([]bool, len(d.Tasks))
 	var planned []Planned
-	if mk.jobs > 0 && mk.workers > 0 {
-		d := mk.deal(now)
-		d.budget, d.cheap = len(tasks), len(tasks)
-		d.everybody()
-		for _, m := range d.matches {
-			i := index[m.job]
-			done[i] = true
-			planned = append(planned, Planned{Index: i, Robot: m.worker.ID, Cost: m.cost, Route: route(now, g, tables, m.worker.At, m.job.spec.Errands, speed)})
+	if free := mk.workers; mk.jobs > 0 && free > 0 {
+		reason := fmt.Sprintf("least total cost among %d tasks and %d free robots", mk.jobs, free)
+		deal := mk.deal(now)
+		deal.everybody()
+		for i := range deal.matches {
+			m := &deal.matches[i]
+			p := Planned{Index: index[m.job], Robot: m.worker.ID, Cost: m.cost, Alternatives: m.others, Reason: reason}
+			p.Route, p.Wait = d.route(later(now, m.job.spec.EarliestStart), &m.worker.Robot, m.job.spec.Errands)
+			done[p.Index] = true
+			planned = append(planned, p)
 		}
 	}
 	var rest []Unplanned
-	for i := range tasks {
+	for i := range d.Tasks {
 		if !done[i] {
-			rest = append(rest, Unplanned{Index: i, Reason: refusal(all[i], workers)})
+			rest = append(rest, Unplanned{Index: i, Reason: refusal(&floor, all[i], crowd)})
 		}
 	}
 	return planned, rest
 }
 
-func refusal(j *job, workers []*worker) string {
+func newJob(now time.Time, t task.Spec) *job {
+	return &job{spec: t, since: now, needs: t.Requires()}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// refusal says why a task of a dry run got no robot: what keeps it from the robots that come nearest to having it.
+func refusal(floor *ground, j *job, crowd []*worker) string {
 	if j.goal == fleet.NoVertex {
 		return "a place is not on the active map"
 	}
-	if len(workers) == 0 {
-		return "no robot is free"
+	if len(crowd) == 0 {
+		return "the warehouse has no robot"
 	}
-	for _, w := range workers {
-		if suits(j, w) {
-			return "every robot that could do it has a better task, or cannot get there"
+	var able, free, charged, there int
+	for _, w := range crowd {
+		full := worker{Robot: w.Robot}
+		full.Battery = 1
+		if !suits(j, &full) {
+			continue
+		}
+		able++
+		if !w.Free || !on(floor.graph, w.At) {
+			continue
+		}
+		free++
+		if !suits(j, w) {
+			continue
+		}
+		charged++
+		if floor.parts[w.At] == floor.parts[j.goal] && (floor.sure(w.At, j.goal) || floor.tables.Get(j.goal).To(w.At) != roadmap.Unreachable) {
+			there++
 		}
 	}
-	return "no free robot suits it"
+	switch {
+	case able == 0:
+		return misfit(j, crowd)
+	case free == 0:
+		return fmt.Sprintf("none of the %d robots that could do it is free", able)
+	case charged == 0:
+		return fmt.Sprintf("the batteries of the %d free robots that could do it are too low", free)
+	case there == 0:
+		return fmt.Sprintf("none of the %d free robots that could do it can get to %s", charged, floor.graph.Vertices[j.goal].ID)
+	}
+	return fmt.Sprintf("each of the %d free robots that could do it has a task that is worth more, or a battery that does not last", there)
 }
 
-func route(now time.Time, g *roadmap.Graph, tables roadmap.Tables, from fleet.Vertex, errands []fleet.Vertex, speed float64) []Stop {
-	stops := []Stop{{from, now}}
-	at := now
+// misfit says what a task asks for that no robot has.
+func misfit(j *job, crowd []*worker) string {
+	t := &j.spec
+	switch {
+	case t.Robot != "":
+		return "the robot that it is for is not in the warehouse, or lacks what it needs"
+	case t.Fleet != "" && !slices.ContainsFunc(crowd, func(w *worker) bool { return w.Fleet == t.Fleet }):
+		return "no robot is of the fleet " + t.Fleet
+	case len(j.needs) > 0:
+		return "no robot that may have it can " + strings.Join(j.needs, ", ")
+	}
+	return "no robot is under the engine's control"
+}
+
+// route is the robot's way along its errands and when it is where, and how long traffic holds it up.
+func (d *Dry) route(at time.Time, r *Robot, errands []fleet.Vertex) (stops []Stop, wait time.Duration) {
+	speed := r.SpeedMPS
+	if speed <= 0 {
+		speed = d.SpeedMPS
+	}
+	if speed <= 0 {
+		speed = 1
+	}
+	stops = []Stop{{r.At, at}}
+	from := r.At
 	for _, e := range errands {
-		r := g.Route(tables.Get(e), from, maxRoute-len(stops))
-		for i := 1; i < len(r); i++ {
-			l, ok := g.Lane(r[i-1], r[i])
+		way := d.Graph.Route(d.Tables.Get(e), from, maxRoute-len(stops))
+		for i := 1; i < len(way); i++ {
+			l, ok := d.Graph.Lane(way[i-1], way[i])
 			if !ok {
 				break
 			}
-			at = at.Add(time.Duration(g.Lanes[l].LengthM / speed * float64(time.Second)))
-			stops = append(stops, Stop{r[i], at})
+			top := speed
+			if limit := d.Laid.Speed(d.Graph, l); limit > 0 {
+				top = min(top, limit)
+			}
+			at = at.Add(time.Duration(d.Graph.Lanes[l].LengthM / top * float64(time.Second)))
+			if f, held := d.Flow[l]; held && f.Cost > f.Free {
+				lost := time.Duration(f.Cost-f.Free) * 100 * time.Millisecond
+				at, wait = at.Add(lost), wait+lost
+			}
+			stops = append(stops, Stop{way[i], at})
 		}
 		from = e
 	}
-	return stops
+	return stops, wait
 }

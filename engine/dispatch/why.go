@@ -67,6 +67,7 @@ const (
 	causeQueue        = "queue"
 	causeNoRobots     = "no_robots"
 	causeNoFleet      = "no_fleet"
+	causeNoCapability = "no_capability"
 	causeNoSuchRobot  = "no_such_robot"
 	causeUnassigned   = "unassigned"
 	causeCancelling   = "cancelling"

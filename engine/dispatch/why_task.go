@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"starling/engine/fleet"
@@ -17,6 +18,9 @@ func (f *Facts) whyOpen(t *task.View, self Link) []Link {
 	w := f.taskWait(t.Spec.ID)
 	if w.Cause != fleet.CauseNone {
 		self.Cause, self.Since = w.Cause.String(), w.Since
+	}
+	if w.Detail != "" {
+		self.Text += ": " + w.Detail
 	}
 	switch {
 	case f.Warehouse != nil && f.Warehouse.MapID == "":
@@ -132,8 +136,7 @@ func (f *Facts) whyNobody(t *task.View) []Link {
 func (f *Facts) suits(t *task.View, v *robot.View) bool {
 	w := worker{Robot: RobotOf(v)}
 	w.Battery = 1
-	j := job{spec: t.Spec}
-	return ours(v) && suits(&j, &w)
+	return ours(v) && suits(newJob(f.Now, t.Spec), &w)
 }
 
 // rank says why a robot that suits does not have the task.
@@ -175,14 +178,21 @@ func (f *Facts) unwanted(t *task.View) Link {
 	case t.Spec.Robot != "":
 		l.Cause, l.ObjectType, l.ObjectID = causeNoSuchRobot, "robot", string(t.Spec.Robot)
 		l.Text = "The robot that the task is for is not in the warehouse, or may not have it"
-	case t.Spec.Fleet != "":
+	case t.Spec.Fleet != "" && !f.some(func(v *robot.View) bool { return v.Spec.Fleet == t.Spec.Fleet }):
 		l.Cause, l.Text = causeNoFleet, "No robot of the warehouse is of the fleet "+t.Spec.Fleet
+	case len(t.Spec.Requires()) > 0 && f.some(func(*robot.View) bool { return true }):
+		l.Cause, l.Text = causeNoCapability, "No robot that may have it can "+strings.Join(t.Spec.Requires(), ", ")
 	default:
 		l.Cause, l.ObjectType, l.ObjectID = causeNoRobots, "warehouse", string(f.ID)
 		l.Text = "The warehouse has no robot under the engine's control"
 	}
 	l.Remedy = cancel(t.Spec.ID, "Cancel the task")
 	return l
+}
+
+// some says that a robot of ours is like that.
+func (f *Facts) some(like func(*robot.View) bool) bool {
+	return slices.ContainsFunc(f.all(), func(v *robot.View) bool { return v.Spec != nil && ours(v) && like(v) })
 }
 
 // whyBusy explains that every robot that could have the task has another one: the one that will be free first, or what holds

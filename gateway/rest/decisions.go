@@ -36,15 +36,20 @@ type decisionBody struct {
 func decisionOf(d *fact.Decision) decisionBody {
 	b := decisionBody{
 		DecisionID: string(d.ID), DecidedAt: ts(d.At), TaskID: text(d.Task), RobotID: text(d.Robot), Cost: costOf(d.Cost),
-		Alternatives: []alternativeBody{}, Cycle: []string{}, Reason: d.Reason, InputsDigest: d.InputsDigest,
-	}
-	for _, x := range d.Alternatives {
-		b.Alternatives = append(b.Alternatives, alternativeBody{string(x.Robot), x.Total, x.Reason})
+		Alternatives: alternativesOf(d.Alternatives), Cycle: []string{}, Reason: d.Reason, InputsDigest: d.InputsDigest,
 	}
 	for _, r := range d.Cycle {
 		b.Cycle = append(b.Cycle, string(r))
 	}
 	return b
+}
+
+func alternativesOf(all []task.Alternative) []alternativeBody {
+	out := []alternativeBody{}
+	for _, x := range all {
+		out = append(out, alternativeBody{string(x.Robot), x.Total, x.Reason})
+	}
+	return out
 }
 
 type stopBody struct {
@@ -53,11 +58,13 @@ type stopBody struct {
 }
 
 type plannedBody struct {
-	Index         int        `json:"index"`
-	RobotID       string     `json:"robot_id" format:"uuid"`
-	Route         []stopBody `json:"route"`
-	ExpectedWaitS float64    `json:"expected_wait_s"`
-	Cost          costBody   `json:"cost"`
+	Index         int               `json:"index"`
+	RobotID       string            `json:"robot_id" format:"uuid"`
+	Route         []stopBody        `json:"route" doc:"with the traffic of now, turns not counted"`
+	ExpectedWaitS float64           `json:"expected_wait_s" doc:"what that traffic costs on the way"`
+	Cost          costBody          `json:"cost" doc:"in seconds"`
+	Alternatives  []alternativeBody `json:"alternatives" doc:"the next best robots"`
+	Reason        string            `json:"reason"`
 }
 
 type unplannedBody struct {

@@ -13,14 +13,12 @@ import (
 	"starling/engine/roadmap"
 	"starling/engine/robot"
 	"starling/engine/task"
+	"starling/engine/zone"
 	"starling/gateway/auth"
 )
 
-// planSpeed is the speed of a dry run where robots do not say theirs, and planTables how many tables it keeps.
-const (
-	planSpeed  = 1.0
-	planTables = 64
-)
+// planRobots is how many robots a dry run looks at.
+const planRobots = 20_000
 
 type planWish struct {
 	WarehouseID uid       `json:"warehouse_id" format:"uuid"`
@@ -65,30 +63,37 @@ func (a *api) scheduler() {
 			if err := f.err(); err != nil {
 				return nil, err
 			}
-			return &out{a.plan(m.floors[in.Body.WarehouseID].graph, specs)}, nil
+			ground, err := a.Engine.Ground(ctx, specs[0].Shard)
+			if err == nil && ground.Graph != m.floors[in.Body.WarehouseID].graph {
+				err = fact.ErrPrecondition // another map has become the active one meanwhile, or none is
+			}
+			if err != nil {
+				return nil, err
+			}
+			return &out{a.plan(ground, specs[0].Shard, specs)}, nil
 		})
 }
 
 // plan runs the dispatcher's own batch on the newest views.
-func (a *api) plan(g *roadmap.Graph, specs []task.Spec) planBody {
-	var robots []dispatch.Robot
-	a.Views.Robots(specs[0].Shard, func(v *robot.View) bool {
-		free := v.Connection == fleet.Online && v.Task == "" && v.Goal == fleet.NoVertex && v.Vertex != fleet.NoVertex &&
-			v.Spec != nil && v.Spec.Control == fleet.ControlEngine && v.State != fleet.Error && v.State != fleet.Manual && v.State != fleet.Paused
-		r := dispatch.Robot{ID: v.ID, Free: free, At: v.Vertex, Battery: v.Battery}
-		if v.Spec != nil {
-			r.Fleet = v.Spec.Fleet
+func (a *api) plan(ground dispatch.Ground, shard fleet.Shard, specs []task.Spec) planBody {
+	d := dispatch.Dry{Ground: ground, Tasks: specs, Flow: a.flow(ground.Graph, shard)}
+	a.Views.Robots(shard, func(v *robot.View) bool {
+		if v.Spec != nil && v.Spec.Control == fleet.ControlEngine {
+			d.Robots = append(d.Robots, dispatch.RobotOf(v))
 		}
-		robots = append(robots, r)
-		return len(robots) < dispatch.MaxBatch
+		return len(d.Robots) < planRobots
 	})
-	slices.SortFunc(robots, func(a, b dispatch.Robot) int { return cmp.Compare(a.ID, b.ID) })
-	planned, rest := dispatch.Plan(a.Now(), g, roadmap.NewTableMap(g, planTables), robots, specs, planSpeed)
+	slices.SortFunc(d.Robots, func(a, b dispatch.Robot) int { return cmp.Compare(a.ID, b.ID) })
+	planned, rest := dispatch.Plan(a.Now(), d)
 	b := planBody{Assignments: []plannedBody{}, Unassigned: []unplannedBody{}}
-	for _, p := range planned {
-		x := plannedBody{Index: p.Index, RobotID: string(p.Robot), Route: []stopBody{}, Cost: costOf(p.Cost)}
+	for i := range planned {
+		p := &planned[i]
+		x := plannedBody{
+			Index: p.Index, RobotID: string(p.Robot), Route: []stopBody{}, ExpectedWaitS: p.Wait.Seconds(), Cost: costOf(p.Cost),
+			Alternatives: alternativesOf(p.Alternatives), Reason: p.Reason,
+		}
 		for _, s := range p.Route {
-			x.Route = append(x.Route, stopBody{g.Vertices[s.Vertex].ID, ts(s.At)})
+			x.Route = append(x.Route, stopBody{ground.Graph.Vertices[s.Vertex].ID, ts(s.At)})
 		}
 		b.Assignments = append(b.Assignments, x)
 	}
@@ -96,4 +101,21 @@ func (a *api) plan(g *roadmap.Graph, specs []task.Spec) planBody {
 		b.Unassigned = append(b.Unassigned, unplannedBody{u.Index, u.Reason})
 	}
 	return b
+}
+
+// flow is what the zones say of lanes that cost more than without traffic.
+func (a *api) flow(g *roadmap.Graph, shard fleet.Shard) map[int32]zone.LaneFlow {
+	out := map[int32]zone.LaneFlow{}
+	for i := range g.Zones {
+		v, _, ok := a.Views.Zone(shard, g.Zones[i].ID)
+		if !ok {
+			continue
+		}
+		for _, f := range v.Flow {
+			if f.Lane >= 0 && int(f.Lane) < len(g.Lanes) { // else of another map
+				out[f.Lane] = f
+			}
+		}
+	}
+	return out
 }

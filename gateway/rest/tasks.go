@@ -64,6 +64,7 @@ type payloadWish struct {
 	Pickup    string   `json:"pickup,omitempty" minLength:"1" maxLength:"128" doc:"place or vertex"`
 	Dropoff   string   `json:"dropoff,omitempty" minLength:"1" maxLength:"128"`
 	Waypoints []string `json:"waypoints,omitempty" maxItems:"100"`
+	Requires  []string `json:"requires,omitempty" maxItems:"64" doc:"capabilities that the robot must have"`
 	_         struct{} `additionalProperties:"true" nullable:"true"`
 }
 

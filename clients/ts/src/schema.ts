@@ -1211,6 +1211,8 @@ export interface components {
             dropoff?: string | null;
             /** @description place or vertex */
             pickup?: string | null;
+            /** @description capabilities that the robot must have */
+            requires?: string[] | null;
             waypoints?: string[] | null;
         } & {
             [key: string]: unknown;
@@ -1230,13 +1232,21 @@ export interface components {
             unassigned: components["schemas"]["Unplanned"][];
         };
         Planned: {
+            /** @description the next best robots */
+            alternatives: components["schemas"]["Alternative"][];
+            /** @description in seconds */
             cost: components["schemas"]["Cost"];
-            /** Format: double */
+            /**
+             * Format: double
+             * @description what that traffic costs on the way
+             */
             expected_wait_s: number;
             /** Format: int64 */
             index: number;
+            reason: string;
             /** Format: uuid */
             robot_id: string;
+            /** @description with the traffic of now, turns not counted */
             route: components["schemas"]["Stop"][];
         };
         PlanWish: {
