@@ -220,7 +220,8 @@ func (s *State) taken(i int32, v fleet.Vertex) bool {
 func (s *State) stand(i int32, v fleet.Vertex) {
 	g := &s.guests[i]
 	if g.at != v {
-		g.stands = s.now
+		s.noteLane(g, v)
+		g.stands, g.faced = s.now, g.heading
 		s.noteMove(g.at, v)
 	}
 	g.at = v

@@ -492,8 +492,11 @@ func (s *State) tableOf(g *guest) *roadmap.Table {
 	if g.req.Goal == fleet.NoVertex || s.now.Before(g.yieldUntil) {
 		return nil
 	}
-	if g.table == nil || g.table.Goal != g.req.Goal || !g.table.Around(g.at) {
-		g.table = s.tables.Reach(g.req.Goal, g.at)
+	if g.table == nil || g.table.Goal != g.req.Goal || g.around != g.at || g.table.Coarse() {
+		if g.table == nil || g.table.Goal != g.req.Goal || !g.table.Around(g.at) {
+			g.table = s.tables.Reach(g.req.Goal, g.at)
+		}
+		g.around = g.at
 	}
 	return g.table
 }

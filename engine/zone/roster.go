@@ -161,6 +161,7 @@ func (s *State) holder(v fleet.Vertex) fleet.RobotID {
 
 // show publishes the zone's view where it changed since the last one.
 func (s *State) show(now time.Time, out []Effect) []Effect {
+	s.fade()
 	v := View{Zone: s.id, Tick: s.tick, At: now, Capacity: s.g.Zones[s.number].Capacity, Domain: s.domainView()}
 	for i := range s.guests {
 		g := &s.guests[i]
@@ -183,8 +184,8 @@ func (s *State) show(now time.Time, out []Effect) []Effect {
 	}
 	slices.SortFunc(v.Waits, func(a, b fleet.Wait) int { return compareID(a.Robot, b.Robot) })
 	slices.Sort(v.Suspects)
-	v.Window = s.windowView()
-	if s.showing && !v.Window.materially(s.shown.Window) && s.shown.Occupancy == v.Occupancy && s.shown.Queue == v.Queue && s.shown.Domain == v.Domain &&
+	v.Window, v.Flow = s.windowView(), s.flowView()
+	if s.showing && !flowDiffers(s.shown.Flow, v.Flow) && !v.Window.materially(s.shown.Window) && s.shown.Occupancy == v.Occupancy && s.shown.Queue == v.Queue && s.shown.Domain == v.Domain &&
 		slices.Equal(s.shown.Waits, v.Waits) && slices.Equal(s.shown.Suspects, v.Suspects) {
 		return out
 	}

@@ -38,6 +38,7 @@ type State struct {
 	displaced int     // guests whose vertex another guest stands on too
 
 	window     *congestion.Window // nil in a union
+	flow       *flow              // likewise
 	neighbours []neighbour
 	byZone     map[fleet.ZoneID]int32
 	closed     map[int32]bool // lanes closed at run time, where that differs from the map
@@ -71,6 +72,7 @@ type guest struct {
 	expires time.Time      // of its leases here
 	sent    uint64         // Version of the last grant that was sent to it
 	table   *roadmap.Table
+	around  fleet.Vertex // where the table is known to know the way from
 
 	next    fleet.Vertex // ungranted claim on a vertex of ours, NoVertex = none
 	hinted  fleet.Vertex // where it has been told to turn to while it waits
@@ -96,6 +98,7 @@ type guest struct {
 	yielded    time.Time // since when
 	yields     uint8     // in a row, without a move forward
 	stands     time.Time // since when it has been where it is
+	faced      float64   // its heading when it came there
 	nearer     time.Time // when it came nearer to its goal than ever, or got it
 	wait       fleet.Wait
 	told       fleet.Wait
@@ -162,7 +165,7 @@ func New(g *roadmap.Graph, number int, tables roadmap.Tables, rules Rules, epoch
 		g: g, number: int32(number), id: z.ID, tables: tables, rules: rules, epoch: epoch, inc: inc,
 		occ: make([]int32, n), claim: make([]int32, n), granted: make([]bool, n), blocked: make([]int16, n),
 		keepOut: make([]bool, n), byRobot: map[fleet.RobotID]int32{}, byZone: map[fleet.ZoneID]int32{},
-		window: congestion.New(n, congestion.ClassOf(g, number), rules.Admission), closed: map[int32]bool{}, lord: following{leader: none}, apart: distance(g, number), neighbours: make([]neighbour, len(z.Neighbours)),
+		window: congestion.New(n, congestion.ClassOf(g, number), rules.Admission), flow: newFlow(g, number), closed: map[int32]bool{}, lord: following{leader: none}, apart: distance(g, number), neighbours: make([]neighbour, len(z.Neighbours)),
 	}
 	for i := range n {
 		s.occ[i], s.claim[i] = none, none
