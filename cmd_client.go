@@ -104,6 +104,7 @@ const progressEvery = 5 * time.Second
 
 func newSimCmd() *cobra.Command {
 	var o simOptions
+	var many manyOptions
 	cmd := &cobra.Command{
 		Use:   "sim --url U --link ADDR --token T --warehouse W --robots N | sim --scenario NAME|FILE | sim --list",
 		Short: "Virtual robots that connect to a running engine like real ones; or a scenario, played in this process",
@@ -114,6 +115,8 @@ func newSimCmd() *cobra.Command {
 				return listScenarios(cmd.OutOrStdout())
 			case o.Warehouse == "" && o.Scenario != "" && !cmd.Flags().Changed("url"):
 				return playScenario(o, cmd.OutOrStdout())
+			case o.Warehouse == "" && !cmd.Flags().Changed("url"):
+				return many.simulate(cmd.Context(), o, cmd.OutOrStdout())
 			case o.Warehouse == "":
 				return usageError{errors.New("--warehouse is needed with a running engine; --scenario NAME alone plays a scenario here")}
 			}
@@ -135,6 +138,7 @@ func newSimCmd() *cobra.Command {
 	f.BoolVar(&o.List, "list", false, "list the scenarios")
 	f.BoolVar(&o.JSON, "json", false, "of a scenario: moves and waits as JSON lines instead of the trace")
 	f.StringVar(&o.Out, "out", "", "of a scenario: write the recording for the page's player to this file")
+	many.flags(cmd)
 	return cmd
 }
 
