@@ -23,7 +23,7 @@ export const taskFilter = signal({ status: "", text: "", late: false });
 /** Filters of the robot table, which also dim the map. */
 export const robotFilter = signal({ show: "", text: "" });
 /** What the map shows beside robots. */
-export const layers = signal({ zones: true, heat: false, names: false, lanes: false });
+export const layers = signal({ zones: true, heat: false, names: false, lanes: false, flow: false, waits: false });
 /** The camera; null = the whole floor. */
 export const look = signal<Look | null>(null);
 
@@ -45,7 +45,7 @@ export function forget(): void {
 }
 
 const WRITE_MS = 300;
-const LAYERS = ["zones", "heat", "names", "lanes"] as const;
+const LAYERS = ["zones", "heat", "names", "lanes", "flow", "waits"] as const;
 const SETTINGS: readonly string[] = ["diagnostics", "renderer"];
 const TABS: readonly string[] = ["tasks", "robots", "zones", "charts", "audit"];
 const KINDS: readonly string[] = ["robot", "task", "zone"];
@@ -86,7 +86,7 @@ export function readQuery(search: string): void {
     taskFilter.value = { status: text("status"), text: text("task_text"), late: text("late") === "1" };
     robotFilter.value = { show: text("show"), text: text("robot_text") };
     const on = q.has("layers") ? text("layers").split(" ") : ["zones"];
-    layers.value = { zones: on.includes("zones"), heat: on.includes("heat"), names: on.includes("names"), lanes: on.includes("lanes") };
+    layers.value = { zones: on.includes("zones"), heat: on.includes("heat"), names: on.includes("names"), lanes: on.includes("lanes"), flow: on.includes("flow"), waits: on.includes("waits") };
     look.value = readLook(text("at"));
     wanted.value = look.value;
     tenantId.value = text("tenant");

@@ -1,5 +1,5 @@
 import { batch, signal, type Signal } from "@preact/signals";
-import { ApiError, Live, RobotTable, type LiveState, type RobotDetail, type Schemas, type Subscription, type Task, type TaskEvent, type Why, type ZoneStatus } from "starling-client";
+import { ApiError, Live, type AnswerOf, RobotTable, type LiveState, type RobotDetail, type Schemas, type Subscription, type Task, type TaskEvent, type Why, type ZoneStatus } from "starling-client";
 import { floorOf, type Floor } from "./map/floor.js";
 import { Memory } from "./memory.js";
 import { Tasks } from "./tasks.js";
@@ -9,12 +9,21 @@ import { selection } from "./route.js";
 export type Warehouse = Schemas["Warehouse"];
 export type Overview = Schemas["Overview"];
 export type Zone = Schemas["Zone"];
+export type Waits = AnswerOf<"/api/v1/waits", "get">;
+/** Which waits are wanted: those of the robots in a rectangle (null = none), and the chain of a robot. */
+export interface WaitsWanted {
+  rect: [number, number, number, number] | null;
+  robot: string | null;
+}
 
 /** A fleet of more robots is not followed as a whole: zones from afar, and from near the robots in view. */
 export const WHOLE_FLEET = 20_000;
 let serials = 0;
 const OVERVIEW_MS = 2_000;
 const WHY_MS = 2_000;
+const WAITS_MS = 1_000;
+/** A rectangle in which nobody stands. */
+const NOWHERE = [0, 0, 0, 0];
 const MAP_MS = 15_000;
 const TICK_MS = 500;
 
@@ -49,6 +58,8 @@ export class Watch {
   readonly zonesKnown = signal(false);
   /** Why the selected robot or task waits. */
   readonly why = signal<Why | null>(null);
+  /** Who waits for whom, as far as somebody wants to see that; null = nobody does, or it is not known yet. */
+  readonly waits = signal<Waits | null>(null);
   /** The server's clock, ms since 1970; moves twice a second. */
   readonly now = signal(Date.now());
   /** Robots that registered, as the overview says; from that follows how they are followed. */
@@ -68,6 +79,7 @@ export class Watch {
   #detailOf = "";
   #rect: string | null = null;
   #mapKey = "";
+  #waitsWanted: WaitsWanted | null = null;
 
   constructor(warehouse: Warehouse) {
     this.warehouse = warehouse;
@@ -89,6 +101,7 @@ export class Watch {
     this.#every(OVERVIEW_MS, () => this.#askOverview());
     this.#every(MAP_MS, () => this.#askMap());
     this.#every(WHY_MS, () => this.#askWhy());
+    this.#every(WAITS_MS, () => this.#askWaits());
     this.#every(TICK_MS, () => this.#tick());
   }
 
@@ -145,6 +158,14 @@ export class Watch {
     if (id !== null) {
       this.#details = this.#live.robotDetails({ robotIds: [id], rateHz: 2 }, { change: (m) => this.#looked(m.get(id) ?? null) });
     }
+  }
+
+  /** Says which waits to ask for, once a second; null = none. */
+  wantWaits(w: WaitsWanted | null): void {
+    const had = this.#waitsWanted;
+    this.#waitsWanted = w;
+    if (w === null) this.waits.value = null;
+    else if (had === null || had.robot !== w.robot) void this.#askWaits();
   }
 
   /** Asks anew why the selection waits, and how the warehouse does: something was just done about it. */
@@ -217,6 +238,16 @@ export class Watch {
           ? await polling.get("/api/v1/robots/{robot_id}/why", { path: { robot_id: chosen.id }, signal })
           : await polling.get("/api/v1/tasks/{task_id}/why", { path: { task_id: chosen.id }, signal });
       if (selection.value?.id === chosen.id) this.why.value = why;
+    });
+  }
+
+  async #askWaits(): Promise<void> {
+    if (this.#waitsWanted === null) return;
+    await this.#ask("waits", async () => {
+      const { rect, robot } = this.#waitsWanted!;
+      const query = { warehouse_id: this.warehouse.warehouse_id, rect: rect ?? NOWHERE, ...(robot === null ? {} : { robot_id: robot }) };
+      const waits = await polling.get("/api/v1/waits", { query, signal: this.#aborted.signal });
+      if (this.#waitsWanted !== null) this.waits.value = waits; // while it was asked for somebody may have turned away
     });
   }
 

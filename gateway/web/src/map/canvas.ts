@@ -4,6 +4,10 @@ import { WORDS } from "./fleet.js";
 import { ABSENT, MARK, SHAPES, TROUBLE } from "./look.js";
 import { type Painter, type Scene, SIGN_FROM_PX } from "./scene.js";
 import { drawPlace, drawRobot, type Inks } from "./sprites.js";
+import { flowLines } from "./flow.js";
+import { Lines } from "./lines.js";
+import { strokeLines } from "./strokes.js";
+import { waitLines } from "./waits.js";
 import { cssOf, PAINT_TOKENS, type Rgba } from "./theme.js";
 import { fillOf, tintOf, type Zone } from "./zones.js";
 
@@ -17,7 +21,9 @@ export class CanvasPainter implements Painter {
   #cells: HTMLCanvasElement | null = null;
   #hatch: CanvasPattern | null = null;
   #sprites = new Map<number, HTMLCanvasElement>();
-  #seen = { floor: -1, theme: -1, px: -1, dpr: -1 };
+  #seen = { floor: -1, theme: -1, px: -1, dpr: -1, flow: -1, waits: -1 };
+  #flow = new Lines();
+  #waits = new Lines();
 
   constructor(g: CanvasRenderingContext2D) {
     this.#g = g;
@@ -33,6 +39,10 @@ export class CanvasPainter implements Painter {
       this.#prepareCells(s);
       this.#hatch = hatchOf(g, s.theme.css["zone-keep-out"]);
     }
+    if (this.#seen.flow !== s.rev.flow) flowLines(s, this.#flow);
+    if (this.#seen.waits !== s.rev.waits) waitLines(s, this.#waits);
+    this.#seen.flow = s.rev.flow;
+    this.#seen.waits = s.rev.waits;
     g.setTransform(s.dpr, 0, 0, s.dpr, 0, 0);
     g.globalAlpha = 1;
     g.fillStyle = cssOf(s.theme.ground, 1);
@@ -40,10 +50,14 @@ export class CanvasPainter implements Painter {
     this.#drawFloor(s);
     this.#drawZones(s);
     if (s.layers.lanes) this.#drawLanes(s);
+    if (s.layers.flow) strokeLines(g, s, this.#flow);
     this.#drawZoneLines(s);
     if (s.detail === "robots") this.#drawPlaces(s);
     this.#drawOrder(s);
-    if (s.detail === "robots") this.#drawRobots(s);
+    if (s.detail === "robots") {
+      this.#drawRobots(s);
+      strokeLines(g, s, this.#waits);
+    }
     this.#seen.floor = s.rev.floor;
     this.#seen.theme = s.rev.theme;
   }

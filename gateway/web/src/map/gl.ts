@@ -1,14 +1,16 @@
 import { robotPx } from "./detail.js";
 import { WORDS } from "./fleet.js";
 import { pack, PAINTS, SHAPES } from "./look.js";
+import { flowLines } from "./flow.js";
 import { laneLines, LINE_WORDS, Lines, orderLines, zoneLines } from "./lines.js";
 import { type Painter, type Scene, SIGN_FROM_PX } from "./scene.js";
 import * as shader from "./shaders.js";
 import { PAINT_TOKENS, type Rgba } from "./theme.js";
+import { waitLines } from "./waits.js";
 import { fillOf } from "./zones.js";
 
 const ZONE_WORDS = 4; // x, y, colour, hatch
-const LINE_KINDS = ["lanes", "zones", "order"] as const;
+const LINE_KINDS = ["lanes", "flow", "zones", "order", "waits"] as const;
 
 interface Program {
   program: WebGLProgram;
@@ -35,7 +37,7 @@ export class GlPainter implements Painter {
   #signs: { buffer: WebGLBuffer; array: WebGLVertexArrayObject; count: number };
   #zones: { buffer: WebGLBuffer; array: WebGLVertexArrayObject; f32: Float32Array; u32: Uint32Array; count: number };
   #lines = {} as Record<(typeof LINE_KINDS)[number], LineBuffer>;
-  #seen = { fleet: -1, floor: -1, lines: -1, theme: -1, lanes: -1, lanesTheme: -1 };
+  #seen = { fleet: -1, floor: -1, lines: -1, theme: -1, lanes: -1, lanesTheme: -1, flow: -1, waits: -1 };
   #paints = new Float32Array(4 * PAINTS.length);
   #fleet: Float32Array = new Float32Array(0);
   #upload = (from: number, to: number): void => {
@@ -87,10 +89,14 @@ export class GlPainter implements Painter {
       gl.drawArrays(gl.TRIANGLES, 0, this.#zones.count);
     }
     if (s.layers.lanes) this.#drawLines("lanes", s, Math.min(4, Math.max(1, 0.12 * s.cell * s.camera.scale)));
+    if (s.layers.flow) this.#drawLines("flow", s, 1);
     this.#drawLines("zones", s, 1);
     if (s.detail === "robots") this.#drawSigns(s);
     this.#drawLines("order", s, 1);
-    if (s.detail === "robots") this.#drawRobots(s);
+    if (s.detail === "robots") {
+      this.#drawRobots(s);
+      this.#drawLines("waits", s, 1); // above the robots: those that stand side by side would hide them
+    }
     gl.bindVertexArray(null);
   }
 
@@ -138,6 +144,16 @@ export class GlPainter implements Painter {
       this.#sendLines(this.#lines.zones);
       this.#sendLines(this.#lines.order);
       this.#prepareZones(s);
+    }
+    if (seen.flow !== rev.flow) {
+      seen.flow = rev.flow;
+      flowLines(s, this.#lines.flow.lines);
+      this.#sendLines(this.#lines.flow);
+    }
+    if (seen.waits !== rev.waits) {
+      seen.waits = rev.waits;
+      waitLines(s, this.#lines.waits.lines);
+      this.#sendLines(this.#lines.waits);
     }
   }
 

@@ -3,6 +3,8 @@ import type { Detail } from "./detail.js";
 import type { Fleet } from "./fleet.js";
 import type { Floor } from "./floor.js";
 import type { Theme } from "./theme.js";
+import type { FlowLane } from "./flow.js";
+import type { WaitEdge } from "./waits.js";
 import type { Fill, Zone } from "./zones.js";
 
 /** The order of the selected robot: metres. */
@@ -27,6 +29,10 @@ export interface Layers {
   heat: boolean;
   names: boolean;
   lanes: boolean;
+  /** Lanes by what they cost now. */
+  flow: boolean;
+  /** Who waits for whom. */
+  waits: boolean;
 }
 
 /** All that a picture is made of. The view writes it; whoever paints reads it, and paints it whole from nothing when need be. */
@@ -44,6 +50,9 @@ export interface Scene {
   fleet: Fleet;
   zones: readonly Zone[];
   order: OrderLine | null;
+  flow: readonly FlowLane[];
+  /** Shown whatever the layers say: the page gives those that are wanted. */
+  waits: readonly WaitEdge[];
   marks: readonly Mark[];
   layers: Layers;
   selectedRow: number;
@@ -57,8 +66,8 @@ export interface Scene {
   clock: number;
   /** The server's now as {@link Fleet.heardClock} counts it. */
   heard: number;
-  /** Each rises when its part has to be prepared anew. `lines` = zones' outlines and fills, order, lanes' colours. */
-  rev: { floor: number; lines: number; theme: number };
+  /** Each rises when its part has to be prepared anew. `lines` = zones' outlines and fills, order, lanes' colours; `waits` also when robots move. */
+  rev: { floor: number; lines: number; theme: number; flow: number; waits: number };
 }
 
 /** Paints scenes on a canvas. */

@@ -4,6 +4,7 @@ import { Clockwork } from "./clockwork.js";
 import { detailOf, robotPx } from "./detail.js";
 import { Fleet } from "./fleet.js";
 import type { Floor } from "./floor.js";
+import { type FlowLane, sameFlow } from "./flow.js";
 import { listen } from "./gestures.js";
 import { Overlay } from "./overlay.js";
 import { type Hit, hitAt } from "./pick.js";
@@ -11,6 +12,7 @@ import type { Layers, Mark, OrderLine, Scene } from "./scene.js";
 import { Ring } from "./ring.js";
 import { Surface } from "./surface.js";
 import { Theme } from "./theme.js";
+import { sameEdges, type WaitEdge } from "./waits.js";
 import { type Zone, zoneOf, type ZoneShape } from "./zones.js";
 
 export type { Camera } from "./camera.js";
@@ -68,9 +70,10 @@ export class MapView {
     const now = performance.now();
     this.#scene = {
       camera: { x: 0.5, y: 0.5, scale: 1 }, width: 0, height: 0, dpr: 1, theme: new Theme(), floor: null, cell: 1, bounds: NOWHERE,
-      fleet: new Fleet(now, Date.now()), zones: [], order: null, marks: [], layers: { zones: true, heat: false, names: true, lanes: true },
+      fleet: new Fleet(now, Date.now()), zones: [], order: null, flow: [], waits: [], marks: [],
+      layers: { zones: true, heat: false, names: true, lanes: true, flow: false, waits: false },
       selectedRow: -1, selectedZone: null, hoverRow: -1, aim: false, detail: "robots", fill: "kind", clock: Infinity, heard: 0,
-      rev: { floor: 0, lines: 0, theme: 0 },
+      rev: { floor: 0, lines: 0, theme: 0, flow: 0, waits: 0 },
     };
     this.#dressHost();
     this.#scene.theme.read(host);
@@ -124,6 +127,7 @@ export class MapView {
     this.#tookAt = began;
     fleet.take(t, rows, began, this.#clockwork.smooth(began));
     this.#decide();
+    if (this.#scene.waits.length > 0) this.#scene.rev.waits++;
     if (this.#scene.detail === "robots") {
       if (!document.hidden) this.#surface.painter?.take(this.#scene);
       this.#written ||= this.#overlay.follows || this.#codesShow();
@@ -158,6 +162,24 @@ export class MapView {
     this.#changeLines();
   }
 
+  /** The lanes that are dearer than without traffic, about once a second. */
+  setFlow(lanes: readonly FlowLane[]): void {
+    const s = this.#scene;
+    if (sameFlow(lanes, s.flow)) return;
+    s.flow = lanes;
+    s.rev.flow++;
+    if (s.layers.flow) this.#change();
+  }
+
+  /** Who waits for whom, by rows of the table. */
+  setWaits(edges: readonly WaitEdge[]): void {
+    const s = this.#scene;
+    if (sameEdges(edges, s.waits)) return;
+    s.waits = edges;
+    s.rev.waits++;
+    this.#change();
+  }
+
   /** Pins: at most some tens. */
   setMarks(m: readonly Mark[]): void {
     const was = this.#scene.marks;
@@ -169,8 +191,9 @@ export class MapView {
   /** What is shown beside floor and robots. */
   setLayers(l: Layers): void {
     const was = this.#scene.layers;
-    if (l.zones === was.zones && l.heat === was.heat && l.names === was.names && l.lanes === was.lanes) return;
+    if ((Object.keys(l) as (keyof Layers)[]).every((name) => l[name] === was[name])) return;
     this.#scene.layers = l;
+    this.#scene.rev.flow++;
     this.#decide();
     this.#changeLines();
   }
@@ -179,6 +202,8 @@ export class MapView {
   setTheme(): void {
     this.#scene.theme.read(this.#host);
     this.#scene.rev.theme++;
+    this.#scene.rev.flow++;
+    this.#scene.rev.waits++;
     this.#changeLines();
   }
 
@@ -328,6 +353,7 @@ export class MapView {
     const fill = detail === "clusters" ? "clusters" : s.layers.heat ? "heat" : s.layers.zones ? "kind" : "none";
     const was = s.detail;
     s.detail = detail;
+    if (detail !== was) s.rev.waits++;
     if (fill !== s.fill) {
       s.fill = fill;
       this.#changeLines();

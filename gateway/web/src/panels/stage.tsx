@@ -9,7 +9,9 @@ import { useWatch } from "../page.js";
 import { layers, look, robotFilter, selection, settings, tab, wanted } from "../route.js";
 import { theme } from "../theme.js";
 import { errands, percent, shows, statusOfRow, waitingWords } from "../words.js";
+import { Legend } from "./legend.js";
 import { Menu } from "./menu.js";
+import { keepTraffic, laneText } from "./traffic.js";
 import type { Watch } from "../watch.js";
 
 /** The map; null while there is none. */
@@ -127,6 +129,8 @@ function tipText(watch: Watch, hit: Hit): string {
     const p = placeAt(floor, hit.x, hit.y, 2);
     return p ? `place ${p.name ?? p.vertex}` : "";
   }
+  const lane = laneText(hit.x, hit.y, stage.peek()?.camera.scale ?? 1);
+  if (lane !== "") return lane;
   if (hit.type === "zone") {
     const z = watch.zones.value.find((x) => x.zone_id === hit.id);
     const s = watch.zoneStatus.value.get(hit.id);
@@ -167,6 +171,7 @@ function keep(watch: Watch, host: HTMLElement): () => void {
   watch.onRobots = (t, rows) => map.setRobots(t, rows);
   const reused = { rows: new Uint8Array(0) };
   const stops = [
+    ...keepTraffic(watch, map, () => robotOf(watch), () => (map.detail === "robots" ? padded(map.visible()) : null)),
     effect(() => map.setFloor(watch.floor.value)),
     effect(() => {
       if (!watch.floor.value || !wanted.value) return;
@@ -241,6 +246,7 @@ export function Stage() {
       {state === "failed" && <p class="over" role="alert">The map could not be read. The page tries again.</p>}
       {failed && <p class="over" role="alert">This browser cannot draw the map.</p>}
       <Controls />
+      <Legend />
       {tip.value && <div class="tip" style={{ left: `${tip.value.x + 14}px`, top: `${tip.value.y + 14}px` }}>{tip.value.text}</div>}
       {settings.value.some(([name]) => name === "diagnostics") && <Diagnostics />}
     </section>
@@ -257,7 +263,7 @@ function Controls() {
       <button aria-label="Zoom out" title="Zoom out" onClick={() => stage.value?.zoomBy(1 / 1.6)}>−</button>
       <button aria-label="Show the whole floor" title="Whole floor (f)" onClick={() => stage.value?.fit()}>⤢</button>
       <Menu name="layers" label="Layers" title="Layers" sign="▤">
-        <fieldset class="card"><legend class="hidden">Layers</legend>{toggle("zones", "Zones")}{toggle("heat", "Occupancy")}{toggle("names", "Names")}{toggle("lanes", "Lanes")}</fieldset>
+        <fieldset class="card"><legend class="hidden">Layers</legend>{toggle("zones", "Zones")}{toggle("heat", "Occupancy")}{toggle("names", "Names")}{toggle("lanes", "Lanes")}{toggle("flow", "Traffic")}{toggle("waits", "Waits")}</fieldset>
       </Menu>
     </div>
   );
