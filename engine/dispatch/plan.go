@@ -8,6 +8,7 @@ import (
 
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
+	"starling/engine/robot"
 	"starling/engine/task"
 	"starling/engine/zone"
 )
@@ -19,6 +20,7 @@ type Dry struct {
 	Tasks    []task.Spec
 	Flow     map[int32]zone.LaneFlow // lanes that cost more than without traffic now, by number
 	SpeedMPS float64                 // of robots that do not say theirs; 0 = 1
+	Charging Charging                // the rules of batteries; the zero value is the usual ones
 }
 
 // Planned is one award of a dry run.
@@ -62,8 +64,11 @@ func Plan(now time.Time, d Dry) ([]Planned, []Unplanned) {
 		}
 	}
 	crowd := make([]*worker, len(d.Robots))
+	if d.Charging == (Charging{}) {
+		d.Charging = UsualCharging()
+	}
 	for i, r := range d.Robots {
-		crowd[i] = &worker{Robot: r}
+		crowd[i] = &worker{Robot: r, charging: &d.Charging}
 		if r.Free && on(g, r.At) {
 			mk.addWorker(crowd[i])
 		}
@@ -112,8 +117,8 @@ func refusal(floor *ground, j *job, crowd []*worker) string {
 	}
 	var able, free, charged, there int
 	for _, w := range crowd {
-		full := worker{Robot: w.Robot}
-		full.Battery = 1
+		full := worker{Robot: w.Robot, charging: w.charging}
+		full.Battery, full.Move = 1, robot.Move{}
 		if !suits(j, &full) {
 			continue
 		}

@@ -8,12 +8,12 @@ import (
 // RobotOf is what the dispatcher would know of a robot that its view shows, as far as views tell: for dry runs and
 // explanations.
 func RobotOf(v *robot.View) Robot {
-	r := Robot{ID: v.ID, At: v.Vertex, Battery: v.Battery, Since: v.Since}
+	r := Robot{ID: v.ID, At: v.Vertex, Battery: v.Battery, Since: v.Since, Move: v.Move}
 	if n := len(v.Base); n > 0 {
 		r.At = v.Base[n-1]
 	}
 	if v.Spec != nil {
-		r.Fleet, r.Capabilities = v.Spec.Fleet, v.Spec.Capabilities
+		r.Fleet, r.Capabilities, r.Allowed, r.SpeedMPS = v.Spec.Fleet, v.Spec.Capabilities, v.Spec.AllowedZones, v.Spec.MaxSpeedMPS
 	}
 	r.Free = v.Connection == fleet.Online && v.Linked && atLeisure(v) && v.Vertex != fleet.NoVertex &&
 		v.Spec != nil && v.Spec.Control == fleet.ControlEngine && v.State != fleet.Error && v.State != fleet.Manual && v.State != fleet.Paused && !fatal(v)

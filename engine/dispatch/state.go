@@ -70,6 +70,7 @@ type State struct {
 
 	lastScan time.Time
 	lastTold time.Time // lanes
+	flows    flows
 	taskWait []TaskWait
 	standing [][]fleet.RobotID
 	at       time.Time
@@ -171,6 +172,7 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		s.robotChanged(now, m.Robot)
 		return s.wakeUp(now, out)
 	case ZoneReported:
+		s.flows.note(&m.View)
 		if len(m.View.Waits) == 0 {
 			delete(s.zones, m.View.Zone)
 		} else {
@@ -234,6 +236,7 @@ func (s *State) SetGraph(g *roadmap.Graph, t roadmap.Tables) {
 	kept := s.keptOutOn(g)
 	clear(s.keepOut)
 	clear(s.kept)
+	s.flows.forget()
 	for id := range s.lanes {
 		s.toTell[id] = tellAgain
 	}
@@ -453,6 +456,7 @@ func (s *State) ticked(now time.Time, out []Effect) []Effect {
 	out = s.scan(now, out)
 	out = s.tend(now, out)
 	out = s.tellLanes(now, out)
+	out = s.flows.weigh(now, s.graph, out)
 	return append(out, Show{})
 }
 
@@ -494,7 +498,7 @@ func (s *State) laneEffects(g *roadmap.Graph, out []Effect) []Effect {
 
 // FillView fills v. Slices are shared and not written afterwards.
 func (s *State) FillView(v *View) {
-	*v = View{At: s.at, OpenTasks: len(s.tasks), TaskWaits: s.taskWait, Cycles: s.standing}
+	*v = View{At: s.at, OpenTasks: len(s.tasks), TaskWaits: s.taskWait, Cycles: s.standing, Charging: s.charging}
 	if s.graph != nil {
 		v.MapID, v.MapVersion = s.graph.MapID, s.graph.Version
 	}

@@ -16,6 +16,7 @@ type View struct {
 	TaskWaits  []TaskWait        // open tasks that could not be awarded in the last batch, oldest first, at most 1,000
 	Waits      []fleet.Wait      // of all zones, by robot id
 	Cycles     [][]fleet.RobotID // cycles standing now
+	Charging   Charging          // the rules of batteries in force
 }
 
 // TaskWait says why a task has no robot.

@@ -287,6 +287,20 @@ func (f *Facts) noMap(since time.Time) Link {
 	return l
 }
 
+// worker is a robot as the dispatcher weighs it.
+func (f *Facts) worker(v *robot.View) *worker {
+	c := f.charging()
+	return &worker{Robot: RobotOf(v), charging: &c}
+}
+
+// charging are the rules of batteries in force.
+func (f *Facts) charging() Charging {
+	if f.Warehouse == nil || f.Warehouse.Charging == (Charging{}) {
+		return UsualCharging()
+	}
+	return f.Warehouse.Charging
+}
+
 // cycle ends a chain that has come back to where it was.
 func (f *Facts) cycle(v *robot.View) Link {
 	l := Link{

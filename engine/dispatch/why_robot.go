@@ -100,7 +100,7 @@ func (f *Facts) atRest(v, waiter *robot.View) []Link {
 	idle := atLeisure(v)
 	if waiter == nil {
 		switch {
-		case idle && v.Connection == fleet.Online && v.Battery < minBattery:
+		case idle && v.Connection == fleet.Online && f.worker(v).low():
 			return f.lowBattery(v)
 		case v.Task != "" && v.Move.Kind != robot.NoMove: // its errand waits
 			return f.sentElsewhere(l, v)
@@ -163,10 +163,19 @@ func (f *Facts) nextMove(v *robot.View) time.Duration {
 func (f *Facts) lowBattery(v *robot.View) []Link {
 	l := Link{
 		Cause: causeLowBattery, Level: LevelDispatcher, ObjectType: "robot", ObjectID: string(v.ID), Since: v.Since,
-		Text: fmt.Sprintf("The battery of %s is at %.0f %%: it gets work from %.0f %% on", called(v), 100*v.Battery, 100*minBattery),
+	}
+	rules := f.charging()
+	enough := rules.Critical
+	if v.Move.Kind == robot.MoveCharge {
+		enough = rules.Leave
+	}
+	l.Text = fmt.Sprintf("The battery of %s is at %.0f %%: it gets work from %.0f %% on", called(v), 100*v.Battery, 100*enough)
+	if v.Battery >= enough {
+		l.Text = fmt.Sprintf("The battery of %s, at %.0f %%, does not last for the task and the way to a charger", called(v), 100*v.Battery)
 	}
 	if v.State == fleet.Charging || v.Move.Kind == robot.MoveCharge {
 		l.Solves, l.Text = true, l.Text+", and it charges or is on its way to a charger"
+		l.Expected = time.Duration(max(0, rules.Leave-v.Battery) / max(rules.ChargePerS, 1e-6) * float64(time.Second))
 		return []Link{l}
 	}
 	if f.Graph == nil || !on(f.Graph, v.Vertex) {
@@ -259,11 +268,18 @@ func (f *Facts) causes(v *robot.View, w fleet.Wait) (links []Link, holder fleet.
 		l.Solves, l.Expected = true, f.left(w.Since, waitForStore)
 	case fleet.CauseNoMap:
 		return []Link{f.noMap(w.Since)}, ""
+	case fleet.CauseFootprint:
+		l.Text = what + ", for which it is too wide: it would reach into the next zone"
+		if v.Task != "" {
+			l.Remedy = cancel(v.Task, "Cancel the task of "+called(v))
+		}
+		return []Link{l}, ""
 	case fleet.CauseAdmission:
 		l.ObjectType, l.Text = "zone", what+": the zone it is to drive through is full and lets no more robots in until some have left"
 		l.ObjectID = f.zoneAt(w.Vertex)
 		l.Solves, l.Expected = true, f.left(w.Since, waitForRoom)
-	case fleet.CauseNone, fleet.CauseHalted, fleet.CauseNoRobot, fleet.CauseNotYet, fleet.CauseUnlocalised:
+	case fleet.CauseNone, fleet.CauseHalted, fleet.CauseNoRobot, fleet.CauseNotYet, fleet.CauseUnlocalised,
+		fleet.CauseBattery:
 	}
 	return []Link{l}, w.Holder
 }

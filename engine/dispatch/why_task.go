@@ -134,9 +134,9 @@ func (f *Facts) whyNobody(t *task.View) []Link {
 
 // suits says whether the robot may have the task, whatever state it is in.
 func (f *Facts) suits(t *task.View, v *robot.View) bool {
-	w := worker{Robot: RobotOf(v)}
-	w.Battery = 1
-	return ours(v) && suits(newJob(f.Now, t.Spec), &w)
+	w := f.worker(v)
+	w.Battery, w.Move = 1, robot.Move{}
+	return ours(v) && suits(newJob(f.Now, t.Spec), w)
 }
 
 // rank says why a robot that suits does not have the task.
@@ -146,7 +146,7 @@ func (f *Facts) rank(t *task.View, v *robot.View) int {
 		return isFaulty
 	case !atLeisure(v):
 		return isBusy
-	case v.Battery < minBattery && t.Spec.Type != fleet.Charge:
+	case t.Spec.Type != fleet.Charge && (f.worker(v).low() || f.taskWait(t.Spec.ID).Cause == fleet.CauseBattery):
 		return isLow
 	}
 	return isFree

@@ -163,6 +163,9 @@ func (w *newTask) Resolve(_ huma.Context, p *huma.PathBuffer) []error {
 	place := func(field, ref string) { f.printable(at(p, "payload."+field), ref, 0, 128) }
 	place("pickup", w.Payload.Pickup)
 	place("dropoff", w.Payload.Dropoff)
+	for i, what := range w.Payload.Requires {
+		f.printable(at(p, fmt.Sprintf("payload.requires[%d]", i)), what, 1, 64)
+	}
 	for i, ref := range w.Payload.Waypoints {
 		f.printable(at(p, fmt.Sprintf("payload.waypoints[%d]", i)), ref, 1, 128)
 	}

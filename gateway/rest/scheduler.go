@@ -77,6 +77,9 @@ func (a *api) scheduler() {
 // plan runs the dispatcher's own batch on the newest views.
 func (a *api) plan(ground dispatch.Ground, shard fleet.Shard, specs []task.Spec) planBody {
 	d := dispatch.Dry{Ground: ground, Tasks: specs, Flow: a.flow(ground.Graph, shard)}
+	if v, _, ok := a.Views.Warehouse(shard); ok {
+		d.Charging = v.Charging
+	}
 	a.Views.Robots(shard, func(v *robot.View) bool {
 		if v.Spec != nil && v.Spec.Control == fleet.ControlEngine {
 			d.Robots = append(d.Robots, dispatch.RobotOf(v))
