@@ -26,6 +26,9 @@ func (sc *Scenario) Play(seed uint64) *Play {
 	return &Play{w, w.stage}
 }
 
+// Trace has tell told of every message that counts. For people; the run is the same without.
+func (p *Play) Trace(tell func(line string)) { p.w.Trace = tell }
+
 // Until runs to a moment, counted from the scenario's beginning, and returns the first broken law, nil = none.
 func (p *Play) Until(at time.Duration) *Violation {
 	for p.w.broken == nil && p.w.clock.now < curtain+at {

@@ -137,11 +137,11 @@ func (sc *Scenario) faultsEnd() (end time.Duration) {
 func (sc *Scenario) config(seed uint64) Config {
 	c := Config{
 		Seed: seed, Lockstep: sc.Lockstep, Tenants: 1, Window: max(sc.Window, 1), Scenario: sc,
-		Chaos: curtain + sc.faultsEnd() + time.Second, Mail: Mail{Delay: 2 * time.Millisecond}, Journal: Journal{Commit: 5 * time.Millisecond},
+		Chaos: curtain + sc.faultsEnd() + time.Second, Journal: Journal{Commit: 5 * time.Millisecond},
 	}
 	c.Calm = max(sc.Within-sc.faultsEnd(), 0) + lastAct
-	if sc.Lockstep { // the moment counts: mail is instant
-		c.Mail, c.Journal, c.Window = Mail{}, Journal{}, 1
+	if sc.Lockstep { // the moment counts
+		c.Journal, c.Window = Journal{}, 1
 	}
 	return c
 }

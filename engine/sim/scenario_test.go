@@ -2,17 +2,19 @@ package sim_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"starling/engine/sim"
 )
 
 var (
 	updateFlag   = flag.Bool("update", false, "rewrite the golden traces of the scenarios")
-	scenarioFlag = flag.String("sim.scenario", "", "a scenario's file to play once, with its trace")
+	scenarioFlag = flag.String("sim.scenario", "", "a scenario's file to play once, with its trace; with -sim.trace=-1 every message too")
 )
 
 // TestScenarioFile plays a file that is not of the house (yet).
@@ -28,7 +30,11 @@ func TestScenarioFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := sc.Play(1).Finish()
+	p := sc.Play(1)
+	if *traceFlag < 0 {
+		p.Trace(func(line string) { fmt.Println(line) })
+	}
+	v := p.Finish()
 	t.Logf("\n%s", v.Trace)
 	if v.Broken != nil || len(v.Faults) > 0 {
 		t.Errorf("%v\n%s", v.Broken, strings.Join(v.Faults, "\n"))
@@ -81,4 +87,82 @@ func difference(want, got string) string {
 		}
 	}
 	return "its end"
+}
+
+// The bounds that docs/traffic.md states.
+const (
+	foundWithin    = 1250 * time.Millisecond // a second, and a look every quarter of one
+	resolvedWithin = 10 * time.Second
+	recordedFrom   = 3500 * time.Millisecond // shorter rings dissolve by themselves
+)
+
+// TestRingsAreFoundAndResolvedWithinTheirBounds looks at all scenarios: robots that wait for each other are found within a
+// second, resolved within the stated bound, and what was done about them is on record.
+func TestRingsAreFoundAndResolvedWithinTheirBounds(t *testing.T) {
+	t.Parallel()
+	rings, recorded := 0, 0
+	var longest, slowest time.Duration
+	for _, name := range sim.Scenarios() {
+		sc, err := sim.NamedScenario(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range sc.Play(1).Finish().Rings {
+			rings++
+			stood := r.Until - r.Since
+			longest = max(longest, stood)
+			if stood > resolvedWithin {
+				t.Errorf("%s: %v waited for each other for %v from %v on", name, r.Robots, stood, r.Since)
+			}
+			if r.Recorded {
+				recorded++
+			}
+			if stood >= recordedFrom && !r.Recorded {
+				t.Errorf("%s: %v waited for each other for %v from %v on, and nothing is on record", name, r.Robots, stood, r.Since)
+			}
+			if stood <= foundWithin {
+				continue
+			}
+			if r.Found == 0 || r.Found-r.Since > foundWithin {
+				t.Errorf("%s: %v waited for each other from %v on, found at %v", name, r.Robots, r.Since, r.Found)
+			}
+			slowest = max(slowest, r.Found-r.Since)
+		}
+	}
+	if rings < 5 || recorded < 3 {
+		t.Errorf("only %d rings in all scenarios, %d on record: this test looks at nothing", rings, recorded)
+	}
+	t.Logf("%d rings, %d on record; found after at most %v, gone after at most %v", rings, recorded, slowest, longest)
+}
+
+// TestOneSeedOfAScenarioIsOneRun is law 10 for scenarios.
+func TestOneSeedOfAScenarioIsOneRun(t *testing.T) {
+	t.Parallel()
+	sc, err := sim.NamedScenario("corner-four")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b, other := sc.Play(1).Finish(), sc.Play(1).Finish(), sc.Play(2).Finish()
+	if a.Digest != b.Digest || a.Trace != b.Trace {
+		t.Error("one seed, two runs")
+	}
+	if a.Digest == other.Digest {
+		t.Error("two seeds, one run")
+	}
+}
+
+// TestScenariosHoldForOtherSeedsToo: who moves first in a scenario may depend on chance, what must hold may not.
+func TestScenariosHoldForOtherSeedsToo(t *testing.T) {
+	t.Parallel()
+	for _, name := range sim.Scenarios() {
+		sc, err := sim.NamedScenario(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seed := uint64(2); seed <= 6; seed++ {
+			if v := sc.Play(seed).Finish(); v.Broken != nil || len(v.Faults) > 0 {
+				t.Errorf("%s, seed %d: %v %s", name, seed, v.Broken, strings.Join(v.Faults, "; "))
+			}
+		}
+	}
 }
