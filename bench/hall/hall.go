@@ -17,6 +17,7 @@ import (
 	"starling/actors"
 	"starling/bench/robots"
 	"starling/cluster"
+	"starling/engine/congestion"
 	"starling/engine/dispatch"
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
@@ -33,7 +34,8 @@ type Options struct {
 	Motion     robots.Motion // in life; zero = 1 m/s at once, a second for a quarter turn
 	Delays     robots.Delays // in life: P is the chance of each second
 	Seed       uint64
-	TableBytes int64 // of distance tables kept; 0 = the engine's default
+	Admission  congestion.Rules // of all zones
+	TableBytes int64            // of distance tables kept; 0 = the engine's default
 	Meter      *Meter
 	// OnMove and OnTask are told what happens, on the hall's goroutine; nil = nobody.
 	OnMove func(Move)
@@ -102,8 +104,9 @@ func New(o Options) (*Hall, error) {
 			return cluster.Start(as, host)
 		},
 	}
+	ao.Rules.Admission = o.Admission
 	if o.Lockstep {
-		ao.Rules, ao.RobotRules = zone.Rules{Lockstep: true}, robot.Rules{Window0: 1, WindowMax: 1}
+		ao.Rules, ao.RobotRules = zone.Rules{Lockstep: true, Admission: o.Admission}, robot.Rules{Window0: 1, WindowMax: 1}
 		ao.ZoneTick, ao.DispatchInterval = time.Second, time.Second
 	}
 	if o.Meter != nil {
