@@ -78,6 +78,7 @@ type bot struct {
 	at      fleet.Vertex
 	heading float64
 	base    []fleet.Vertex
+	halted  bool
 	hint    fleet.Vertex
 	radius  float64
 	goal    fleet.Vertex
@@ -139,7 +140,7 @@ func (w *world) ask(b *bot) {
 	}
 	w.post(letter{zone: w.g.ZoneOf[tail], msg: zone.Asked{Request: fleet.Request{
 		Robot: b.id, Version: b.version, At: b.at, Heading: b.heading, Base: append([]fleet.Vertex(nil), b.base...), Goal: b.goal,
-		Tasked: b.goal != fleet.NoVertex, Since: b.since, Window: w.window(), SpeedMPS: 1, RadiusM: b.radius,
+		Tasked: b.goal != fleet.NoVertex, Since: b.since, Window: w.window(), SpeedMPS: 1, RadiusM: b.radius, Halted: b.halted,
 	}}})
 }
 
