@@ -429,13 +429,13 @@ func (z *zoneActor) perform(f zone.Effect) {
 		z.toNeighbour(f.Answer.To, "answer", zone.Answered{Answer: f.Answer})
 	case zone.SendLead:
 		s.w.trace("lead: zone %s asks %s, term %d end %v, for %s", short(z.id), short(f.Lead.To), f.Lead.Term, f.Lead.End, short(f.Lead.Priority.Robot))
-		s.toZone(f.Lead.To, "lead", zone.Led{Lead: f.Lead})
+		z.toNeighbour(f.Lead.To, "lead", zone.Led{Lead: f.Lead})
 	case zone.SendLend:
 		s.w.trace("lend: zone %s to %s, term %d refused %v, %d robots", short(z.id), short(f.Lend.To), f.Lend.Term, f.Lend.Refused, len(f.Lend.Guests))
-		s.toZone(f.Lend.To, "lend", zone.Lent{Lend: f.Lend})
+		z.toNeighbour(f.Lend.To, "lend", zone.Lent{Lend: f.Lend})
 	case zone.SendAdvice:
 		s.w.trace("advice: zone %s to %s, term %d %v", short(z.id), short(f.Advice.To), f.Advice.Term, f.Advice.Moves)
-		s.toZone(f.Advice.To, "advice", zone.Advised{Advice: f.Advice})
+		z.toNeighbour(f.Advice.To, "advice", zone.Advised{Advice: f.Advice})
 	case zone.Show:
 		z.view = f.View
 		s.w.stage.shown(z, &z.view)
