@@ -21,6 +21,7 @@ import (
 
 	"starling/actors"
 	"starling/cluster"
+	"starling/engine/dispatch"
 	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
@@ -191,6 +192,10 @@ func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) er
 		ZoneTick: c.ZoneTick, DispatchInterval: c.DispatchInterval, LeaseTTL: c.Lease, RenewEvery: c.LeaseRenew,
 		Place: func(as *actor.ActorSystem, h actors.Host) (actors.Placement, error) { return cluster.Start(as, h) },
 		Seed:  uint64(time.Now().UnixNano()),
+	}
+	o.Care = func(ctx context.Context, s fleet.Shard) dispatch.RulesChanged {
+		settings := a.quotas.Settings(ctx, s.Tenant)
+		return settings.Rules(s.Warehouse)
 	}
 	if a.wiring.Views != nil {
 		o.Views = a.wiring.Views(a.views)

@@ -48,6 +48,8 @@ type Options struct {
 	Audit func(context.Context) *fact.AuditEntry
 	// Meter, in manual mode, measures actors at work (benches); nil = nobody does.
 	Meter Meter
+	// Care gives the rules of each warehouse's batteries and idle robots; nil = the usual ones.
+	Care Care
 	// Lost is called, once a shard, when a newer owner has been found; nil = nobody. It must not block.
 	Lost func(fleet.Shard)
 
@@ -63,7 +65,8 @@ type Options struct {
 	SweepEvery       time.Duration // 0 = 10 s
 	RobotIdle        time.Duration // how long an offline robot stays in memory; 0 = 1 h
 	TaskIdle         time.Duration // how long a final task stays in memory; 0 = 60 s
-	TableBytes       int64         // of cached distance tables; 0 = 512 MB
+	TableBytes       int64         // of cached distance tables; 0 = 256 MB
+	LiveCosts        bool          // routes are led around lanes for which robots wait
 	MaxActors        int           // per shard; 0 = 200,000
 }
 
@@ -88,7 +91,7 @@ func (o *Options) defaults() error {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	if o.TableBytes <= 0 {
-		o.TableBytes = 512 << 20
+		o.TableBytes = 256 << 20
 	}
 	if o.MaxActors <= 0 {
 		o.MaxActors = 200_000

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"starling/engine/dispatch"
@@ -17,9 +18,11 @@ import (
 // warehouseShell holds a warehouse's core: the dispatcher and the active map.
 type warehouseShell struct {
 	shell[dispatch.Msg, dispatch.Event, dispatch.Effect]
-	state *dispatch.State
-	view  dispatch.View
-	alarm time.Time
+	state   *dispatch.State
+	view    dispatch.View
+	rulesAt time.Time // when the rules were asked for last
+	asking  atomic.Bool
+	alarm   time.Time
 }
 
 var _ trade[dispatch.Msg, dispatch.Event, dispatch.Effect] = (*warehouseShell)(nil)
@@ -77,6 +80,8 @@ func (w *warehouseShell) restore(rec any, _ bool) {
 	for _, b := range w.box.sh.members(kindRobot) {
 		b.postFront(again{})
 	}
+	w.rulesAt = time.Time{}
+	w.askRules(w.box.sys.now())
 }
 
 // idle implements living: the warehouse lives as long as its shard.
@@ -106,7 +111,7 @@ func (w *warehouseShell) admit(m dispatch.Msg) error {
 // soft implements trade: what others report does not depend on a map or lane that is being recorded.
 func (w *warehouseShell) soft(m dispatch.Msg) bool {
 	switch m.(type) {
-	case dispatch.TaskChanged, dispatch.RobotChanged, dispatch.ZoneReported:
+	case dispatch.TaskChanged, dispatch.RobotChanged, dispatch.ZoneReported, dispatch.RulesChanged:
 		return true
 	default:
 		return false
@@ -174,6 +179,7 @@ func (w *warehouseShell) perform(f dispatch.Effect, a *ask) {
 		w.alarm = f.At
 		w.box.wakeAt(f.At)
 	case dispatch.Show:
+		w.askRules(w.box.sys.now())
 		w.state.FillView(&w.view)
 		w.box.sys.Views.ShowWarehouse(sh.id, &w.view)
 	}

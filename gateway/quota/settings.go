@@ -61,6 +61,7 @@ const (
 type Settings struct {
 	limits  [kinds]int
 	origins []string // sorted
+	rules   rules
 }
 
 // Usual are the settings of a tenant of whom nothing is said.
@@ -82,13 +83,15 @@ func (s *Settings) rate(k Kind) Rate { return Rate{Units: s.limits[k], Per: abou
 // counts as absent.
 func parse(settings, limits json.RawMessage) Settings {
 	var doc struct {
-		Quotas map[string]json.RawMessage `json:"quotas"`
-		CORS   json.RawMessage            `json:"cors"`
+		Quotas   map[string]json.RawMessage `json:"quotas"`
+		CORS     json.RawMessage            `json:"cors"`
+		Charging json.RawMessage            `json:"charging"`
+		Parking  json.RawMessage            `json:"parking"`
 	}
 	_ = json.Unmarshal(settings, &doc)
 	var granted map[string]json.RawMessage
 	_ = json.Unmarshal(limits, &granted)
-	var s Settings
+	s := Settings{rules: rules{doc.Charging, doc.Parking}}
 	for k := range kinds {
 		s.limits[k] = grant(k, granted)
 		if n, ok := number(doc.Quotas[k.String()]); ok {
@@ -159,6 +162,10 @@ func Check(raw, limits json.RawMessage) []Problem {
 			})
 		case "cors":
 			c.cors(value)
+		case settingCharging:
+			c.charging(value)
+		case settingParking:
+			c.parking(value)
 		case "degradation_level":
 			if n, ok := number(value); !ok || n > maxDegradation {
 				c.add(name, "want a whole number 0..%d", maxDegradation)

@@ -1,0 +1,34 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"starling/engine/dispatch"
+	"starling/engine/fleet"
+)
+
+// Care gives what a tenant's settings say of a warehouse's batteries and idle robots. It may read the store.
+type Care func(ctx context.Context, shard fleet.Shard) dispatch.RulesChanged
+
+// rulesAgain is how old the rules of a dispatcher may be, and rulesWithin how long asking for them may take.
+const (
+	rulesAgain  = 10 * time.Second
+	rulesWithin = 5 * time.Second
+)
+
+// askRules has the rules looked up beside, where that is due: they come as mail. One look-up at a time is under way.
+func (w *warehouseShell) askRules(now time.Time) {
+	sys, b := w.box.sys, w.box
+	if sys.Care == nil || now.Sub(w.rulesAt) < rulesAgain || !w.asking.CompareAndSwap(false, true) {
+		return
+	}
+	w.rulesAt = now
+	asking, shard := &w.asking, b.sh.id
+	sys.pool.async(func() {
+		defer asking.Store(false)
+		ctx, cancel := context.WithTimeout(sys.ctx, rulesWithin)
+		defer cancel()
+		b.post(sys.Care(ctx, shard))
+	})
+}
