@@ -165,6 +165,15 @@ func (sc *Scenario) cell(ref string) (int, error) {
 	return row*sc.cols + col, nil
 }
 
+// Place finds a cell by its name or as "column,row": what robots, tasks and faults name.
+func (sc *Scenario) Place(ref string) (col, row int, ok bool) {
+	c, err := sc.cell(ref)
+	if err != nil {
+		return 0, 0, false
+	}
+	return c % sc.cols, c / sc.cols, true
+}
+
 // walls are the cells on which nobody stands; arrows are one-way cells.
 const (
 	walls  = "@#"
