@@ -120,7 +120,7 @@ func newBenchCmd() *cobra.Command {
 	f := cmd.Flags()
 	f.IntVar(&o.Steps, "steps", 300, "how many steps of 1 s")
 	f.IntVar(&o.Robots, "robots", 0, "first start cells to use (0 = the problem's team)")
-	f.Uint64Var(&o.Seed, "seed", 1, "of delays and of the dispatcher's ids")
+	f.Uint64Var(&o.Seed, "seed", 1, "of delays; beyond 1, the tasks begin elsewhere in their list")
 	f.BoolVar(&o.Lockstep, "lockstep", false, "virtual time, no network, one action of each robot a step")
 	f.BoolVar(&o.Virtual, "virtual", false, "virtual time, no network, robots that drive as in life")
 	f.BoolVar(&o.Kinematic, "kinematic", false, "robots accelerate and brake with 1 m/s2; else they are at their speed at once")
@@ -138,6 +138,7 @@ func benchLorr(ctx context.Context, path string, o benchOptions, out io.Writer) 
 	if err != nil {
 		return err
 	}
+	p.Begin(o.Seed)
 	run, err := o.run(p)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,15 @@ type DelayConfig struct {
 func (c *DelayConfig) Robots() robots.Delays {
 	second := func(n int) time.Duration { return time.Duration(n) * time.Second }
 	return robots.Delays{P: c.PDelay, Min: second(c.MinDelay), Max: second(c.MaxDelay), Mean: c.Mean, Std: c.Std}
+}
+
+// Begin lets the tasks begin elsewhere in their list, by a seed; 1 = as the problem has them. That is how several seeds
+// differ: the engine itself throws no dice.
+func (p *Problem) Begin(seed uint64) {
+	if n := uint64(len(p.Tasks)); n > 0 {
+		k := (seed - 1) * 997 % n
+		p.Tasks = append(slices.Clone(p.Tasks[k:]), p.Tasks[:k]...)
+	}
 }
 
 // LoadDelays reads the delay model of a problem alone.
