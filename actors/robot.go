@@ -90,6 +90,9 @@ func (r *robotShell) apply(at time.Time, e robot.Event) {
 		}
 	}
 	r.fold(at, e)
+	if _, ok := e.(robot.ConnectionChanged); ok { // a robot that has fallen silent may have nothing more to show
+		r.perform(robot.Show{}, nil)
+	}
 }
 
 func (r *robotShell) fold(at time.Time, e robot.Event) {
