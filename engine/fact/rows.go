@@ -199,6 +199,8 @@ type Decision struct {
 	Cycle        []fleet.RobotID
 	Reason       string
 	InputsDigest string
+	Before       fleet.RobotID // of an award: had the task before, "" = nobody
+	Because      string        // why it was taken from that one
 }
 
 // DecisionFilter narrows a list of decisions; zero values narrow nothing.

@@ -82,11 +82,14 @@ type Decision struct {
 	Cost         Cost
 	Alternatives []Alternative // next best robots, best first, at most 5
 	Reason       string
-	InputsDigest string // of the batch's inputs, for replay
+	InputsDigest string        // of the batch's inputs, for replay
+	Before       fleet.RobotID // had the task before, "" = nobody
+	Because      string        // why it was taken from that one
 }
 
-// Cost is what a choice costs, in seconds of expected time (each part may be negative: an age bonus).
-type Cost struct{ Travel, Queue, Battery, Priority, Total float64 }
+// Cost is what a choice costs, in seconds of expected time. Each part may be negative: priority and age, and a deadline that is
+// near, make a task cheaper.
+type Cost struct{ Travel, Queue, Battery, Priority, Deadline, Total float64 }
 
 // Alternative is a robot that was considered and not chosen.
 type Alternative struct {

@@ -34,12 +34,15 @@ type costJSON struct {
 	Queue    float64 `json:"queue"`
 	Battery  float64 `json:"battery"`
 	Priority float64 `json:"priority"`
+	Deadline float64 `json:"deadline,omitempty"`
 	Total    float64 `json:"total"`
 }
 
 type assignments struct {
-	Cost   *costJSON       `json:"cost,omitempty"`
-	Robots []fleet.RobotID `json:"robots,omitempty"`
+	Cost    *costJSON       `json:"cost,omitempty"`
+	Before  fleet.RobotID   `json:"before,omitempty"`
+	Because string          `json:"because,omitempty"`
+	Robots  []fleet.RobotID `json:"robots,omitempty"`
 }
 
 type alternativeJSON struct {

@@ -97,7 +97,7 @@ func decisionsOf(
 		}
 		out[d.ID] = task.Decision{
 			ID: d.ID, At: d.At, Task: d.Task, Robot: d.Robot, Cost: d.Cost, Alternatives: d.Alternatives, Reason: d.Reason,
-			InputsDigest: d.InputsDigest,
+			InputsDigest: d.InputsDigest, Before: d.Before, Because: d.Because,
 		}
 	}
 	return out, nil

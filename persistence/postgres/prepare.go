@@ -301,7 +301,7 @@ func (it *item) takeAward(f *fact.Fact, d *task.Decision) error {
 	if !isUUID(string(d.ID)) {
 		return errNotUUID
 	}
-	cost, err := json.Marshal(assignments{Cost: (*costJSON)(&d.Cost)})
+	cost, err := json.Marshal(assignments{Cost: (*costJSON)(&d.Cost), Before: d.Before, Because: d.Because})
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func decisionRecord(r *gen.Decision) (fact.Decision, error) {
 	if a.Cost != nil {
 		d.Cost = task.Cost(*a.Cost)
 	}
-	d.Cycle = a.Robots
+	d.Cycle, d.Before, d.Because = a.Robots, a.Before, a.Because
 	for _, o := range others {
 		d.Alternatives = append(d.Alternatives, task.Alternative(o))
 	}

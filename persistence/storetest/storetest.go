@@ -169,9 +169,9 @@ func (b *bench) robot() robot.Spec {
 func (b *bench) assigned(id fleet.TaskID, r fleet.RobotID) task.Assigned {
 	return task.Assigned{Robot: r, Decision: task.Decision{
 		ID: newID[fleet.DecisionID](), At: b.now, Task: id, Robot: r,
-		Cost:         task.Cost{Travel: 10.5, Queue: 1, Battery: 0.25, Priority: -2, Total: 9.75},
+		Cost:         task.Cost{Travel: 10.5, Queue: 1, Battery: 0.25, Priority: -2, Deadline: -1, Total: 8.75},
 		Alternatives: []task.Alternative{{Robot: newID[fleet.RobotID](), Total: 12.5, Reason: "farther"}},
-		Reason:       "nearest", InputsDigest: "d1",
+		Reason:       "nearest", InputsDigest: "d1", Before: newID[fleet.RobotID](), Because: "robot is lost",
 	}}
 }
 

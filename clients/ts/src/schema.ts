@@ -778,6 +778,15 @@ export interface components {
             /** Format: int64 */
             removed_total: number;
         };
+        ChangeOfRobot: {
+            /** @description why it was taken from that one */
+            because: string;
+            /**
+             * Format: uuid
+             * @description the robot that had the task
+             */
+            before: string;
+        } | null;
         Command: {
             command: string;
             /** Format: uuid */
@@ -816,7 +825,15 @@ export interface components {
         Cost: {
             /** Format: double */
             battery: number;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description less than 0: a deadline is near
+             */
+            deadline: number;
+            /**
+             * Format: double
+             * @description less than 0: priority and age make it cheaper
+             */
             priority: number;
             /** Format: double */
             queue: number;
@@ -827,6 +844,8 @@ export interface components {
         };
         Decision: {
             alternatives: components["schemas"]["Alternative"][];
+            /** @description of a reassignment */
+            changed: components["schemas"]["ChangeOfRobot"];
             /** @description in seconds */
             cost: components["schemas"]["Cost"];
             /** @description robots of a deadlock that this decision broke */
@@ -836,6 +855,8 @@ export interface components {
             /** Format: uuid */
             decision_id: string;
             inputs_digest: string;
+            /** @enum {string} */
+            kind: "award" | "reassignment" | "cycle";
             reason: string;
             robot_id: string | null;
             task_id: string | null;
