@@ -19,6 +19,7 @@ import (
 // manyOptions are the flags of `starling sim --robots N` without a running engine.
 type manyOptions struct {
 	PerWarehouse, Warm, Ticks, TableMB int
+	Arrivals                           int // new tasks a second; 0 = as many are kept open as robots want
 	Profiles                           profiles
 }
 
@@ -28,6 +29,7 @@ func (m *manyOptions) flags(cmd *cobra.Command) {
 	f.IntVar(&m.Warm, "warm", 60, "of many robots here: seconds before it is measured")
 	f.IntVar(&m.Ticks, "ticks", 60, "of many robots here: seconds that are measured")
 	f.IntVar(&m.TableMB, "table-mb", 2048, "of many robots here: memory for distance tables")
+	f.IntVar(&m.Arrivals, "arrivals", 0, "of many robots here: new tasks a second, to robots that drive as in life: how long until each is awarded")
 	f.StringVar(&m.Profiles.CPU, "cpuprofile", "", "of many robots here: write where CPU time went, for go tool pprof")
 }
 
@@ -42,6 +44,9 @@ func (m *manyOptions) simulate(ctx context.Context, o simOptions, out io.Writer)
 	}
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		run.Progress = func(tick int) { fmt.Fprintf(os.Stderr, "\rsecond %d ", tick) }
+	}
+	if m.Arrivals > 0 {
+		return m.Profiles.around(func() error { return m.decide(ctx, run, out) })
 	}
 	var r scale.Result
 	err := m.Profiles.around(func() (err error) {
@@ -70,4 +75,15 @@ func (m *manyOptions) simulate(ctx context.Context, o simOptions, out io.Writer)
 	row("memory", "%d MB", r.RSSBytes>>20)
 	row("wall", "%.0f s", r.WallS)
 	return nil
+}
+
+// decide says how long new tasks wait for their awards.
+func (m *manyOptions) decide(ctx context.Context, run scale.Run, out io.Writer) error {
+	d, err := scale.Decide(ctx, run, m.Arrivals, m.Warm+m.Ticks)
+	if err != nil {
+		return err
+	}
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(d)
 }

@@ -178,7 +178,7 @@ func (h *Hall) Second(ctx context.Context) error {
 		return h.lockstep(ctx)
 	}
 	for range int(time.Second / Slice) {
-		if err := h.slice(ctx); err != nil {
+		if err := h.Moment(ctx); err != nil {
 			return err
 		}
 	}
@@ -207,8 +207,8 @@ func (h *Hall) lockstep(ctx context.Context) error {
 	return h.Ready(ctx)
 }
 
-// slice is a moment of life.
-func (h *Hall) slice(ctx context.Context) error {
+// Moment lets a Slice of life pass.
+func (h *Hall) Moment(ctx context.Context) error {
 	if err := h.decide(ctx); err != nil {
 		return err
 	}

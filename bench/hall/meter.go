@@ -82,7 +82,7 @@ func (m *Meter) Heard(_ string, message any) {
 		m.Messages.Answers++
 	case zone.Led, zone.Lent, zone.Advised:
 		m.Messages.Domain++
-	case dispatch.Ticked:
+	case dispatch.Ticked, dispatch.Woke:
 		m.ticked = true
 	}
 }

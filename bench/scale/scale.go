@@ -28,6 +28,7 @@ type Run struct {
 	TaskShare    float64
 	Seed         uint64
 	TableBytes   int64 // of distance tables; 0 = 2 GB
+	Driving      bool  // robots drive as in life, not in lock-step
 	Progress     func(tick int)
 }
 
@@ -68,7 +69,9 @@ type runner struct {
 	serial   int
 	moves    int
 	finished int
-	want     int // open tasks of a warehouse
+	want     int             // open tasks of a warehouse
+	waits    []time.Duration // from creation to the first award, where they are asked for
+	awarded  map[fleet.TaskID]bool
 }
 
 // Measure runs and measures.
@@ -123,7 +126,10 @@ func newRunner(ctx context.Context, run Run) (*runner, error) {
 	if r.graph, err = roadmap.Build(d, roadmap.BuildOptions{MapID: "5ca1e000-0000-4000-8000-000000000002", Version: 1}); err != nil {
 		return nil, fmt.Errorf("build the map: %w", err)
 	}
-	o := hall.Options{Lockstep: true, Seed: run.Seed, TableBytes: run.TableBytes, Meter: &r.meter, OnTask: r.showTask, OnMove: func(hall.Move) { r.moves++ }}
+	o := hall.Options{
+		Lockstep: !run.Driving, Seed: run.Seed, TableBytes: run.TableBytes, Meter: &r.meter, OnTask: r.showTask,
+		OnMove: func(hall.Move) { r.moves++ },
+	}
 	if r.hall, err = hall.New(o); err != nil {
 		return nil, err
 	}
@@ -199,6 +205,10 @@ func (r *runner) fill(ctx context.Context, h *house) error {
 }
 
 func (r *runner) showTask(s fleet.Shard, v *task.View) {
+	if r.awarded != nil && !v.AssignedAt.IsZero() && !r.awarded[v.Spec.ID] {
+		r.awarded[v.Spec.ID] = true
+		r.waits = append(r.waits, v.AssignedAt.Sub(v.Spec.CreatedAt))
+	}
 	if v.Status.Final() {
 		r.byID[s.Warehouse].open--
 		r.finished++
