@@ -18,7 +18,7 @@ import (
 type yard struct {
 	graph  *roadmap.Graph // that the rest speaks of
 	bays   []bay          // chargers, by vertex
-	parks  []fleet.Vertex // parking places, ascending
+	parks  []fleet.Vertex // parking places, ascending; none where one may rest on most vertices
 	field  field
 	told   map[fleet.RobotID]*told
 	aims   map[fleet.RobotID][]fleet.Vertex // errands of the task that it has
@@ -74,6 +74,9 @@ func (y *yard) on(g *roadmap.Graph) {
 	y.graph, y.bays, y.parks, y.field = g, nil, nil, field{}
 	clear(y.told)
 	for id, vs := range y.aims {
+		if old == nil {
+			break // they speak of this one
+		}
 		moved := make([]fleet.Vertex, 0, len(vs))
 		for _, v := range vs {
 			if n, ok := translate(old, g, v); ok {
@@ -92,6 +95,9 @@ func (y *yard) on(g *roadmap.Graph) {
 		if g.Vertices[v].Parking {
 			y.parks = append(y.parks, fleet.Vertex(v))
 		}
+	}
+	if 2*len(y.parks) > len(g.Vertices) {
+		y.parks = nil // a map on which one may rest anywhere has no parking places
 	}
 }
 

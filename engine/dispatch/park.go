@@ -21,6 +21,7 @@ func UsualParking() Parking { return Parking{After: 5 * time.Second} }
 
 // The patiences of those that stand in the way.
 const (
+	moment     = 2 * time.Second  // until one with nothing to do makes room: there may be a task for it
 	inTheWay   = 5 * time.Second  // until it counts that an idle robot keeps one with a task waiting
 	evictAgain = 10 * time.Second // between two evictions of the same robot; doubled where it did not come away
 	turnAfter  = 10 * time.Second // until a robot whose goal is taken goes to wait elsewhere
@@ -59,13 +60,13 @@ func (s *State) tendIdle(now time.Time, most int, out []Effect) []Effect {
 	}
 	var idle []*worker
 	for _, w := range s.robots {
-		if w.Free && on(s.graph, w.At) && now.Sub(w.Since) >= s.parking.After && s.mayMove(now, w) {
+		if w.Free && on(s.graph, w.At) && now.Sub(w.Since) >= min(s.parking.After, moment) && s.mayMove(now, w) {
 			idle = append(idle, w)
 		}
 	}
-	blocked := s.heldUp(now)
-	if len(idle) == 0 && len(blocked) == 0 {
-		return out
+	blocked, turns := s.heldUp(now), s.turns(now)
+	if len(idle) == 0 && len(turns) == 0 {
+		return s.endTurns(now, out)
 	}
 	slices.SortFunc(idle, func(a, b *worker) int { return cmp.Compare(a.ID, b.ID) })
 	p := s.taken(now)
@@ -73,13 +74,13 @@ func (s *State) tendIdle(now time.Time, most int, out []Effect) []Effect {
 		if most <= 0 {
 			break
 		}
-		if v, reason := s.misplaced(w, p, blocked); v != fleet.NoVertex && v != w.At {
+		if v, reason := s.misplaced(now, w, p, blocked); v != fleet.NoVertex && v != w.At {
 			p.promise(w, v)
 			out = s.send(now, w, robot.Move{Kind: robot.MovePark, To: v, Reason: reason}, out)
 			most--
 		}
 	}
-	return s.tendTurns(now, p, most, out)
+	return s.endTurns(now, s.tendTurns(now, p, turns, most, out))
 }
 
 func (p *places) promise(w *worker, v fleet.Vertex) {
@@ -104,7 +105,7 @@ func (s *State) heldUp(now time.Time) map[fleet.RobotID]fleet.RobotID {
 	m := map[fleet.RobotID]fleet.RobotID{}
 	for _, ws := range s.zones {
 		for _, w := range ws {
-			if h := s.robots[w.Holder]; w.Tasked && h != nil && h.Free && now.Sub(w.Since) >= inTheWay {
+			if h := s.robots[w.Holder]; w.Tasked && h != nil && h.Free && h.At == w.Vertex && now.Sub(w.Since) >= inTheWay {
 				if by, ok := m[w.Holder]; !ok || w.Robot < by {
 					m[w.Holder] = w.Robot
 				}
@@ -115,7 +116,7 @@ func (s *State) heldUp(now time.Time) map[fleet.RobotID]fleet.RobotID {
 }
 
 // misplaced says where an idle robot that cannot stay where it is should go, and why; NoVertex = it may stay.
-func (s *State) misplaced(w *worker, p *places, blocked map[fleet.RobotID]fleet.RobotID) (fleet.Vertex, string) {
+func (s *State) misplaced(now time.Time, w *worker, p *places, blocked map[fleet.RobotID]fleet.RobotID) (fleet.Vertex, string) {
 	at := &s.graph.Vertices[w.At]
 	if by, ok := p.needed[w.At]; ok && by != w.ID {
 		if at.Charging {
@@ -126,7 +127,7 @@ func (s *State) misplaced(w *worker, p *places, blocked map[fleet.RobotID]fleet.
 	if by, ok := blocked[w.ID]; ok {
 		return s.place(w, p, by), fmt.Sprintf("it was in the way of robot %s", by)
 	}
-	if at.Parking || at.Charging {
+	if now.Sub(w.Since) < s.parking.After || at.Charging || at.Parking && len(s.yard.parks) > 0 {
 		return fleet.NoVertex, ""
 	}
 	if v := s.parkingPlace(w, p); v != fleet.NoVertex {
@@ -143,29 +144,48 @@ func (s *State) misplaced(w *worker, p *places, blocked map[fleet.RobotID]fleet.
 	return fleet.NoVertex, ""
 }
 
-// tendTurns lets a robot wait at a place of its own whose errand is where another stands that does not go away: a paused
-// one, one in error, one that charges. That is no end of anything: when the place is free, or after a while, it goes on.
-func (s *State) tendTurns(now time.Time, p *places, most int, out []Effect) []Effect {
-	for _, id := range sortedKeys(s.robots) { // those that wait for a place that has become free
-		w := s.robots[id]
-		if t := s.yard.told[id]; t != nil && t.move.Kind == robot.MoveWait && w.Move.Kind == robot.MoveWait && now.Sub(t.at) >= answers && !s.blockedGoal(w, p) {
-			out = s.send(now, w, robot.Move{To: fleet.NoVertex, Reason: "its place is free"}, out)
-		}
-	}
+// turns lists the waits of robots whose errand is where another stands that does not go away: a paused one, one in error,
+// one that charges.
+func (s *State) turns(now time.Time) []fleet.Wait {
+	var out []fleet.Wait
 	for _, z := range sortedZones(s.zones) {
 		for _, x := range s.zones[z] {
 			w := s.robots[x.Robot]
-			if w == nil || w.Free || !x.Tasked || now.Sub(x.Since) < turnAfter || !slices.Contains(s.yard.aims[x.Robot], x.Vertex) || !s.stays(s.robots[x.Holder]) || most <= 0 {
+			if w == nil || w.Free || !x.Tasked || now.Sub(x.Since) < turnAfter || !on(s.graph, w.At) ||
+				!slices.Contains(s.yard.aims[x.Robot], x.Vertex) || !s.stays(s.robots[x.Holder]) {
 				continue
 			}
-			if t := s.yard.told[w.ID]; t != nil && t.move.Kind == robot.MoveWait && now.Sub(t.at) < turnAgain || !on(s.graph, w.At) {
-				continue
+			if t := s.yard.told[w.ID]; t == nil || t.move.Kind != robot.MoveWait || now.Sub(t.at) >= turnAgain {
+				out = append(out, x)
 			}
-			if v := s.place(w, p, ""); v != fleet.NoVertex {
-				p.promise(w, v)
-				out = s.send(now, w, robot.Move{Kind: robot.MoveWait, To: v, Reason: fmt.Sprintf("robot %s stands at %s: waits for its turn", x.Holder, s.named(x.Vertex))}, out)
-				most--
-			}
+		}
+	}
+	return out
+}
+
+// tendTurns sends those to wait at a place of their own. That is no end of anything: when the place is free, or after a
+// while, they go on.
+func (s *State) tendTurns(now time.Time, p *places, turns []fleet.Wait, most int, out []Effect) []Effect {
+	for _, x := range turns {
+		w := s.robots[x.Robot]
+		if v := s.place(w, p, ""); v != fleet.NoVertex && most > 0 {
+			p.promise(w, v)
+			out = s.send(now, w, robot.Move{Kind: robot.MoveWait, To: v, Reason: fmt.Sprintf("robot %s stands at %s: it waits for its turn", x.Holder, s.named(x.Vertex))}, out)
+			most--
+		}
+	}
+	return out
+}
+
+// endTurns lets go on whose place has become free.
+func (s *State) endTurns(now time.Time, out []Effect) []Effect {
+	for _, id := range sortedKeys(s.yard.told) {
+		t, w := s.yard.told[id], s.robots[id]
+		if w == nil || t.move.Kind != robot.MoveWait || w.Move.Kind != robot.MoveWait || now.Sub(t.at) < answers {
+			continue
+		}
+		if !s.blockedGoal(w) {
+			out = s.send(now, w, robot.Move{To: fleet.NoVertex, Reason: "its place is free"}, out)
 		}
 	}
 	return out
@@ -181,9 +201,9 @@ func (s *State) stays(w *worker) bool {
 }
 
 // blockedGoal says that one of the robot's errands is where another stays.
-func (s *State) blockedGoal(w *worker, p *places) bool {
-	for _, v := range s.yard.aims[w.ID] {
-		if by, ok := p.occupied[v]; ok && by != w.ID && s.stays(s.robots[by]) {
+func (s *State) blockedGoal(w *worker) bool {
+	for id, o := range s.robots {
+		if id != w.ID && slices.Contains(s.yard.aims[w.ID], o.At) && s.stays(o) {
 			return true
 		}
 	}

@@ -51,6 +51,9 @@ func (s *site) furnish() {
 	if b.Chargers+b.Parks == 0 {
 		return
 	}
+	for v := range s.graph.Vertices {
+		s.graph.Vertices[v].Parking = s.graph.Vertices[v].Parking && b.Parks == 0
+	}
 	r := rand.New(rand.NewPCG(s.w.Seed, uint64(s.number)+0xba77))
 	for i, v := range r.Perm(len(s.graph.Vertices)) {
 		switch {
