@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -41,6 +40,7 @@ type devOptions struct {
 	ReadyFile string
 	Robots    int
 	TasksMin  int
+	Problem   string
 	Seed      uint64
 	Quiet     bool // no log on standard error (the bench)
 	Views     func(*view.Store) actors.Views
@@ -53,8 +53,15 @@ func newDevCmd() *cobra.Command {
 		Short: "Everything in one process on embedded parts, with a demo warehouse",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.Robots < 0 || o.Robots > 2000 {
-				return usageError{errors.New("--robots: want 0..2000")}
+			most := 2000
+			if o.Problem != "" {
+				most = 10_000
+				if !cmd.Flags().Changed("robots") {
+					o.Robots = 0 // its team
+				}
+			}
+			if o.Robots < 0 || o.Robots > most {
+				return usageError{fmt.Errorf("--robots: want 0..%d", most)}
 			}
 			return runDev(cmd.Context(), o, cmd.OutOrStdout())
 		},
@@ -70,6 +77,7 @@ func newDevCmd() *cobra.Command {
 	f.IntVar(&o.Robots, "robots", 200, "robots of the demo, 0 = no demo")
 	f.IntVar(&o.TasksMin, "tasks-per-minute", 60, "tasks that the demo creates")
 	f.Uint64Var(&o.Seed, "seed", 1, "of the demo")
+	f.StringVar(&o.Problem, "problem", "", "run a League of Robot Runners problem instead: its floor, robots, tasks and delays")
 	return cmd
 }
 

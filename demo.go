@@ -43,11 +43,17 @@ type counts struct {
 	seen     map[fleet.TaskID]bool
 	waits    []time.Duration // from creation to assignment, the newest last
 	commands []time.Duration
+	posed    *posed // the problem that the demo runs, nil = its own floor
 }
 
 // ShowTask implements actors.Views.
 func (v counted) ShowTask(s fleet.Shard, t *task.View) {
 	v.Store.ShowTask(s, t)
+	if x := v.c.posed; x != nil {
+		if l := x.live.Load(); l != nil {
+			l.ShowTask(t)
+		}
+	}
 	v.c.mu.Lock()
 	defer v.c.mu.Unlock()
 	if !t.AssignedAt.IsZero() && !v.c.seen[t.Spec.ID] {
@@ -83,6 +89,15 @@ func p99(d []time.Duration) time.Duration {
 // runDev runs `starling dev` until ctx is done or a part fails.
 func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 	c := &counts{seen: map[fleet.TaskID]bool{}}
+	var x *posed
+	if o.Problem != "" {
+		var err error
+		if x, err = pose(o.Problem, o.Robots, o.Seed); err != nil {
+			return err
+		}
+		o.Robots, _ = x.run.Team()
+		c.posed = x
+	}
 	o.Views = func(s *view.Store) actors.Views { return counted{s, c} }
 	fmt.Fprintln(out, "starting PostgreSQL and the engine …")
 	d, err := startDev(ctx, o)
@@ -90,7 +105,11 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	w, err := d.warehouse(ctx, "demo", "lorr", demoMap)
+	code, floor := "demo", demoMap
+	if x != nil {
+		code, floor = x.code, string(x.run.Problem.Map)
+	}
+	w, err := d.warehouse(ctx, code, "lorr", floor)
 	if err != nil {
 		return err
 	}
@@ -101,6 +120,15 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer cancel()
+	if x != nil {
+		f, ids, err := d.problemRobots(ctx, w, x)
+		if err != nil {
+			return err
+		}
+		x.start(ctx, d, w, f, &all)
+		all.Go(func() { d.demoCommands(ctx, ids, c) })
+		return d.watch(ctx, w, f, c, out)
+	}
 	f, ids, err := d.demoRobots(ctx, w)
 	if err != nil {
 		return err
@@ -303,6 +331,9 @@ func (d *dev) line(shard fleet.Shard, c *counts, since time.Duration) string {
 	wait := "nobody waits"
 	if who != "" {
 		wait = fmt.Sprintf("longest wait %.0f s: %s", longest.Seconds(), who)
+	}
+	if c.posed != nil {
+		wait += c.posed.stand()
 	}
 	return fmt.Sprintf("%s  robots online %d  tasks done %d (%.0f/min), open %d  P99 decision %d ms, command %d ms  %s",
 		time.Now().Format("15:04:05"), online, c.finished.Load(), perMin, open, decision.Milliseconds(), command.Milliseconds(), wait)

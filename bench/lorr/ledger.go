@@ -28,6 +28,7 @@ type ledger struct {
 	stuck    time.Duration
 	decision []time.Duration
 	moves    []record.Move
+	forget   bool // nobody wants a recording: neither moves nor ended tasks are kept
 }
 
 type entry struct {
@@ -59,7 +60,9 @@ func (l *ledger) created(id fleet.TaskID, number int, cells []int, at time.Time)
 	defer l.mu.Unlock()
 	e := &entry{number: number, cells: cells, robot: -1, created: at, reached: make([]time.Time, len(cells))}
 	l.tasks[id] = e
-	l.order = append(l.order, e)
+	if !l.forget {
+		l.order = append(l.order, e)
+	}
 	l.open++
 }
 
@@ -82,12 +85,17 @@ func (l *ledger) showTask(v *task.View, now time.Time) {
 		if l.freed[r].After(since) {
 			since = l.freed[r]
 		}
-		l.decision = append(l.decision, max(0, v.AssignedAt.Sub(since)))
+		if !l.forget {
+			l.decision = append(l.decision, max(0, v.AssignedAt.Sub(since)))
+		}
 		l.busy[r] = e
 		l.visit(e, l.cell[r], v.AssignedAt) // it may stand there already
 		l.lastMove[r] = latest(l.lastMove[r], now)
 	}
 	if v.Status.Final() {
+		if l.forget {
+			delete(l.tasks, v.Spec.ID)
+		}
 		e.ended = now
 		l.open--
 		if v.Status == fleet.TaskSucceeded {
@@ -103,13 +111,29 @@ func (l *ledger) showTask(v *task.View, now time.Time) {
 func (l *ledger) moved(robot, from, to int, depart, arrive time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.moves = append(l.moves, record.Move{Robot: robot, From: from, To: to, DepartMS: l.ms(depart), ArriveMS: l.ms(arrive)})
+	if !l.forget {
+		l.keep(record.Move{Robot: robot, From: from, To: to, DepartMS: l.ms(depart), ArriveMS: l.ms(arrive)})
+	}
 	l.stood(robot, depart)
 	l.lastMove[robot], l.cell[robot] = arrive, to
 	// Errands are reached in order, by the robot's own word.
 	if e := l.busy[robot]; e != nil {
 		l.visit(e, to, arrive)
 	}
+}
+
+func (l *ledger) keep(m record.Move) { l.moves = append(l.moves, m) }
+
+// stand is for how long a robot with a task has stood: the longest ever, and the longest at this time.
+func (l *ledger) stand(at time.Time) (longest, now time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for r, e := range l.busy {
+		if e != nil {
+			now = max(now, at.Sub(latest(l.lastMove[r], e.assigned)))
+		}
+	}
+	return max(l.stuck, now), now
 }
 
 // visit marks errands that end on a cell.

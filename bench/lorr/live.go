@@ -37,6 +37,7 @@ func NewLive(run Run, ids []string, cells []int) *Live {
 		rs[i] = fleet.RobotID(id)
 	}
 	l.ledger = newLedger(l.wall, rs, run.Problem.Start[:len(ids)])
+	l.ledger.forget = run.Dir == ""
 	return l
 }
 
@@ -80,6 +81,9 @@ func (l *Live) ShowTask(v *task.View) { l.ledger.showTask(v, time.Now()) }
 func (l *Live) Moved(m robots.Move) {
 	l.ledger.moved(m.Robot, l.cells[m.From], l.cells[m.To], latest(m.Depart, l.wall), latest(m.Arrive, l.wall))
 }
+
+// Stand is for how long a robot with a task has stood without a move: the longest so far, and the longest now.
+func (l *Live) Stand() (longest, now time.Duration) { return l.ledger.stand(time.Now()) }
 
 // Command notes how long a command took from the request to the robot's acknowledgement.
 func (l *Live) Command(took time.Duration) {
