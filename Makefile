@@ -1,7 +1,7 @@
 # Starling. `make help` lists the targets. Tools are fetched once, at pinned versions, by scripts/tools.sh.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run dev-api dev-core dev-py migrate-up build test test-fast test-go test-clients test-python test-page check fmt lint generate verify licences vuln bench bench-live bench-neighbour bench-page soak clean
+.PHONY: help run dev-api dev-core dev-py migrate-up build test test-fast test-go test-clients test-python test-page check fmt lint generate verify licences vuln bench bench-dispatch bench-lorr bench-motion bench-live bench-neighbour bench-page soak clean
 
 GO ?= go
 ARGS ?=
@@ -117,6 +117,15 @@ bench-neighbour: postgres-installed ## what a tenant at 20 times its quotas cost
 
 bench-page: postgres-installed build ## trace the page in a real browser with 10,000 and 100,000 robots (half an hour)
 	@cd gateway/web && npx --no-install playwright test --project=bench
+
+bench-dispatch: ## assignment of 1,000 x 1,000 and 200 x 10,000, and its cost against the optimum
+	@$(GO) test -run '^$$' -bench 'Assign|Batch' -benchmem -count 3 -timeout 0 ./engine/planner ./engine/dispatch
+
+bench-lorr: build ## problems of the League of Robot Runners in lock-step against its own planner; ARGS="--seeds 1 --only random_100"
+	@$(GO) run ./bench/motion --rows lockstep $(ARGS)
+
+bench-motion: build ## every figure of docs/performance.md on motion (an hour); ARGS="--rows zones,life --seeds 1"
+	@$(GO) run ./bench/motion $(ARGS)
 
 SEEDS ?= 10000
 FUZZTIME ?= 10m

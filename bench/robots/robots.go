@@ -29,6 +29,7 @@ type Options struct {
 	PerStream   int // robots of one stream; 0 = 500
 	Motion      Motion
 	Delays      Delays
+	Battery     Battery
 	Faults      []Fault
 	StatusEvery time.Duration // 0 = 1 s
 	Log         *slog.Logger  // nil = none
@@ -57,6 +58,16 @@ type Delays struct {
 	Mean     float64 // share of the way from Min to Max
 	Std      float64
 }
+
+// Battery makes robots use it up, and fill it where they stand at a charger. The zero value keeps it as it is.
+type Battery struct {
+	PerM, PerS float64 // share of a full one, per metre and per second
+	PerCharge  float64 // per second at a charger
+	Chargers   []Point
+}
+
+// Point is a place on the floor, in metres.
+type Point struct{ X, Y float64 }
 
 // Fault is something that happens to a robot once.
 type Fault struct {
@@ -137,7 +148,7 @@ func (f *Fleet) newCarrier(first, last int) *carrier {
 			Robot: r, index: i, boot: fmt.Sprintf("boot-%x-%d", f.o.Seed, now.UnixMilli()), at: r.Vertex, x: r.X, y: r.Y, theta: r.Heading,
 			rng: rand.New(rand.NewPCG(f.o.Seed, uint64(i)+1<<32)),
 		}
-		b.battery = 0.5 + 0.5*b.rng.Float64()
+		b.battery, b.settled = 0.5+0.5*b.rng.Float64(), now
 		c.bots = append(c.bots, b)
 	}
 	for _, x := range f.o.Faults {
