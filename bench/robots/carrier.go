@@ -368,7 +368,7 @@ func (c *carrier) statuses(now time.Time) {
 			continue
 		}
 		b.seq++
-		b.report(now, batch)
+		c.say(now, b, batch)
 		if b.errors {
 			told = append(told, b)
 		}
