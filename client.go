@@ -100,10 +100,11 @@ func (c *client) again(ctx context.Context, method, path, key string, body, out 
 
 // vertexItem is a vertex of a map version.
 type vertexItem struct {
-	ID    string  `json:"id"`
-	Index int     `json:"index"`
-	X     float64 `json:"x"`
-	Y     float64 `json:"y"`
+	ID       string  `json:"id"`
+	Index    int     `json:"index"`
+	X        float64 `json:"x"`
+	Y        float64 `json:"y"`
+	Charging bool    `json:"charging"`
 }
 
 // vertices reads all vertices of a map version, page by page.

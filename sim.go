@@ -48,6 +48,11 @@ type scenario struct {
 		AccelMPS2   float64 `json:"accel_mps2"`
 		QuarterTurn float64 `json:"quarter_turn_s"`
 	} `json:"motion"`
+	Battery *struct {
+		PerM      float64 `json:"drain_per_m"`
+		PerS      float64 `json:"drain_per_s"`
+		PerCharge float64 `json:"charge_per_s"`
+	} `json:"battery"`
 	Delays *struct {
 		MinDelay int     `json:"minDelay"`
 		MaxDelay int     `json:"maxDelay"`
@@ -84,6 +89,9 @@ func fleetOptions(path string, o *robots.Options) error {
 	if d := s.Delays; d != nil {
 		o.Delays = robots.Delays{P: d.PDelay, Min: second(float64(d.MinDelay)), Max: second(float64(d.MaxDelay)), Mean: d.Mean, Std: d.Std}
 	}
+	if b := s.Battery; b != nil {
+		o.Battery.PerM, o.Battery.PerS, o.Battery.PerCharge = b.PerM, b.PerS, b.PerCharge
+	}
 	kinds := map[string]robots.FaultKind{"stop": robots.FaultStop, "silent": robots.FaultSilent, "reboot": robots.FaultReboot}
 	for _, f := range s.Faults {
 		k, ok := kinds[f.Kind]
@@ -93,6 +101,17 @@ func fleetOptions(path string, o *robots.Options) error {
 		o.Faults = append(o.Faults, robots.Fault{Robot: f.Robot, After: second(f.AfterS), For: second(f.ForS), Kind: k})
 	}
 	return nil
+}
+
+// chargersOf are the places of a map at which robots charge.
+func chargersOf(vs []vertexItem) []robots.Point {
+	var ps []robots.Point
+	for _, v := range vs {
+		if v.Charging {
+			ps = append(ps, robots.Point{X: v.X, Y: v.Y})
+		}
+	}
+	return ps
 }
 
 // simulate registers virtual robots where they are missing and runs them until ctx is done.
@@ -132,6 +151,7 @@ func simulate(ctx context.Context, o simOptions, out io.Writer) error {
 	if err := fleetOptions(o.Scenario, &fo); err != nil {
 		return err
 	}
+	fo.Battery.Chargers = chargersOf(vs)
 	f, err := robots.New(fo)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -135,9 +136,15 @@ func TestEachLawIsNoticedWhenItIsBroken(t *testing.T) {
 		"an order for another's task": {law: 8, do: func(w *World, s *site) {
 			w.laws.isolated.order(s, robot.Order{Task: fleet.TaskID(w.sites[1].id(idTask, 1))})
 		}},
-		"robots that never move again":  {law: 9, do: standstill},
-		"robots that wait in a ring":    {law: 9, do: ring},
-		"a task that never comes to it": {law: 9, do: func(w *World, _ *site) { w.laws.deadlocks.ended() }},
+		"robots that never move again": {law: 9, do: standstill},
+		"robots that wait in a ring":   {law: 9, do: ring},
+		"a robot with an empty battery": {law: 9, do: func(w *World, s *site) {
+			s.devices[0].cell.level = 0
+			w.clock.now += 2 * time.Second
+			w.laws.supply.stepped()
+		}},
+		"a free robot beside an open task": {law: 9, do: besides},
+		"a task that never comes to it":    {law: 9, do: func(w *World, _ *site) { w.laws.deadlocks.ended() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -151,6 +158,25 @@ func TestEachLawIsNoticedWhenItIsBroken(t *testing.T) {
 				t.Fatalf("noticed %v, want law %d", w.broken, c.law)
 			}
 		})
+	}
+}
+
+// besides loses every offer, so that a free robot and an open task stay side by side.
+func besides(w *World, s *site) {
+	for !w.calm {
+		w.Run(w.steps + 1)
+	}
+	for _, d := range s.devices {
+		d.cell.level = 1
+	}
+	id := fleet.TaskID(s.id(idTask, 4711))
+	spec := task.Spec{ID: id, Shard: s.shard, Errands: []fleet.Vertex{0}, Places: []string{s.graph.Vertices[0].ID}, CreatedAt: w.now(), Fleet: "none"}
+	s.clients.known = append(s.clients.known, id)
+	s.fresh(id).mail(task.CreateRequested{Spec: spec}, nil) // for a fleet that is not there; the checker does not know of fleets
+	s.clients.acked = append(s.clients.acked, id)
+	w.Run(0)
+	if w.broken != nil && !strings.Contains(w.broken.Message, "has been free") {
+		w.broken = nil // another checker noticed
 	}
 }
 
