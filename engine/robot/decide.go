@@ -169,10 +169,11 @@ func (s *State) stands(now time.Time, v fleet.Vertex, heading float64, at time.T
 	case k >= 0:
 		passed, s.base = s.base[:k], s.base[k+1:]
 		if s.waiting.Cause == fleet.CauseNone {
-			s.window = min(s.window+1, s.rules.WindowMax)
+			s.widen()
 		}
 	default: // it has left its path: what it was granted is void
 		passed, s.base, s.horizon = s.base, nil, nil
+		s.narrow()
 		s.firm = s.ver
 		s.orderID++
 		s.update = 0
@@ -355,7 +356,7 @@ func (s *State) zonesOf(vs []fleet.Vertex) []fleet.ZoneID {
 
 func (s *State) refused(w fleet.Wait, out []Effect) []Effect {
 	if w.Cause != fleet.CauseNone && w.Cause != s.waiting.Cause {
-		s.window = max(s.window/2, s.rules.Window0)
+		s.narrow()
 	}
 	s.waiting = w
 	return append(out, Show{})
