@@ -1,7 +1,7 @@
 # Starling. `make help` lists the targets. Tools are fetched once, at pinned versions, by scripts/tools.sh.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run dev-api dev-core dev-py migrate-up build test test-fast test-go test-clients test-python test-page check fmt lint generate verify licences vuln bench bench-dispatch bench-lorr bench-motion bench-live bench-neighbour bench-page soak clean
+.PHONY: help run dev-api dev-core dev-py migrate-up build test test-fast test-go test-clients test-python test-page check fmt lint generate verify licences vuln bench bench-density bench-dispatch bench-lorr bench-motion bench-live bench-neighbour bench-page soak clean
 
 GO ?= go
 ARGS ?=
@@ -119,7 +119,11 @@ bench-page: postgres-installed build ## trace the page in a real browser with 10
 	@cd gateway/web && npx --no-install playwright test --project=bench
 
 bench-dispatch: ## assignment of 1,000 x 1,000 and 200 x 10,000, and its cost against the optimum
-	@$(GO) test -run '^$$' -bench 'Assign|Batch' -benchmem -count 3 -timeout 0 ./engine/planner ./engine/dispatch
+	@$(GO) test -run '^$$' -bench 'Assign|Batch|Changes' -benchmem -count 3 -timeout 0 ./engine/planner ./engine/dispatch
+
+DENSITY ?= 82,164,246,328,410,492,573,655
+bench-density: build ## crowd random_100 up to 80 % of its free cells, with and without congestion windows (ten minutes)
+	@bin/starling bench density testdata/lorr/random_100/problem.json --robots $(DENSITY) --chart docs/img/density.svg $(ARGS)
 
 bench-lorr: build ## problems of the League of Robot Runners in lock-step against its own planner; ARGS="--seeds 1 --only random_100"
 	@$(GO) run ./bench/motion --rows lockstep $(ARGS)
