@@ -120,5 +120,11 @@ export async function sure(button: Locator): Promise<void> {
   }).toPass();
 }
 
+/** Presses a remedy, which says first what it sends. */
+export async function press(within: Locator, label: string): Promise<void> {
+  await within.getByRole("button", { name: label }).click();
+  await within.getByRole("group", { name: `${label}?` }).getByRole("button", { name: "Do it" }).click();
+}
+
 /** What needs somebody. */
 export const attention = (page: Page) => page.getByRole("region", { name: /Needs you/ });

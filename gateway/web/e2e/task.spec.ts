@@ -1,6 +1,6 @@
 import type { Page } from "@playwright/test";
 import { Cells, idle, type Bot, type Floor, type Spot } from "./floor.js";
-import { answered, expect, rows, side, sure, test } from "./rig.js";
+import { answered, expect, press, rows, side, sure, test } from "./rig.js";
 
 const form = (page: Page) => page.getByRole("form", { name: "New task" });
 
@@ -106,10 +106,10 @@ test("a task that waits says why, and what would help does", async ({ page, serv
   const why = side(page).getByRole("list", { name: "Why it waits" });
   await expect(why).toContainText("it is paused", { timeout: 30_000 });
   await expect(why).toContainText(/for \d/);
-  await why.getByRole("button", { name: robot.code }).click();
+  await why.getByRole("button", { name: robot.code, exact: true }).click();
   await expect(side(page).getByRole("heading", { name: robot.code })).toBeVisible();
-  await side(page).getByRole("list", { name: "Why it waits" }).getByRole("button", { name: "Resume the robot" }).click();
-  await expect(page.getByRole("log")).toContainText("Resume the robot");
+  await press(side(page).getByRole("list", { name: "Why it waits" }), `Resume ${robot.code}`);
+  await expect(page.getByRole("log")).toContainText(`Resume ${robot.code}`);
   await expect(side(page).getByTestId("why")).toContainText("waits for nothing");
   await expect(side(page)).toContainText(`vertex ${goal.vertex}`, { timeout: 60_000 });
 });
@@ -127,7 +127,7 @@ test("a robot that stands in another's way is named, and moved by the remedy", a
   await expect(why).toContainText("the way is held by another robot", { timeout: 60_000 });
   await expect(why).toContainText(blocker.code);
   await expect(why.getByRole("listitem").last()).toContainText("it is paused");
-  await why.getByRole("button", { name: "Resume the robot" }).click();
+  await press(why, `Resume ${blocker.code}`);
   await expect(side(page)).toContainText(`vertex ${blocker.vertex}`, { timeout: 60_000 });
 });
 

@@ -1,35 +1,15 @@
 import type { Page } from "@playwright/test";
-import type { ZoneStatus } from "starling-client";
 import { Cells, idle, type Bot } from "./floor.js";
-import { expect, side, test } from "./rig.js";
+import { changeZones } from "./jam.js";
+import { expect, rows, side, test } from "./rig.js";
 import { expectAccessible, picture } from "./shot.js";
-
-/** Adds dear lanes to what the server says of zones, as a jam would: `lanes` by what it says. */
-async function jam(page: Page, lanes: ZoneStatus["lanes"]): Promise<{ told: ZoneStatus[] }> {
-  const told: ZoneStatus[] = [];
-  const changed = (z: ZoneStatus): ZoneStatus => {
-    told.push(structuredClone(z));
-    return { ...z, lanes: [...(z.lanes ?? []), ...(lanes ?? [])] };
-  };
-  await page.routeWebSocket(/\/api\/v1\/ws/, (ws) => {
-    const server = ws.connectToServer();
-    server.onMessage((m) => {
-      if (typeof m !== "string") return ws.send(m);
-      const f = JSON.parse(m) as { op: string; items?: object[]; events?: { type: string; data: object }[] };
-      if (f.items) f.items = f.items.map((i) => ("queue_length" in i ? changed(i as ZoneStatus) : i));
-      f.events?.forEach((e) => e.type === "zone_status" && (e.data = changed(e.data as ZoneStatus)));
-      ws.send(JSON.stringify(f));
-    });
-  });
-  return { told };
-}
 
 const layer = (page: Page, name: string) => page.getByRole("checkbox", { name, exact: true });
 
 test("lanes have the colour of what they cost now, in both themes", async ({ page, server, visit, floor }) => {
   const at = (await Cells.of(server)).near({ x: 30, y: 30 }, 4)[0]!;
   const lane = (id: string, ratio: number, dy: number) => ({ lane_id: `${id}0000000-0000-4000-8000-000000000000`, cost_ratio: ratio, from: [at.x - 3, at.y + dy] as [number, number], to: [at.x + 3, at.y + dy] as [number, number] });
-  const { told } = await jam(page, [lane("a", 1.2, 3), lane("b", 1.7, 1), lane("c", 2.4, -1), lane("d", 9, -3)]);
+  const { told } = await changeZones(page, (z) => ({ ...z, lanes: [...(z.lanes ?? []), lane("a", 1.2, 3), lane("b", 1.7, 1), lane("c", 2.4, -1), lane("d", 9, -3)] }));
   await visit({ query: `tab=none&at=${at.x},${at.y},40` });
   await expect.poll(() => told.length).toBeGreaterThan(0);
   expect(Object.keys(told[0]!.window ?? {}).sort()).toEqual(["admitted", "enforced", "inbound", "limit", "shadow"]);
@@ -96,4 +76,30 @@ test("who waits for whom is drawn, the chain of the selected robot to its root",
   await server.api.post("/api/v1/tasks/{task_id}/cancel", { path: { task_id }, body: {} });
   await command(held.id, { command: "resume" });
   await expect.poll(() => floor.pixelsOf("--select", middle, 8), { timeout: 60_000 }).toBe(0);
+});
+
+test("a zone says how many robots it admits, and with whom it is planned", async ({ page, server, visit }) => {
+  const zones = await server.api.get("/api/v1/zones", { query: { map_id: server.ready.map_id, kind: "traffic", limit: 500 } });
+  const [one, two] = [zones.items.find((z) => z.name === "block-2-7")!, zones.items.find((z) => z.name === "block-2-8")!];
+  let merged = false;
+  const { told } = await changeZones(page, (z) => (merged && [one.zone_id, two.zone_id].includes(z.zone_id)
+    ? { ...z, window: { limit: 8, admitted: 5, inbound: 2, enforced: true, shadow: 6 }, domain: { term: 3, leader: two.zone_id } } : z));
+  await visit({ query: `tab=zones&zone=${one.zone_id}` });
+  const limit = told.find((z) => z.zone_id === one.zone_id)!.window!.limit;
+  await expect(side(page).getByTestId("window")).toContainText(limit > 0 ? `of at most ${limit}` : "no limit set");
+  await expect(side(page).getByTestId("domain")).toHaveText("Planned by itself.");
+
+  merged = true;
+  await page.reload();
+  await expect(side(page).getByTestId("window")).toHaveText("5 in it and 2 on their way, of at most 8: no more are let in than that. The adaptive controller, which only watches, would set 6.");
+  await expect(side(page).getByTestId("domain")).toHaveText("Planned for the moment as one with block-2-8; led by block-2-8, term 3.");
+  const chart = side(page).locator("figure").filter({ hasText: "Window, robots" });
+  await expect(chart.locator(".last")).toHaveText("in it 5 · on their way 2 · limit 8 · adaptive 6");
+  await expect(chart.locator("canvas")).toBeVisible();
+  await expect(rows(page, "Zones").filter({ hasText: "block-2-7" })).toContainText("5 + 2 of 8, enforced · merged");
+  await page.waitForTimeout(process.env["SCREENSHOTS"] === "1" ? 20_000 : 0); // a line, not a point
+  await expectAccessible(page, "zone");
+  await picture(page, "zone-window");
+  await side(page).getByRole("button", { name: "block-2-8" }).first().click();
+  await expect(side(page).getByTestId("domain")).toContainText("it leads, term 3.");
 });

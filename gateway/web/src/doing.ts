@@ -48,45 +48,49 @@ export function faultText(e: ApiError): string {
   return e.message;
 }
 
-/** Does what a cause's remedy says: its method, path and body come from the server. Gives whether it was done. */
-export async function remedy(r: NonNullable<Schemas["Remedy"]>): Promise<boolean> {
+/** Does what a cause's remedy says: its method, path and body come from the server. Gives why it was not done; "" = it was. */
+export async function remedy(r: NonNullable<Schemas["Remedy"]>): Promise<string> {
   const robot = /^\/api\/v1\/robots\/([^/]+)\/commands$/.exec(r.path)?.[1];
   if (robot !== undefined && r.body) return command(robot, r.label, r.body as Schemas["NewCommand"]);
-  const done = await attempt(r.label, async () => {
-    // The path is a filled one, so the types of the document do not know it.
-    const call = api.call.bind(api) as unknown as (m: string, p: string, o: object) => Promise<unknown>;
+  // The path is a filled one, so the types of the document do not know it.
+  const call = api.call.bind(api) as unknown as (m: string, p: string, o: object) => Promise<unknown>;
+  try {
     await call(r.method.toLowerCase(), r.path, r.body ? { body: r.body } : {});
-    return true;
-  });
-  return done === true;
+  } catch (e) {
+    if (!(e instanceof ApiError)) throw e;
+    return failed(r.label, faultText(e), e.requestId);
+  }
+  notify("done", r.label);
+  return "";
+}
+
+function failed(what: string, why: string, requestId = ""): string {
+  notify("failed", `${what}: ${why}`, requestId);
+  return why;
 }
 
 const STAGE_MS = 300;
 const STAGE_TRIES = 120;
 
-/** Sends a robot a command and waits until it is known what became of it; gives whether it was done. `what`: as people call it. */
-export async function command(robotId: string, what: string, body: Schemas["NewCommand"]): Promise<boolean> {
+/** Sends a robot a command and waits until it is known what became of it; gives why it was not done, "" = it was. `what`: as people call it. */
+export async function command(robotId: string, what: string, body: Schemas["NewCommand"]): Promise<string> {
   let id: string;
   try {
     id = (await api.create("/api/v1/robots/{robot_id}/commands", { path: { robot_id: robotId }, body })).command_id;
   } catch (e) {
     if (!(e instanceof ApiError)) throw e;
-    notify("failed", `${what}: ${faultText(e)}`, e.requestId);
-    return false;
+    return failed(what, faultText(e), e.requestId);
   }
   for (let i = 0; i < STAGE_TRIES; i++) {
     const c = await polling.get("/api/v1/robots/{robot_id}/commands/{command_id}", { path: { robot_id: robotId, command_id: id } }).catch(() => null);
     const stage = c?.stages[c.stages.length - 1]?.stage;
     if (stage === "done") {
       notify("done", what);
-      return true;
+      return "";
     }
-    if (stage === "failed" || stage === "expired") {
-      notify("failed", `${what}: ${stage}${c?.reason ? `, ${c.reason}` : ""}`);
-      return false;
-    }
+    if (stage === "failed" || stage === "expired") return failed(what, `${stage}${c?.reason ? `, ${c.reason}` : ""}`);
     await new Promise((r) => setTimeout(r, STAGE_MS));
   }
   notify("info", `${what}: sent, outcome unknown`);
-  return false;
+  return "it was sent, its outcome is not known";
 }

@@ -37,6 +37,27 @@ test("who was never seen has only gaps", () => {
   expect(m.robot("nobody")).toEqual([[5], [null], [null]]);
 });
 
+test("a zone's window is remembered; no limit is a gap", () => {
+  const m = new Memory();
+  const status = (limit: number, shadow: number) => new Map([["z", { zone_id: "z", occupancy: 3, capacity: 5, queue_length: 1, version: 1, window: { limit, admitted: 3, inbound: 2, enforced: true, shadow } }]]);
+  m.sample(5_000, null, status(8, 6), 5_000);
+  m.sample(10_000, null, new Map(), 10_000);
+  m.sample(15_000, null, status(0, 0), 15_000);
+  expect(m.window("z")).toEqual([[5, 10, 15], [3, null, 3], [2, null, 2], [8, null, null], [6, null, null]]);
+  expect(m.window("other")).toEqual([[5, 10, 15], [null, null, null], [null, null, null], [null, null, null], [null, null, null]]);
+});
+
+test("windows of more zones than are remembered are counted", () => {
+  const m = new Memory();
+  const window = { limit: 8, admitted: 3, inbound: 2, enforced: true, shadow: 9 };
+  m.sample(5_000, null, new Map(Array.from({ length: 2_010 }, (_, i) => [`z${i}`, { zone_id: `z${i}`, occupancy: 0, capacity: 5, queue_length: 0, version: 1, window }])), 5_000);
+  expect(m.dropped).toBe(10);
+  for (let i = 2; i < SAMPLES + 70; i++) m.sample(i * 5_000, null, new Map(), i * 5_000);
+  m.sample(5_000_000, null, new Map([["new", { zone_id: "new", occupancy: 0, capacity: 5, queue_length: 0, version: 1, window }]]), 5_000_000);
+  expect(m.dropped).toBe(10);
+  expect(m.window("new")[1]!.at(-1)).toBe(3);
+});
+
 test("a clock that is set does not stop the samples", () => {
   const m = new Memory();
   m.sample(600_000, table(0.5, 1), new Map(), 5_000);

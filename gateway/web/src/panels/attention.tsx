@@ -1,12 +1,10 @@
 import { signal } from "@preact/signals";
 import type { Schemas } from "starling-client";
-import { remedy } from "../doing.js";
 import { useWatch } from "../page.js";
 import { selection } from "../route.js";
-import { mayAdminister, mayOperate } from "../session.js";
 import { since } from "../time.js";
 import { brief, causeWords, count, short } from "../words.js";
-import { SureButton } from "./sure.js";
+import { RemedyButton } from "./remedy.js";
 import { showRobot } from "./stage.js";
 import type { Watch } from "../watch.js";
 
@@ -33,20 +31,6 @@ export function nextAttention(): boolean {
   const at = items.findIndex((i) => i.object.id === selection.value?.id);
   choose(current, items[(at + 1) % items.length]!);
   return true;
-}
-
-/** Whether this person may press what the remedy asks for. */
-export function mayPress(r: NonNullable<Schemas["Remedy"]>): boolean {
-  return r.method === "DELETE" ? mayAdminister.value : mayOperate.value;
-}
-
-/** A button that does what the server says would help; what cannot be taken back is asked for twice. */
-export function RemedyButton({ of: r }: { of: NonNullable<Schemas["Remedy"]> }) {
-  const { watch } = useWatch();
-  if (!mayPress(r)) return <span class="hint">{r.label} (needs another role)</span>;
-  const press = (): void => void remedy(r).then((done) => done && watch.refresh());
-  const final = r.method === "DELETE" || r.path.endsWith("/cancel");
-  return final ? <SureButton word={r.label} act={press} /> : <button onClick={press}>{r.label}</button>;
 }
 
 /** What needs somebody: since when, why, and what to press. */

@@ -10,6 +10,8 @@ interface Line {
   name: string;
   /** The token of its colour. */
   colour: string;
+  /** Strokes and gaps, px: lines that lie close are told apart without their colours. */
+  dash?: number[];
 }
 
 const HEIGHT = 110;
@@ -40,7 +42,7 @@ export function Chart(o: { title: string; series: () => Series; changes: Signal<
           // One point has no extent of its own: the last minute, then.
           scales: { x: { range: (_, least, most) => (most - least >= MINUTE_S ? [least, most] : [most - MINUTE_S, most]) }, y: o.range ? { range: o.range } : { range: (_, __, most) => [0, Math.max(1, (most ?? 0) * 1.1)] } },
           axes: [{ ...axis, space: 60, size: 24, values: (_, ts) => ts.map((t) => clock.time(t * 1000).slice(0, (ts[1] ?? 0) - (ts[0] ?? 0) < 60 ? 8 : 5)) }, { ...axis, size: 52, space: 24 }],
-          series: [{}, ...o.lines.map((l) => ({ label: l.name, stroke: style.getPropertyValue(l.colour), width: 1.75, spanGaps: false, points: { show: false } }))],
+          series: [{}, ...o.lines.map((l) => ({ label: l.name, stroke: style.getPropertyValue(l.colour), width: 1.75, ...(l.dash ? { dash: l.dash } : {}), spanGaps: false, points: { show: false } }))],
         },
         pick(),
         box,
@@ -69,7 +71,7 @@ export function Chart(o: { title: string; series: () => Series; changes: Signal<
   return (
     <figure class="chart">
       <figcaption>
-        {o.title} {o.lines.length > 1 && o.lines.map((l) => <span key={l.name} class="key"><i style={{ background: `var(${l.colour})` }} />{l.name}</span>)} <span class="last" ref={text} />
+        {o.title} {o.lines.length > 1 && o.lines.map((l) => <span key={l.name} class="key"><i class={l.dash ? "dashed" : ""} style={{ color: `var(${l.colour})` }} />{l.name}</span>)} <span class="last" ref={text} />
       </figcaption>
       <div ref={host} aria-hidden="true" />
     </figure>

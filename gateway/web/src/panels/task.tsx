@@ -8,6 +8,7 @@ import { finished } from "../tasks.js";
 import { since, span } from "../time.js";
 import { errands, isLate, short, taskWord, typeWord } from "../words.js";
 import { findTask } from "../watch.js";
+import { DecisionPanel } from "./decision.js";
 import { PanelHead, Row } from "./inspector.js";
 import { SureButton } from "./sure.js";
 import { showPlace, showRobot } from "./stage.js";
@@ -82,7 +83,7 @@ export function TaskPanel({ id }: { id: string }) {
         <Row name="Id"><code>{t.task_id}</code></Row>
       </dl>
       <History task={t} />
-      <Award task={t} />
+      {t.robot_id && <DecisionPanel open title="Why this robot" of={{ task_id: t.task_id }} again={`${t.robot_id} ${t.version}`} />}
     </>
   );
 }
@@ -104,30 +105,5 @@ function History({ task: t }: { task: Task }) {
         {events.map((e) => <li key={e.event_id}><time>{clock.at(Date.parse(e.occurred_at), now)}</time> <b>{e.event_type.replaceAll("_", " ")}</b> {e.to_status !== e.from_status ? taskWord(e.to_status as Task["status"]) : ""}</li>)}
       </ol>
     </>
-  );
-}
-
-/** Why this robot. */
-function Award({ task: t }: { task: Task }) {
-  const { watch } = useWatch();
-  const [d, setDecision] = useState<Schemas["Decision"] | null>(null);
-  useEffect(() => {
-    if (!t.robot_id) return;
-    const stop = new AbortController();
-    api.get("/api/v1/scheduler/decisions", { query: { task_id: t.task_id, limit: 1 }, signal: stop.signal }).then((p) => setDecision(p.items[0] ?? null), () => {});
-    return () => stop.abort();
-  }, [t.task_id, t.robot_id]);
-  if (!d) return null;
-  const code = (id: string): string => {
-    const row = watch.table?.row(id) ?? -1;
-    return row < 0 ? short(id) : watch.table!.codes[row]!;
-  };
-  return (
-    <details class="award">
-      <summary>Why this robot</summary>
-      <p>{d.reason}</p>
-      <p>Cost {d.cost.total.toFixed(1)}: travel {d.cost.travel.toFixed(1)}, queue {d.cost.queue.toFixed(1)}, battery {d.cost.battery.toFixed(1)}, priority {d.cost.priority.toFixed(1)}</p>
-      {d.alternatives.length > 0 && <ul>{d.alternatives.slice(0, 5).map((a) => <li key={a.robot_id}>{code(a.robot_id)}: {a.total.toFixed(1)} {a.reason}</li>)}</ul>}
-    </details>
   );
 }

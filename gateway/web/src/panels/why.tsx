@@ -1,8 +1,8 @@
 import { useWatch } from "../page.js";
 import { selection } from "../route.js";
-import { since } from "../time.js";
+import { since, span } from "../time.js";
 import { causeWords, short } from "../words.js";
-import { RemedyButton } from "./attention.js";
+import { RemedyButton } from "./remedy.js";
 import { showRobot } from "./stage.js";
 
 /** Why the selection waits: from what is seen to what is behind it, each with what would help. */
@@ -23,6 +23,7 @@ export function WhyChain() {
       {why.chain.map((c, i) => (
         <li key={i}>
           <span class="cause">{causeWords(c.cause)}</span>
+          {c.text !== "" && c.text !== causeWords(c.cause) && <span class="told">{c.text}</span>}
           {(c.object.type === "robot" || c.object.type === "task" || c.object.type === "zone") && c.object.id !== selection.value?.id ? (
             <button
               class="link"
@@ -35,6 +36,8 @@ export function WhyChain() {
             </button>
           ) : c.object.id !== selection.value?.id ? <span>{c.object.type} {c.object.id.length > 20 ? short(c.object.id) : c.object.id}</span> : null}
           {c.since !== null && <small>for {since(c.since, now)}</small>}
+          {c.solves_itself && <small>ends by itself{c.expected_s !== null && `, in about ${span(1000 * c.expected_s)}`}</small>}
+          {i === why.chain.length - 1 && why.chain.length > 1 && <small class="root">the root, says the {c.level}</small>}
           {c.remedy && <RemedyButton of={c.remedy} />}
         </li>
       ))}
