@@ -151,6 +151,13 @@ func TestWhySendsAnIdleRobotWhereItIsInNobodysWay(t *testing.T) {
 	if to := r.Body["vertex"]; slices.Contains([]any{"14", "15", "16", "17", "18", "19"}, to) || to == nil {
 		t.Errorf("sent to %v: in the aisle, or on the way of a", to)
 	}
+	room := cells(t, "...@@@", "......", "...@@@") // with a dead end, in which both stand; 8 is its mouth
+	c, d := at(t, room, "a", "9"), at(t, room, "b", "11")
+	c.Goal, c.Task, c.Waiting = d.Vertex, "t", fleet.Wait{Cause: fleet.CauseOccupied, Holder: "b", Vertex: d.Vertex, Tasked: true}
+	chain = shown(room, c, d).WhyRobot("a")
+	if r = chain[len(chain)-1].Remedy; r == nil || r.Body["vertex"] == "8" || r.Body["vertex"] == "10" {
+		t.Errorf("sent to where it is in the way again: %+v", r)
+	}
 	for name, change := range map[string]func(){
 		"a task":               func() { b.Task, b.Goal = "u", b.Vertex },
 		"another's commands":   func() { b.Task, b.Goal, b.Spec.Control = "", fleet.NoVertex, fleet.ControlExternal },
