@@ -8,12 +8,14 @@ import (
 	"strconv"
 	"strings"
 
+	"starling/bench/chart"
 	"starling/bench/scale"
 )
 
 func (r *runner) scale(ctx context.Context, _ []problem) error {
 	r.print("\nPlanning as fleets grow, lock-step, CPU time of one second of the floor")
 	r.print("%-8s %10s %6s %9s %9s %7s %9s %9s %9s %8s %7s", "robots", "warehouses", "zones", "p50 ms", "p99 ms", "zones", "dispatch", "all else", "us/robot", "moves/s", "MB")
+	c := chart.Chart{Title: "Planning as fleets grow: CPU time of one second", X: "robots", Y: "ms", Series: []chart.Series{{Name: "p50"}, {Name: "p99", Dashed: true}}}
 	for _, n := range []int{1000, 5000, 10_000, 100_000} {
 		var s scale.Result
 		if err := r.run(ctx, &s, "sim", "--robots", strconv.Itoa(n), "--json"); err != nil {
@@ -26,8 +28,10 @@ func (r *runner) scale(ctx context.Context, _ []problem) error {
 			kinds = append(kinds, fmt.Sprintf("%s %.0f", k, s.Messages[k]))
 		}
 		r.print("         messages a second: %s", strings.Join(kinds, ", "))
+		c.Series[0].Points = append(c.Series[0].Points, chart.Point{X: float64(n), Y: s.PlanMS.P50})
+		c.Series[1].Points = append(c.Series[1].Points, chart.Point{X: float64(n), Y: s.PlanMS.P99})
 	}
-	return nil
+	return r.draw("motion-scale.svg", c.SVG())
 }
 
 func (r *runner) decide(ctx context.Context, _ []problem) error {

@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -22,6 +23,7 @@ import (
 	"strings"
 	"syscall"
 
+	"starling/bench/chart"
 	"starling/bench/record"
 )
 
@@ -56,6 +58,7 @@ func problems() []problem {
 type runner struct {
 	bin, data, out string
 	seeds          []uint64
+	img            string  // folder of the charts, "" = none
 	factor         float64 // of the steps
 	w              io.Writer
 }
@@ -68,6 +71,7 @@ func bench(ctx context.Context, args []string, w io.Writer) error {
 	only := f.String("only", "", "problems, by name")
 	f.StringVar(&r.bin, "bin", "bin/starling", "the program")
 	f.StringVar(&r.data, "data", "testdata/lorr", "folder of the problems")
+	f.StringVar(&r.img, "img", "", "folder in which the charts are drawn again (docs/img)")
 	f.Float64Var(&r.factor, "longer", 1, "times the steps of each problem")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -141,10 +145,22 @@ func (r *runner) print(format string, args ...any) { fmt.Fprintf(r.w, format+"\n
 
 func mean(s record.Summary) float64 { return s.PlanCPUS * 1000 / float64(s.Steps) }
 
+// draw writes a chart where charts are wanted.
+func (r *runner) draw(name string, svg []byte) error {
+	if r.img == "" {
+		return nil
+	}
+	return os.WriteFile(filepath.Join(r.img, name), svg, 0o644)
+}
+
 func (r *runner) lockstep(ctx context.Context, ps []problem) error {
 	r.print("\nLock-step against the League's default planner (0 conflicts: a run with one fails)")
 	r.print("%-15s %7s %6s %6s %7s %6s %9s %9s %9s %9s %8s %7s  %s", "problem", "robots", "steps", "tasks", "peer", "ratio", "plan mean", "p50 ms", "p99 ms",
 		"peer ms", "CPU s", "MB", "longest stand, tasks by seed")
+	c := chart.Bars{
+		Title: "Tasks finished, as a share of the League's default planner's", Y: "ratio", Series: []chart.Heights{{Name: "tasks"}, {Name: "aim"}},
+		Marks: []chart.Mark{{Y: 1, Name: "the peer"}},
+	}
 	for _, p := range ps {
 		s, tasks, err := r.median(ctx, p, "--lockstep")
 		if err != nil {
@@ -154,15 +170,24 @@ func (r *runner) lockstep(ctx context.Context, ps []problem) error {
 		if r.factor == 1 {
 			ratio = fmt.Sprintf("%.3f", float64(s.TasksFinished)/float64(p.peer))
 		}
+		c.Groups = append(c.Groups, p.name)
+		c.Series[0].Of = append(c.Series[0].Of, hundredths(float64(s.TasksFinished)/float64(p.peer)))
+		c.Series[1].Of = append(c.Series[1].Of, p.aim)
 		r.print("%-15s %7d %6d %6d %7d %6s %9.1f %9.1f %9.1f %9.1f %8.1f %7d  %.0f s, %v", p.name, s.Robots, s.Steps, s.TasksFinished, p.peer, ratio,
 			mean(s), s.PlanMS.P50, s.PlanMS.P99, p.peerMS, s.CPUS, s.MaxRSSBytes>>20, s.StuckMaxS, tasks)
 	}
-	return nil
+	if r.factor != 1 {
+		return nil // the peer's figures are for the problems' own steps
+	}
+	return r.draw("motion-lockstep.svg", c.SVG())
 }
+
+func hundredths(x float64) float64 { return math.Round(x*100) / 100 }
 
 func (r *runner) zones(ctx context.Context, ps []problem) error {
 	r.print("\nZones against one zone for the whole map, lock-step")
 	r.print("%-15s %6s %6s %8s %6s %10s %10s", "problem", "zones", "tasks", "one zone", "ratio", "plan mean", "one zone")
+	c := chart.Bars{Title: "Tasks finished: zones against one zone for the whole map", Y: "tasks", Series: []chart.Heights{{Name: "zones"}, {Name: "one zone"}}}
 	for _, p := range ps {
 		s, _, err := r.median(ctx, p, "--lockstep")
 		if err != nil {
@@ -174,8 +199,11 @@ func (r *runner) zones(ctx context.Context, ps []problem) error {
 		}
 		r.print("%-15s %6d %6d %8d %6.3f %10.1f %10.1f", p.name, s.Zones, s.TasksFinished, one.TasksFinished,
 			float64(s.TasksFinished)/float64(max(1, one.TasksFinished)), mean(s), mean(one))
+		c.Groups = append(c.Groups, p.name)
+		c.Series[0].Of = append(c.Series[0].Of, float64(s.TasksFinished))
+		c.Series[1].Of = append(c.Series[1].Of, float64(one.TasksFinished))
 	}
-	return nil
+	return r.draw("motion-zones.svg", c.SVG())
 }
 
 func (r *runner) life(ctx context.Context, ps []problem) error {
