@@ -68,6 +68,7 @@ type Options struct {
 	TableBytes       int64         // of cached distance tables; 0 = 256 MB
 	LiveCosts        bool          // routes are led around lanes for which robots wait
 	MaxActors        int           // per shard; 0 = 200,000
+	ActiveRobots     int           // of a warehouse may hold tasks at once; 0 = what its floor takes, < 0 = all
 }
 
 func (o *Options) defaults() error {

@@ -72,6 +72,7 @@ func (w *warehouseShell) restore(rec any, _ bool) {
 	}
 	// Each life has its own seed: the ids of decisions are made of it, and must never come twice.
 	w.state = dispatch.New(tables, w.box.sys.Seed+w.box.sys.nextEpoch(w.box.sh.incarnation())*0x9e3779b97f4a7c15)
+	w.state.LimitActive(w.box.sys.ActiveRobots)
 	specs := make([]task.Spec, len(r.Tasks))
 	for i := range r.Tasks {
 		specs[i] = r.Tasks[i].Spec

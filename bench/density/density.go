@@ -113,8 +113,8 @@ func (s *Sweep) one(ctx context.Context, way Way, n int, seed uint64, cells []in
 		Problem: &lorr.Problem{MapPath: path, Map: s.Map, Start: starts[:n], Tasks: tasks, TeamSize: n, TasksReveal: 1.5},
 		Steps:   s.Steps, Seed: seed, Dir: filepath.Join(filepath.Dir(path), "run"), ZoneCells: s.ZoneCells, Admission: way.Admission,
 	}
-	if way.Active {
-		run.Active = congestion.Active(len(cells))
+	if !way.Active {
+		run.Active = -1
 	}
 	sum, err := lorr.Lockstep(ctx, run)
 	if err != nil {

@@ -35,6 +35,7 @@ type Options struct {
 	Delays     robots.Delays // in life: P is the chance of each second
 	Seed       uint64
 	Admission  congestion.Rules // of all zones
+	Active     int              // robots that may hold tasks at once; 0 = as the engine limits them, < 0 = all
 	TableBytes int64            // of distance tables kept; 0 = the engine's default
 	Meter      *Meter
 	// OnMove and OnTask are told what happens, on the hall's goroutine; nil = nobody.
@@ -99,7 +100,7 @@ func New(o Options) (*Hall, error) {
 	}
 	h.store = memory.New(memory.Options{Now: h.Now})
 	ao := actors.Options{
-		Journal: h.store, Store: h.store, Links: h, Views: views{h}, Seed: o.Seed, Manual: true, Now: h.Now, TableBytes: o.TableBytes,
+		Journal: h.store, Store: h.store, Links: h, Views: views{h}, Seed: o.Seed, Manual: true, Now: h.Now, TableBytes: o.TableBytes, ActiveRobots: o.Active,
 		Place: func(as *actor.ActorSystem, host actors.Host) (actors.Placement, error) {
 			return cluster.Start(as, host)
 		},

@@ -32,7 +32,7 @@ type Run struct {
 	OneZone   bool // one zone for the whole map
 
 	Admission congestion.Rules
-	Active    int // most tasks open at once; 0 = as the problem reveals them
+	Active    int // robots that may hold tasks at once; 0 = as the engine limits them, < 0 = all
 }
 
 // team is how many robots run.
@@ -67,12 +67,12 @@ type stepper struct {
 // Lockstep runs a problem in virtual time through the real cores and actors, one action of each robot a step, and writes
 // the recording.
 func Lockstep(ctx context.Context, run Run) (record.Summary, error) {
-	return virtual(ctx, run, hall.Options{Lockstep: true, Seed: run.Seed, Admission: run.Admission})
+	return virtual(ctx, run, hall.Options{Lockstep: true, Seed: run.Seed, Admission: run.Admission, Active: run.Active})
 }
 
 // Virtual does the same with robots that drive as in life: zones decide four times a second, nobody moves in step.
 func Virtual(ctx context.Context, run Run) (record.Summary, error) {
-	return virtual(ctx, run, hall.Options{Motion: run.Motion, Delays: run.Delays, Seed: run.Seed, Admission: run.Admission})
+	return virtual(ctx, run, hall.Options{Motion: run.Motion, Delays: run.Delays, Seed: run.Seed, Admission: run.Admission, Active: run.Active})
 }
 
 func virtual(ctx context.Context, run Run, o hall.Options) (record.Summary, error) {
@@ -160,9 +160,6 @@ func (s *stepper) step(ctx context.Context, n int) error {
 // reveal keeps as many tasks open as the problem says.
 func (s *stepper) reveal(ctx context.Context, n int) error {
 	want := int(s.run.Problem.TasksReveal * float64(n))
-	if s.run.Active > 0 {
-		want = min(want, s.run.Active)
-	}
 	for s.ledger.open < want && s.next < len(s.run.Problem.Tasks) {
 		cells := s.run.Problem.Tasks[s.next]
 		spec := task.Spec{

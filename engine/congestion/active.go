@@ -6,5 +6,5 @@ import "math"
 // robots on the road deliver less; robots without a task let themselves be pushed aside and are no traffic of their own.
 // CONWIP is this for production lines (Spearman, Woodruff and Hopp 1990).
 func Active(vertices int) int {
-	return max(1, int(math.Round(ActiveShare*float64(vertices))))
+	return max(FewActive, int(math.Round(ActiveShare*float64(vertices))))
 }

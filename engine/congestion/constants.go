@@ -61,4 +61,7 @@ const (
 	// ActiveShare is how many robots of a warehouse may hold tasks at once, as a share of its vertices. Sweep: on
 	// random-32-32-20, 0.15 to 0.2 gave most from 200 robots (24 % of the cells) to 655 (80 %).
 	ActiveShare = 0.16
+	// FewActive is how many may hold tasks on the smallest floor. Judgement: a floor of 150 vertices, on which nobody has
+	// measured a diagram and few robots are a crowd, is better served by letting all of them drive.
+	FewActive = 24
 )

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"slices"
 	"time"
 
@@ -31,6 +32,7 @@ type deal struct {
 	exact   bool // a small map: tables are looked into
 	known   map[*job]*roadmap.Table
 	urgents map[*shelf][]*job
+	room    int // most awards
 	matches []match
 }
 
@@ -42,14 +44,16 @@ func (m *market) deal(now time.Time) *deal {
 	if !exact { // those who drive make the tables
 		cheap = 0
 	}
-	return &deal{market: m, now: now, budget: max(fewestTables, tableWork/n), cheap: cheap, exact: exact, known: map[*job]*roadmap.Table{}, urgents: map[*shelf][]*job{}}
+	return &deal{market: m, now: now, budget: max(fewestTables, tableWork/n), cheap: cheap, exact: exact, known: map[*job]*roadmap.Table{}, urgents: map[*shelf][]*job{}, room: math.MaxInt}
 }
 
 // everybody matches all who can be matched. Rows are whichever of tasks and robots are fewer, so that each of them is
 // served.
 func (d *deal) everybody() {
 	jobs, workers := d.matchable()
-	if len(jobs) <= len(workers) {
+	if d.room < min(len(jobs), len(workers)) {
+		d.few(jobs)
+	} else if len(jobs) <= len(workers) {
 		d.serve(jobs)
 	} else {
 		d.employ(workers)
@@ -358,7 +362,10 @@ func (s *State) batch(now time.Time, all bool, out []Effect) []Effect {
 	}
 	open, free := s.market.jobs, s.market.workers
 	d := s.market.deal(now)
-	if all {
+	if d.room = s.room(now); d.room == 0 {
+		return out
+	}
+	if all || d.room < len(jobs)+len(workers) {
 		d.everybody()
 	} else {
 		d.employ(present(workers, func(w *worker) bool { return w.in }))
@@ -414,6 +421,7 @@ func inputsDigest(ms []match) string {
 // noteTaskWaits remembers why open tasks have no robot, of those that wait longest.
 func (s *State) noteTaskWaits(now time.Time) {
 	waits := make([]TaskWait, 0, len(s.tasks))
+	crowded := s.crowded(now)
 	for _, j := range s.tasks {
 		cause, detail := s.yard.cause(j.spec.ID)
 		switch {
@@ -425,6 +433,8 @@ func (s *State) noteTaskWaits(now time.Time) {
 			cause = fleet.CauseNotYet
 		case !j.in: // offered
 			continue
+		case crowded != "" && cause == fleet.CauseNoRobot:
+			cause, detail = fleet.CauseAdmission, crowded
 		}
 		waits = append(waits, TaskWait{Task: j.spec.ID, Cause: cause, Since: j.since, Detail: detail})
 	}

@@ -137,7 +137,7 @@ func (s *State) tend(now time.Time, out []Effect) []Effect {
 		}
 		out = s.tendBays(now, out)
 	}
-	return s.tendIdle(now, maxSends-(len(out)-n), out)
+	return s.tendIdle(now, s.calm(now, maxSends-(len(out)-n)), out)
 }
 
 // tidyYard forgets robots that are no more.

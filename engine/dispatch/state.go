@@ -68,12 +68,13 @@ type State struct {
 	lastBatch    time.Time
 	wake         time.Time // zero = no wake-up is under way
 
-	lastScan time.Time
-	lastTold time.Time // lanes
-	flows    flows
-	taskWait []TaskWait
-	standing [][]fleet.RobotID
-	at       time.Time
+	lastScan   time.Time
+	lastTold   time.Time // lanes
+	flows      flows
+	taskWait   []TaskWait
+	mostActive int
+	standing   [][]fleet.RobotID
+	at         time.Time
 }
 
 type job struct {

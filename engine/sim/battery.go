@@ -145,9 +145,25 @@ func (l *supply) stepped() {
 	}
 }
 
+// busy is how many robots have tasks.
+func (s *site) busy() int {
+	n := 0
+	var v robot.View
+	for _, r := range s.robotList {
+		if r.state.View(&v); v.Task != "" {
+			n++
+		}
+	}
+	return n
+}
+
 // assigned holds robots that are free against tasks that are open.
 func (l *supply) assigned(s *site) {
 	w := l.w
+	if w.Active > 0 && s.busy() >= w.Active { // as many as may hold tasks: the others have to wait
+		clear(l.idle)
+		return
+	}
 	for _, r := range s.robotList {
 		if !l.free(r) {
 			delete(l.idle, r.id)

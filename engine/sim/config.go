@@ -33,6 +33,8 @@ type Config struct {
 	Tasks    int // open at once, per tenant
 	// Admission is when zones hold to their congestion windows.
 	Admission congestion.Rules
+	// Active is how many robots may hold tasks at once; 0 = what the floor takes.
+	Active int
 
 	// Chaos is how long things go wrong; then faults end, nothing new is asked for, and Calm is the time in which
 	// everything must come to its end.
@@ -93,6 +95,9 @@ func Random(seed uint64) Config {
 	c.Admission = congestion.Rules{Mode: congestion.Mode(seed % 4), Share: 0.02 + float64(seed/4%8)*0.02}
 	c.Robots = 4 + r.IntN(min(17, side*side/8))
 	c.Tasks = c.Robots/2 + 1 + r.IntN(c.Robots)
+	if seed/32%4 == 0 {
+		c.Active = 1 + c.Robots/3
+	}
 	if r.IntN(8) == 0 {
 		c.Tenants, c.Robots, c.Tasks = 2, min(c.Robots, 8), min(c.Tasks, 8)
 	}

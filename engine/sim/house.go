@@ -225,6 +225,7 @@ func newDispatchActor(s *site) *dispatchActor {
 
 func (d *dispatchActor) load() {
 	d.state = dispatch.New(d.site.tables, d.site.w.Seed)
+	d.state.LimitActive(d.site.w.Active)
 	r := d.site.warehouseRecord()
 	d.folded = d.site.journal.versions[d.subject]
 	d.now(d.site.w.Battery.rules(), nil)

@@ -1,0 +1,80 @@
+package dispatch
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"starling/engine/congestion"
+	"starling/engine/robot"
+)
+
+// LimitActive bounds how many robots may hold tasks at once. 0 = what the floor takes (congestion.Active), less than 0 =
+// all.
+func (s *State) LimitActive(n int) { s.mostActive = n }
+
+// active is how many robots may hold tasks at once.
+func (s *State) active() int {
+	switch {
+	case s.mostActive > 0:
+		return s.mostActive
+	case s.mostActive < 0 || s.graph == nil:
+		return math.MaxInt
+	}
+	return congestion.Active(len(s.graph.Vertices))
+}
+
+// room is how many more robots may get tasks now: those that hold one, or have been offered one just now, count.
+func (s *State) room(now time.Time) int {
+	most := s.active()
+	if len(s.robots) <= most {
+		return math.MaxInt
+	}
+	busy := len(s.heldBy)
+	for id, w := range s.robots {
+		if _, held := s.heldBy[id]; !held && !w.offered.IsZero() && now.Sub(w.offered) < offerPatience {
+			busy++
+		}
+	}
+	return max(0, most-busy)
+}
+
+// crowded says why tasks wait though robots are free, "" where they need not.
+func (s *State) crowded(now time.Time) string {
+	if s.room(now) > 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d robots hold tasks already: more would get into each other's way on this floor", s.active())
+}
+
+// few serves the most urgent of the tasks, as far as the room goes. Those that nobody can do now leave their place to the
+// next.
+func (d *deal) few(jobs []*job) {
+	slices.SortFunc(jobs, compareJobs)
+	jobs = jobs[:min(len(jobs), MaxBatch)]
+	for len(jobs) > 0 && len(d.matches) < d.room {
+		n := min(len(jobs), d.room-len(d.matches))
+		d.serve(jobs[:n])
+		jobs = jobs[n:]
+	}
+}
+
+// calm bounds how many idle robots are sent away, of at most so many, on a floor with more robots than may hold tasks: who
+// goes aside is traffic too, and is pushed aside anyhow.
+func (s *State) calm(now time.Time, most int) int {
+	active := s.active()
+	if len(s.robots) <= active {
+		return most
+	}
+	left := max(1, active/calmShare)
+	for _, w := range s.robots {
+		if s.yard.moveOf(now, w).Kind == robot.MovePark {
+			left--
+		}
+	}
+	return max(0, min(most, left))
+}
+
+// calmShare is how many robots may hold tasks for one that goes aside. Judgement: some must, where pushes do not help.
+const calmShare = 16

@@ -1,0 +1,73 @@
+package dispatch_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"starling/engine/dispatch"
+	"starling/engine/fleet"
+	"starling/engine/task"
+)
+
+// Robots beyond what the floor takes get no tasks, the most urgent tasks go first, what nobody can do keeps nobody's place,
+// and each that ends lets another in.
+func TestOnlySoManyRobotsHoldTasks(t *testing.T) {
+	t.Parallel()
+	s, _ := fresh(t)
+	s.LimitActive(3)
+	for i := range 10 {
+		s.Decide(t0, free(fmt.Sprint("r", i), fleet.Vertex(i)), nil)
+		s.Decide(t0, open(fmt.Sprint("t", i), fleet.Vertex(i+10), func(x *task.Spec) { x.CreatedAt = t0.Add(-time.Duration(i) * time.Minute) }), nil)
+	}
+	for i := range 5 { // more urgent than all, and for nobody who is there
+		s.Decide(t0, open(fmt.Sprint("ghost", i), 1, func(x *task.Spec) { x.Robot, x.Priority = "ghost", 9 }), nil)
+	}
+	got := offers(s.Decide(t0, dispatch.Ticked{}, nil))
+	if len(got) != 3 || got["t9"] == "" || got["t8"] == "" || got["t7"] == "" {
+		t.Fatalf("offers %v, want the three oldest tasks", got)
+	}
+	if more := offers(s.Decide(t0.Add(time.Second), dispatch.Ticked{}, nil)); len(more) != 0 {
+		t.Fatalf("three are offered and not answered, and yet %v", more)
+	}
+	for id, r := range got {
+		s.Decide(t0, dispatch.TaskChanged{State: task.Held, Robot: r, Spec: task.Spec{ID: id}}, nil)
+	}
+	later := t0.Add(time.Minute)
+	if more := offers(s.Decide(later, dispatch.Ticked{}, nil)); len(more) != 0 {
+		t.Fatalf("three are held, and yet %v", more)
+	}
+	var v dispatch.View
+	s.FillView(&v)
+	at := slices.IndexFunc(v.TaskWaits, func(w dispatch.TaskWait) bool { return w.Task == "t0" })
+	if at < 0 {
+		t.Fatalf("nothing is said of t0: %+v", v.TaskWaits)
+	}
+	if w := v.TaskWaits[at]; w.Cause != fleet.CauseAdmission || !strings.Contains(w.Detail, "3 robots hold tasks") {
+		t.Errorf("t0 waits for %s: %q", w.Cause, w.Detail)
+	}
+	s.Decide(later, dispatch.TaskChanged{State: task.Closed, Robot: got["t9"], Spec: task.Spec{ID: "t9"}}, nil)
+	if more := offers(s.Decide(later.Add(time.Second), dispatch.Ticked{}, nil)); len(more) != 1 || more["t6"] == "" {
+		t.Errorf("one has ended: offers %v, want t6", more)
+	}
+}
+
+func TestNobodyIsKeptFromTasksWhereTheFloorTakesAll(t *testing.T) {
+	t.Parallel()
+	for name, limit := range map[string]int{"a small floor": 0, "no limit": -1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _ := fresh(t)
+			s.LimitActive(limit)
+			for i := range 20 {
+				s.Decide(t0, free(fmt.Sprintf("r%02d", i), fleet.Vertex(i)), nil)
+				s.Decide(t0, open(fmt.Sprint("t", i), fleet.Vertex(i)), nil)
+			}
+			if got := offers(s.Decide(t0, dispatch.Ticked{}, nil)); len(got) != 20 {
+				t.Errorf("%d of 20 tasks are offered", len(got))
+			}
+		})
+	}
+}
