@@ -3,6 +3,7 @@ package dispatch
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -33,7 +34,10 @@ type flows struct {
 	on   bool
 	zone map[fleet.ZoneID][]zone.LaneFlow
 	said map[int32]uint16 // cost of the lanes that are dear
+	dear []zone.LaneFlow  // the same, as it was worked out
 	last time.Time
+
+	barred map[fleet.ZoneID][]fleet.Vertex // where robots stand that cannot move
 }
 
 // UseFlow switches on that routes are led around lanes for which robots wait.
@@ -41,6 +45,12 @@ func (s *State) UseFlow(on bool) { s.flows.on = on }
 
 // note keeps a zone's newest word.
 func (f *flows) note(v *zone.View) {
+	if f.barred == nil {
+		f.barred = map[fleet.ZoneID][]fleet.Vertex{}
+	}
+	if f.barred[v.Zone] = v.Barred; len(v.Barred) == 0 {
+		delete(f.barred, v.Zone)
+	}
 	if !f.on {
 		return
 	}
@@ -66,12 +76,60 @@ func (r Reweigh) ByLane() map[int32]uint16 {
 // forget starts anew, on another map.
 func (f *flows) forget() { *f = flows{on: f.on} }
 
-// weigh says anew what lanes cost, where that is news.
+// weigh says anew what lanes cost, where that is news: of traffic every while, of robots that cannot move at once.
 func (f *flows) weigh(now time.Time, g *roadmap.Graph, out []Effect) []Effect {
-	if !f.on || g == nil || now.Sub(f.last) < reweighEvery {
+	if g == nil {
 		return out
 	}
-	f.last = now
+	if f.on && now.Sub(f.last) >= reweighEvery {
+		f.last = now
+		f.dear = f.count(g)
+	}
+	costs := f.bar(g, f.dear)
+	said := make(map[int32]uint16, len(costs))
+	for i := range costs {
+		said[costs[i].Lane] = costs[i].Cost
+	}
+	if maps.Equal(said, f.said) {
+		return out
+	}
+	f.said = said
+	return append(out, Reweigh{Costs: costs})
+}
+
+// bar adds to what traffic makes dear, ascending by lane, the lanes that lead to where robots stand that cannot move.
+func (f *flows) bar(g *roadmap.Graph, dear []zone.LaneFlow) []zone.LaneFlow {
+	if len(f.barred) == 0 {
+		return dear
+	}
+	bars := map[int32]zone.LaneFlow{}
+	for z, vs := range f.barred {
+		n, ok := g.ZoneNumber(z)
+		for _, v := range vs {
+			if !ok || !on(g, v) || g.ZoneOf[v] != int32(n) || len(bars) >= reweighMost {
+				continue // of a former map, or too much of it
+			}
+			for _, l := range g.In[v] {
+				free := g.LaneCost(l)
+				bars[l] = zone.LaneFlow{Lane: l, Cost: uint16(min(int(free)+roadmap.BarCost, math.MaxUint16-1)), Free: free, Robots: 1}
+			}
+		}
+	}
+	var costs []zone.LaneFlow
+	for i := range dear {
+		if _, barred := bars[dear[i].Lane]; !barred {
+			costs = append(costs, dear[i])
+		}
+	}
+	for _, l := range slices.Sorted(maps.Keys(bars)) {
+		costs = append(costs, bars[l])
+	}
+	slices.SortFunc(costs, func(a, b zone.LaneFlow) int { return cmp.Compare(a.Lane, b.Lane) })
+	return costs
+}
+
+// count lists the lanes that traffic makes dear, ascending.
+func (f *flows) count(g *roadmap.Graph) []zone.LaneFlow {
 	var dear []zone.LaneFlow
 	for i := range g.Zones { // of what zones of a former map have said, nothing counts
 		for _, l := range f.zone[g.Zones[i].ID] {
@@ -95,18 +153,12 @@ func (f *flows) weigh(now time.Time, g *roadmap.Graph, out []Effect) []Effect {
 		return cmp.Compare(a.Lane, b.Lane)
 	})
 	dear = dear[:min(len(dear), reweighMost)]
-	said := make(map[int32]uint16, len(dear))
 	for i := range dear {
 		l := &dear[i]
 		if was := f.said[l.Lane]; was > 0 && float64(max(was, l.Cost)-min(was, l.Cost)) <= reweighNews*float64(was) {
 			l.Cost = was
 		}
-		said[l.Lane] = l.Cost
 	}
-	if maps.Equal(said, f.said) {
-		return out
-	}
-	f.said = said
 	slices.SortFunc(dear, func(a, b zone.LaneFlow) int { return cmp.Compare(a.Lane, b.Lane) })
-	return append(out, Reweigh{Costs: dear})
+	return dear
 }

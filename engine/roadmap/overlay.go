@@ -24,6 +24,10 @@ type LaneOverlay struct {
 // MaxFlow bounds what traffic makes of the cost of a lane: so many times its free flow.
 const MaxFlow = 4
 
+// BarCost is how many deciseconds a lane costs more that leads to where a robot stands that cannot move: who has a way round
+// of less than a minute takes it.
+const BarCost = 600
+
 // Lane says what holds of a lane now; false where that is nothing new.
 func (o *Overlay) Lane(lane int32, l LaneOverlay) bool {
 	if was, said := o.lanes[lane]; said && was == l {
@@ -117,7 +121,7 @@ func (c *Changes) cost(g *Graph, l int32) uint16 {
 	if c == nil {
 		return free
 	}
-	return max(free, min(c.flow[l], uint16(min(int(free)*MaxFlow, int(maxCost)))))
+	return max(free, min(c.flow[l], uint16(min(max(int(free)*MaxFlow, int(free)+BarCost), int(maxCost)))))
 }
 
 // changed lists the lanes that the overlays of two layers treat differently, ascending.

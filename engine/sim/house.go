@@ -225,6 +225,8 @@ func newDispatchActor(s *site) *dispatchActor {
 
 func (d *dispatchActor) load() {
 	d.state = dispatch.New(d.site.tables, d.site.w.Seed)
+	d.state.UseFlow(d.site.w.Scenario == nil && d.site.w.Seed%2 == 1)
+	d.site.tables.Weigh(nil)
 	d.state.LimitActive(d.site.w.Active)
 	r := d.site.warehouseRecord()
 	d.folded = d.site.journal.versions[d.subject]
@@ -285,6 +287,9 @@ func (d *dispatchActor) perform(f dispatch.Effect, a *ask) {
 			s.laneTold(z, m)
 			s.toZone(z, "lane", m)
 		}
+	case dispatch.Reweigh:
+		s.w.trace("reweigh: %d lanes", len(f.Costs))
+		s.tables.Weigh(f.ByLane())
 	case dispatch.TellKeepOut:
 		s.tables.KeepOut(f.Zone, f.Vertices)
 		m := zone.KeepOutChanged{Vertices: f.Vertices}

@@ -30,7 +30,11 @@ func (s *State) claimForeign(i int32, v fleet.Vertex, p Priority) bool {
 	if known {
 		switch {
 		case b.Blocked:
-			g.blame(v, fleet.CauseClosed, "")
+			cause := fleet.CauseClosed
+			if b.Occupant != "" {
+				cause = fleet.CauseOccupied // by who cannot move
+			}
+			g.blame(v, cause, b.Occupant)
 			return false
 		case b.Claimed && (b.Firm || !later):
 			g.blame(v, fleet.CauseClaimed, b.Occupant)

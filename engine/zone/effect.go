@@ -63,7 +63,8 @@ type View struct {
 	Capacity  int
 	Queue     int // tasked robots that wait
 	Suspects  []fleet.Vertex
-	Waits     []fleet.Wait // every robot that waits, by robot id
+	Barred    []fleet.Vertex // a robot stands there that cannot move, ascending, at most 64
+	Waits     []fleet.Wait   // every robot that waits, by robot id
 	Window    Window
 	Flow      []LaneFlow // of lanes that start here and cost 10 % or more above free flow, ascending by lane, at most 64
 	Domain    Domain

@@ -184,9 +184,9 @@ func (s *State) show(now time.Time, out []Effect) []Effect {
 	}
 	slices.SortFunc(v.Waits, func(a, b fleet.Wait) int { return compareID(a.Robot, b.Robot) })
 	slices.Sort(v.Suspects)
-	v.Window, v.Flow = s.windowView(), s.flowView()
+	v.Window, v.Flow, v.Barred = s.windowView(), s.flowView(), s.barred(now)
 	if s.showing && !flowDiffers(s.shown.Flow, v.Flow) && !v.Window.materially(s.shown.Window) && s.shown.Occupancy == v.Occupancy && s.shown.Queue == v.Queue && s.shown.Domain == v.Domain &&
-		slices.Equal(s.shown.Waits, v.Waits) && slices.Equal(s.shown.Suspects, v.Suspects) {
+		slices.Equal(s.shown.Waits, v.Waits) && slices.Equal(s.shown.Suspects, v.Suspects) && slices.Equal(s.shown.Barred, v.Barred) {
 		return out
 	}
 	s.shown, s.showing = v, true
