@@ -230,9 +230,9 @@ func (s *State) tendBays(now time.Time, out []Effect) []Effect {
 	s.claimBays(now)
 	out = s.settleBays(now, out)
 	for _, x := range s.wanting(now) {
-		b := s.bayFor(now, x, false)
+		b := s.bayFor(x, false)
 		if b == nil && x.class >= wantLow {
-			if b = s.bayFor(now, x, true); b != nil {
+			if b = s.bayFor(x, true); b != nil {
 				out = s.send(now, s.robots[b.by], robot.Move{To: fleet.NoVertex, Reason: "others need the charger more"}, out)
 			}
 		}
@@ -357,7 +357,7 @@ func (s *State) wanting(now time.Time) []want {
 }
 
 // bayFor is the nearest charger for the robot that is free or, where taken, one whose robot has enough for it to leave.
-func (s *State) bayFor(now time.Time, x want, taken bool) *bay {
+func (s *State) bayFor(x want, taken bool) *bay {
 	y := s.yard
 	near := make([]*bay, 0, len(y.bays))
 	for i := range y.bays {
