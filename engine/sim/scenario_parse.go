@@ -45,6 +45,9 @@ func ParseScenario(name, text string) (*Scenario, error) {
 	if err := sc.check(); err != nil {
 		return nil, fmt.Errorf("scenario %s: %w", name, err)
 	}
+	if _, err := sc.graph("map"); err != nil {
+		return nil, fmt.Errorf("scenario %s: %w", name, err)
+	}
 	return sc, nil
 }
 
@@ -323,8 +326,12 @@ func (sc *Scenario) checkCast() error {
 			errs = append(errs, fmt.Errorf("%s: %w", what, err))
 		}
 	}
-	starts := map[int]bool{}
+	starts, names := map[int]bool{}, map[string]bool{}
 	for _, r := range sc.Robots {
+		if names[r.Name] {
+			errs = append(errs, fmt.Errorf("robot %s is there twice", r.Name))
+		}
+		names[r.Name] = true
 		free(r.At, r.Name)
 		if c, err := sc.cell(r.At); err == nil {
 			if starts[c] {
@@ -337,6 +344,10 @@ func (sc *Scenario) checkCast() error {
 		return slices.ContainsFunc(sc.Robots, func(c Cast) bool { return c.Name == name })
 	}
 	for _, t := range sc.Tasks {
+		if names[t.Name] {
+			errs = append(errs, fmt.Errorf("%s is there twice", t.Name))
+		}
+		names[t.Name] = true
 		if t.Robot != "" && !known(t.Robot) {
 			errs = append(errs, fmt.Errorf("%s: no robot %s", t.Name, t.Robot))
 		}
@@ -350,7 +361,46 @@ func (sc *Scenario) checkCast() error {
 	for _, f := range sc.Faults {
 		errs = append(errs, sc.checkWho(f, known))
 	}
+	for _, e := range sc.Expects {
+		errs = append(errs, sc.checkExpect(&e, known))
+	}
 	return errors.Join(errs...)
+}
+
+// checkExpect looks at the names that an expectation speaks of: one that nobody bears would always come true.
+func (sc *Scenario) checkExpect(e *Expect, known func(string) bool) error {
+	task := func(name string) bool {
+		return slices.ContainsFunc(sc.Tasks, func(t Errand) bool { return t.Name == name })
+	}
+	cell := func(ref string) bool { _, err := sc.cell(ref); return err == nil }
+	ok := true
+	switch e.Kind {
+	case GivesWay, KeepsOn, Stands, Moves:
+		ok = known(e.Who)
+	case PassesBefore:
+		ok = known(e.Who) && known(e.Other) && cell(e.Place)
+	case Waits:
+		ok = known(e.Who) && (e.Other == "" || known(e.Other))
+	case NobodyEnters:
+		ok = sc.hasZone(e.Place)
+	case NobodyOn:
+		ok = cell(e.Place)
+	case EndsBy:
+		ok = task(e.Who)
+	case EndsBefore:
+		ok = task(e.Who) && task(e.Other)
+	case Merged:
+		ok = sc.hasZone(e.Who)
+	case RingSeen, NoRing, RingRecorded:
+	}
+	if !ok {
+		return fmt.Errorf("expect %s: who or what is that?", e.Line)
+	}
+	return nil
+}
+
+func (sc *Scenario) hasZone(name string) bool {
+	return len(name) == 1 && slices.ContainsFunc(sc.Zones, func(row string) bool { return strings.Contains(row, name) })
 }
 
 // checkWho looks at the names that a fault speaks of.
@@ -359,7 +409,7 @@ func (sc *Scenario) checkWho(f Fault, known func(string) bool) error {
 		ok := true
 		switch f.Kind {
 		case ZoneSilent, ZoneFrozen, ZoneSlow, ZoneRestart, MailLost, MailLate:
-			ok = len(who) == 1 && slices.ContainsFunc(sc.Zones, func(row string) bool { return strings.Contains(row, who) })
+			ok = sc.hasZone(who)
 		case RobotStop, RobotSilent, RobotSlow, RobotReboot, RobotDrop, RobotTaken, RobotPause, RobotResume:
 			ok = known(who)
 		case LaneClose, LaneOpen, KeepOut:
