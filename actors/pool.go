@@ -40,7 +40,7 @@ type pool struct {
 	loads   []*lane  // with loads that wait for a loader, the next one first
 	loading int      // loaders at work
 	manual  bool
-	meter   Meter    // manual mode; nil = nobody measures
+	meter   Meter // manual mode; nil = nobody measures
 	closed  bool
 	workers sync.WaitGroup
 	asyncs  sync.WaitGroup
