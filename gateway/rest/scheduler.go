@@ -56,7 +56,7 @@ func (a *api) scheduler() {
 					continue
 				}
 				var err error
-				if specs[i], err = m.spec(ctx, w, []byte(`{}`), prefix, &f); err != nil {
+				if specs[i], err = m.spec(ctx, w, payloadOf(w), prefix, &f); err != nil {
 					return nil, err
 				}
 			}
@@ -72,6 +72,14 @@ func (a *api) scheduler() {
 			}
 			return &out{a.plan(ground, specs[0].Shard, specs)}, nil
 		})
+}
+
+// payloadOf is what a dry run needs of a payload: what the task asks of a robot.
+func payloadOf(w *newTask) []byte {
+	if len(w.Payload.Requires) == 0 {
+		return []byte(`{}`)
+	}
+	return encoded(map[string]any{"requires": w.Payload.Requires})
 }
 
 // plan runs the dispatcher's own batch on the newest views.
