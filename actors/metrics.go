@@ -55,7 +55,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		tableVertices:  plain("tables_vertices_total", "Vertices settled by those searches."),
 		tableGuesses:   plain("tables_guesses_total", "Tables that were estimated because the allowance for searches was used up."),
 		tableEvictions: plain("tables_evicted_total", "Distance tables given up at the bound of memory."),
-		renewals:     counter("renewals_total", "Lease renewals by outcome.", "outcome"),
+		renewals:       counter("renewals_total", "Lease renewals by outcome.", "outcome"),
 		journalQueue: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "starling_actors_journal_queue", Help: "Units that wait for the journal.",
 		}),

@@ -253,7 +253,11 @@ func (s *State) granted(now time.Time, g fleet.Grant, out []Effect) []Effect {
 	if a := s.about(g.Zone); g.NotAfter.After(a.lease) {
 		a.lease = g.NotAfter
 	}
-	if len(fresh) == 0 && s.lease().Sub(s.sentUntil) < time.Second {
+	led := len(fresh) == 0 && n == len(rest) && !slices.Equal(s.horizon, g.Horizon) // another way than it was told before
+	if led {
+		s.horizon = g.Horizon
+	}
+	if len(fresh) == 0 && !led && s.lease().Sub(s.sentUntil) < time.Second {
 		return out
 	}
 	if len(fresh) > 0 {

@@ -68,9 +68,9 @@ func (s *State) grant(now time.Time, c, l int32, out []Effect) []Effect {
 
 // send gives the robot vertices that it has been granted, with what it may expect beyond.
 func (s *State) send(now time.Time, g *guest, after fleet.Vertex, vs []fleet.Vertex, out []Effect) []Effect {
-	g.sent = g.version
+	g.sent, g.ahead = g.version, s.horizon(g, vs[len(vs)-1])
 	return append(out, SendGrant{Grant: fleet.Grant{
-		Robot: g.id, Zone: s.id, After: after, Vertices: vs, Horizon: s.horizon(g, vs[len(vs)-1]),
+		Robot: g.id, Zone: s.id, After: after, Vertices: vs, Horizon: g.ahead,
 		NotAfter: now.Add(s.rules.LeaseTTL), Incarnation: s.inc, Epoch: s.epoch, Version: g.version, Trace: g.req.Trace,
 	}})
 }
@@ -120,8 +120,8 @@ func (s *State) descend(t *roadmap.Table, g *guest, v fleet.Vertex) fleet.Vertex
 		if t.To(ln.To) >= here || s.laneClosed(lane) || !s.allowed(g, ln.To) {
 			continue
 		}
-		cost, _ := t.Lane(s.g, lane)
-		if c := uint32(t.To(ln.To)) + uint32(cost); c < best {
+		cost, open := t.Lane(s.g, lane)
+		if c := uint32(t.To(ln.To)) + uint32(cost); open && c < best {
 			best, to = c, ln.To
 		}
 	}

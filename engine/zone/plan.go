@@ -43,6 +43,7 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 	if c := s.tables.Changes(); c != s.changes {
 		s.changes = c
 		s.forgetTables()
+		s.relaid = true
 	}
 	for i := range s.guests {
 		g := &s.guests[i]
@@ -144,6 +145,7 @@ func (s *State) plan(now time.Time, out []Effect) []Effect {
 		}
 	}
 	out = s.grantAll(now, out)
+	out = s.reroute(now, out)
 	out = s.noteWaits(now, out)
 	out = s.escalate(now, out)
 	out = s.sendTokens(out)
@@ -462,7 +464,10 @@ func (s *State) options(g *guest, way *roadmap.Table, opts []option) []option {
 			if to == roadmap.Unreachable {
 				continue
 			}
-			cost, _ := t.Lane(s.g, lane)
+			cost, open := t.Lane(s.g, lane)
+			if !open {
+				continue // into a kept-out vertex, of another zone perhaps
+			}
 			o.cost += 2*int32(to) + 2*int32(cost)
 		} else if l := s.ours(ln.To); l == none || s.occ[l] != none || s.claim[l] != none {
 			o.cost += 1000 // an idle robot that is pushed prefers room

@@ -19,6 +19,7 @@ type State struct {
 	id      fleet.ZoneID
 	tables  roadmap.Tables
 	changes uint64 // of tables, when guests got theirs
+	relaid  bool   // since the last round
 	rules   Rules
 	epoch   uint64
 	inc     fleet.Incarnation
@@ -89,17 +90,18 @@ type guest struct {
 	departing  bool // lock-step: leaves its vertex in this step
 	decided    bool // in this round
 	prio       Priority
-	futile     time.Time // since when its pushes have failed, zero = they do not
-	failed     time.Time // when one has failed last
-	best       uint16    // least cost to its goal that it has come to, less one; 0 = unknown
-	cornered   time.Time // since when it cannot follow pushes though it is idle
-	evictUntil time.Time // until then it tries to come out of its corner
-	yieldUntil time.Time // until then it has no wish and no priority: it lets itself be pushed out of the way
-	yielded    time.Time // since when
-	yields     uint8     // in a row, without a move forward
-	stands     time.Time // since when it has been where it is
-	faced      float64   // its heading when it came there
-	nearer     time.Time // when it came nearer to its goal than ever, or got it
+	futile     time.Time      // since when its pushes have failed, zero = they do not
+	failed     time.Time      // when one has failed last
+	best       uint16         // least cost to its goal that it has come to, less one; 0 = unknown
+	cornered   time.Time      // since when it cannot follow pushes though it is idle
+	evictUntil time.Time      // until then it tries to come out of its corner
+	yieldUntil time.Time      // until then it has no wish and no priority: it lets itself be pushed out of the way
+	yielded    time.Time      // since when
+	yields     uint8          // in a row, without a move forward
+	stands     time.Time      // since when it has been where it is
+	faced      float64        // its heading when it came there
+	ahead      []fleet.Vertex // what it was told to expect beyond its grants
+	nearer     time.Time      // when it came nearer to its goal than ever, or got it
 	wait       fleet.Wait
 	told       fleet.Wait
 	heard      time.Time // when the robot last spoke to us
