@@ -247,14 +247,33 @@ func headOn(j *jam) {
 	}
 }
 
+// idleOnTheGoal: it is sent away by itself; where it is not, it can be.
 func idleOnTheGoal(j *jam) {
 	j.floor(true, "........", "........", "@@@.@@@@", "@@@.@@@@")
 	j.robot("B", "27")
 	j.robot("A", "0")
 	task := j.task(j.only("A"), "27")
-	c := j.chain("robots/A", root{"idle", "robot", j.ids["B"], "POST /api/v1/robots/" + j.ids["B"] + "/commands"})
-	j.press(c)
-	j.ends(task, "SUCCEEDED")
+	named := 0
+	j.until("A has come to its goal", func() bool {
+		w := j.why("robots/A")
+		if n := len(w.Chain); n > 1 && w.Chain[n-1].Object.ID == j.ids["B"] {
+			last := w.Chain[n-1]
+			if named++; named == 1 || last.Remedy != nil {
+				j.Logf("why robots: %s", told(w))
+			}
+			if last.Solves == (last.Remedy != nil) {
+				j.Errorf("it is to end by itself or to be ended: %s", told(w))
+			}
+			if last.Remedy != nil { // nobody has moved B out of the way
+				j.press(last)
+				time.Sleep(time.Second)
+			}
+		}
+		return j.status(task) == "SUCCEEDED"
+	})
+	if named == 0 {
+		j.Error("B was never named")
+	}
 }
 
 func noActiveMap(j *jam) {

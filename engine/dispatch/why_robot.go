@@ -124,7 +124,10 @@ func (f *Facts) atRest(v, waiter *robot.View) []Link {
 		}
 	default:
 		l.Cause, l.Text = causeIdle, called(v)+" stands idle"+where
-		if l.Remedy = f.sendAway(v, waiter); l.Remedy == nil {
+		if f.Now.Sub(waiter.Waiting.Since) >= evictedAfter { // else it is sent, or pushed, away by itself
+			l.Remedy = f.sendAway(v, waiter)
+		}
+		if l.Remedy == nil {
 			l.Solves, l.Expected = true, f.left(waiter.Waiting.Since, evictedAfter)
 		}
 	}
@@ -144,8 +147,8 @@ func (f *Facts) sentElsewhere(l Link, v *robot.View) []Link {
 	return []Link{l}
 }
 
-// evictedAfter is after how long an idle robot has been pushed out of the way at the latest, where it can go anywhere.
-const evictedAfter = 30 * time.Second
+// evictedAfter is after how long an idle robot has left at the latest, where it can go anywhere.
+const evictedAfter = 15 * time.Second
 
 // enoughBattery is from where on a robot that charges may be sent off its charger.
 const enoughBattery = 0.5
