@@ -34,7 +34,7 @@ func Ways() []Way {
 		{Name: "static at level 2", Admission: congestion.Rules{Mode: congestion.AtLevel2}},
 		{Name: "adaptive window", Admission: congestion.Rules{Mode: congestion.Adaptive}},
 		{Name: "active limit", Admission: congestion.Rules{Mode: congestion.Never}, Active: true},
-		{Name: "active limit, static at level 2", Admission: congestion.Rules{Mode: congestion.AtLevel2}, Active: true},
+		{Name: "active limit and level 2", Admission: congestion.Rules{Mode: congestion.AtLevel2}, Active: true},
 	}
 }
 
