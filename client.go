@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"starling/bench/robots"
 )
 
 // client speaks the public API as any other client does: for the commands that need a running engine.
@@ -100,11 +102,31 @@ func (c *client) again(ctx context.Context, method, path, key string, body, out 
 
 // vertexItem is a vertex of a map version.
 type vertexItem struct {
-	ID       string  `json:"id"`
-	Index    int     `json:"index"`
-	X        float64 `json:"x"`
-	Y        float64 `json:"y"`
-	Charging bool    `json:"charging"`
+	ID    string  `json:"id"`
+	Index int     `json:"index"`
+	X     float64 `json:"x"`
+	Y     float64 `json:"y"`
+}
+
+// chargers reads where robots charge on a map version.
+func (c *client) chargers(ctx context.Context, mapID string, version int) ([]robots.Point, error) {
+	var plan struct {
+		Places []struct {
+			X        float64 `json:"x"`
+			Y        float64 `json:"y"`
+			Charging bool    `json:"charging"`
+		} `json:"places"`
+	}
+	if err := c.call(ctx, http.MethodGet, "/api/v1/maps/"+mapID+"/versions/"+strconv.Itoa(version)+"/floor-plan", "", nil, &plan); err != nil {
+		return nil, err
+	}
+	var ps []robots.Point
+	for _, p := range plan.Places {
+		if p.Charging {
+			ps = append(ps, robots.Point{X: p.X, Y: p.Y})
+		}
+	}
+	return ps, nil
 }
 
 // vertices reads all vertices of a map version, page by page.

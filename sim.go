@@ -103,17 +103,6 @@ func fleetOptions(path string, o *robots.Options) error {
 	return nil
 }
 
-// chargersOf are the places of a map at which robots charge.
-func chargersOf(vs []vertexItem) []robots.Point {
-	var ps []robots.Point
-	for _, v := range vs {
-		if v.Charging {
-			ps = append(ps, robots.Point{X: v.X, Y: v.Y})
-		}
-	}
-	return ps
-}
-
 // simulate registers virtual robots where they are missing and runs them until ctx is done.
 func simulate(ctx context.Context, o simOptions, out io.Writer) error {
 	if o.Robots < 1 || o.Robots > 100_000 {
@@ -151,7 +140,9 @@ func simulate(ctx context.Context, o simOptions, out io.Writer) error {
 	if err := fleetOptions(o.Scenario, &fo); err != nil {
 		return err
 	}
-	fo.Battery.Chargers = chargersOf(vs)
+	if fo.Battery.Chargers, err = c.chargers(ctx, id, version); err != nil {
+		return err
+	}
 	f, err := robots.New(fo)
 	if err != nil {
 		return err
