@@ -210,8 +210,8 @@ func (st *stage) shown(z *zoneActor, v *zone.View) {
 // frame looks at every robot: what it waits for, who waits in a ring, and a picture for the film.
 func (st *stage) frame() {
 	t, s := &st.told, st.s
-	f := Frame{T: t.now().Seconds(), Events: t.events}
-	t.events = nil
+	f := Frame{T: t.now().Seconds(), Robots: []FrameRobot{}, Events: append([]string{}, t.events...)}
+	t.events = t.events[:0]
 	for i, d := range s.devices {
 		if d.gone {
 			continue
