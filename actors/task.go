@@ -134,9 +134,9 @@ func (t *taskShell) perform(f task.Effect, a *ask) {
 			Task: id, Errands: f.Errands, Places: f.Places, First: f.First, Priority: f.Spec.Priority, Since: f.Spec.CreatedAt, Trace: f.Trace,
 		})
 	case task.Withdraw:
-		t.tell(kindRobot, string(f.Robot), robot.TaskWithdrawn{Task: id})
+		t.tell(kindRobot, string(f.Robot), robot.TaskWithdrawn{Task: id, Untouched: f.Untouched})
 	case task.TellDispatcher:
-		t.tell(kindWarehouse, "", dispatch.TaskChanged{State: f.State, Robot: f.Robot, Spec: f.Spec})
+		t.tell(kindWarehouse, "", dispatch.TaskChanged{State: f.State, Robot: f.Robot, Spec: f.Spec, Errand: f.Errand})
 	case task.Show:
 		v := *t.state
 		t.box.sys.Views.ShowTask(sh.id, &v)

@@ -160,6 +160,8 @@ func (w *warehouseShell) perform(f dispatch.Effect, a *ask) {
 		w.tell(kindTask, string(f.Task), task.AwardOffered{Robot: f.Robot, Decision: f.Decision})
 	case dispatch.Send:
 		w.tell(kindRobot, string(f.Robot), robot.Sent{Move: f.Move})
+	case dispatch.Recall:
+		w.tell(kindTask, string(f.Task), task.RecallRequested{Robot: f.Robot, Reason: f.Reason})
 	case dispatch.UseMap:
 		w.state.SetGraph(f.Graph, sh.useMap(f.Graph))
 	case dispatch.TellLane:

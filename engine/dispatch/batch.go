@@ -221,7 +221,7 @@ func (d *deal) jobsNear(w *worker) []*job {
 // offer adds the pair, priced, unless the robot cannot get there or nobody knows.
 func (d *deal) offer(j *job, w *worker, out []match) []match {
 	m := match{job: j, worker: w, table: d.table(j, w)}
-	if m.price(d.now, &d.ground, d.exact) {
+	if d.price(&m) {
 		out = append(out, m)
 	}
 	return out
@@ -274,10 +274,10 @@ func (d *deal) table(j *job, w *worker) *roadmap.Table {
 	return t
 }
 
-// price fills the cost of an award; false where the robot cannot get there, or nobody knows yet. Unless it is to be exact,
-// travel that no table knows is estimated along the axes: a burst of tasks on a large map is awarded at once, and its tables are made by
-// those who drive.
-func (m *match) price(now time.Time, g *ground, exact bool) bool {
+// price fills the cost of an award; false where the robot cannot get there, or nobody knows yet. On a large map, travel
+// that no table knows is estimated along the axes: a burst of tasks is awarded at once, and those who drive make the tables.
+func (d *deal) price(m *match) bool {
+	g := &d.ground
 	at, goal := m.worker.At, m.job.goal
 	if !on(g.graph, at) {
 		return false
@@ -285,7 +285,7 @@ func (m *match) price(now time.Time, g *ground, exact bool) bool {
 	travel := g.graph.Manhattan(at, goal)
 	if m.table != nil {
 		cost, known := m.table.Known(at)
-		if !known && (exact || !g.sure(at, goal)) {
+		if !known && (d.exact || !g.sure(at, goal)) {
 			cost, known = m.table.To(at), true
 		}
 		if known && cost == roadmap.Unreachable {
@@ -301,7 +301,7 @@ func (m *match) price(now time.Time, g *ground, exact bool) bool {
 		return false
 	}
 	m.cost = task.Cost{
-		Travel: travel + m.job.rest, Battery: m.worker.worth(), Priority: -bonus(now, &m.job.spec),
+		Travel: travel + loadedWeight*m.job.rest, Battery: m.worker.worth(), Priority: -bonus(d.now, &m.job.spec),
 	}
 	m.cost.Total = m.cost.Travel + m.cost.Queue + m.cost.Battery + m.cost.Priority
 	return true
@@ -311,12 +311,19 @@ func (m *match) price(now time.Time, g *ground, exact bool) bool {
 func (w *worker) worth() float64 { return batteryWeight * (1 - w.Battery) }
 
 // bonus is what a task's urgency is worth, in seconds.
-func bonus(now time.Time, t *task.Spec) float64 {
-	b := ageWeight*max(0, now.Sub(t.CreatedAt).Seconds()) + priorityWeight*float64(t.Priority)
+func bonus(now time.Time, t *task.Spec) float64 { return urgency(now, t) + lateness(now, t) }
+
+// urgency is the part of the bonus that age and priority give.
+func urgency(now time.Time, t *task.Spec) float64 {
+	return ageWeight*max(0, now.Sub(t.CreatedAt).Seconds()) + priorityWeight*float64(t.Priority)
+}
+
+// lateness is the part of the bonus that a deadline gives.
+func lateness(now time.Time, t *task.Spec) float64 {
 	if !t.Deadline.IsZero() && now.After(t.Deadline.Add(-lateBonus*time.Second)) {
-		b += lateBonus
+		return lateBonus
 	}
-	return b
+	return 0
 }
 
 // alternatives is how many robots a decision names that were not chosen.
@@ -357,21 +364,30 @@ func (s *State) batch(now time.Time, all bool, out []Effect) []Effect {
 	}
 	jobs, workers := s.freshJobs, s.freshWorkers
 	s.freshJobs, s.freshWorkers = nil, nil
-	if s.graph == nil || s.market.jobs == 0 || s.market.workers == 0 {
+	jobs, workers = present(jobs, func(j *job) bool { return j.in }), present(workers, func(w *worker) bool { return w.in })
+	if s.graph == nil {
 		return out
+	}
+	if s.market.jobs == 0 || s.market.workers == 0 {
+		return s.improve(now, jobs, workers, out)
 	}
 	open, free := s.market.jobs, s.market.workers
 	d := s.market.deal(now)
 	if d.room = s.room(now); d.room == 0 {
-		return out
+		return s.improve(now, jobs, workers, out)
 	}
 	if all || d.room < len(jobs)+len(workers) {
 		d.everybody()
 	} else {
-		d.employ(present(workers, func(w *worker) bool { return w.in }))
-		d.serve(present(jobs, func(j *job) bool { return j.in }))
+		d.employ(slices.Clone(workers))
+		d.serve(slices.DeleteFunc(slices.Clone(jobs), func(j *job) bool { return !j.in }))
 	}
-	return s.award(now, d, open, free, out)
+	return s.improve(now, jobs, workers, s.award(now, d, open, free, out))
+}
+
+// improve looks whether what has changed and was left over is a reason to take tasks back.
+func (s *State) improve(now time.Time, jobs []*job, workers []*worker, out []Effect) []Effect {
+	return s.preempt(now, jobs, s.swap(now, workers, out))
 }
 
 // present lists each of those that are (still) in the market once.

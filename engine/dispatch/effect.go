@@ -60,6 +60,12 @@ type (
 		Robot    fleet.RobotID
 		Decision task.Decision
 	}
+	// Recall tells a task to come back from a robot that has not begun to carry it out (task.RecallRequested).
+	Recall struct {
+		Task   fleet.TaskID
+		Robot  fleet.RobotID
+		Reason string
+	}
 	// UseMap tells all robots and zones of the warehouse to drive on this graph from now on.
 	UseMap struct{ Graph *roadmap.Graph }
 	// TellLane tells the zones of both ends.
@@ -93,6 +99,7 @@ type (
 func (Record) isDispatchEffect()      {}
 func (Reply) isDispatchEffect()       {}
 func (Offer) isDispatchEffect()       {}
+func (Recall) isDispatchEffect()      {}
 func (UseMap) isDispatchEffect()      {}
 func (TellLane) isDispatchEffect()    {}
 func (TellKeepOut) isDispatchEffect() {}

@@ -24,9 +24,10 @@ type Msg interface{ isDispatchMsg() }
 type (
 	// TaskChanged comes from a task (and from recovery): Open, Held or Closed.
 	TaskChanged struct {
-		State task.DispatchState
-		Robot fleet.RobotID
-		Spec  task.Spec
+		State  task.DispatchState
+		Robot  fleet.RobotID
+		Spec   task.Spec
+		Errand int // errands done; from the first on, its robot keeps it
 	}
 	// RobotChanged comes from a robot.
 	RobotChanged struct{ Robot Robot }

@@ -38,6 +38,7 @@ const (
 	priorityWeight = 30.0
 	batteryWeight  = 20.0
 	lateBonus      = 120.0
+	loadedWeight   = 0.3 // of a second of the way between a task's errands: docs/adr/0010
 )
 
 // State is the dispatcher of one warehouse.
@@ -51,9 +52,16 @@ type State struct {
 	toTell  map[fleet.LaneID]int // lanes of which zones are told again, and how often where they are as in the map
 	kept    map[int32]int        // zones of the graph to be told of kept-out vertices, and how often where there are none
 
-	tasks    map[fleet.TaskID]*job
-	robots   map[fleet.RobotID]*worker
-	heldBy   map[fleet.RobotID]fleet.TaskID
+	tasks  map[fleet.TaskID]*job
+	robots map[fleet.RobotID]*worker
+	heldBy map[fleet.RobotID]fleet.TaskID
+	holder map[fleet.TaskID]fleet.RobotID // heldBy, the other way round
+
+	engaged map[fleet.TaskID]*engaged // tasks that may be taken back; at most one a robot
+	pickups index[engaged]            // of them, by their first errand
+	swaps   map[fleet.TaskID]int      // how often an open or engaged task was taken back; none = never
+	holds   map[fleet.TaskID]hold     // who waits for a task that is being taken back
+
 	zones    map[fleet.ZoneID][]fleet.Wait
 	yard     *yard
 	charging Charging
@@ -87,13 +95,14 @@ type job struct {
 	needs   []string // capabilities
 
 	// On the market.
-	in    bool
-	tail  float64 // metres from its first errand to its last, and to a charger
-	x, y  float64
-	shelf *shelf // nil where the task is for one robot alone
-	slot  int    // on the shelf
-	award int32  // number of its award in the batch that is being made
-	mark  mark
+	in        bool
+	tail      float64 // metres from its first errand to its last, and to a charger
+	x, y      float64
+	shelf     *shelf    // nil where the task is for one robot alone
+	slot      int       // on the shelf
+	preempted time.Time // when a robot was last taken from another task for it
+	award     int32     // number of its award in the batch that is being made
+	mark      mark
 }
 
 type worker struct {
@@ -119,7 +128,8 @@ func New(tables roadmap.Tables, seed uint64) *State {
 	return &State{
 		tables: tables, rng: rand.New(rand.NewPCG(seed, 0x5741524c)), lanes: map[fleet.LaneID]LaneState{}, keepOut: map[fleet.Vertex]bool{},
 		toTell: map[fleet.LaneID]int{}, kept: map[int32]int{},
-		tasks: map[fleet.TaskID]*job{}, robots: map[fleet.RobotID]*worker{}, heldBy: map[fleet.RobotID]fleet.TaskID{},
+		tasks: map[fleet.TaskID]*job{}, robots: map[fleet.RobotID]*worker{}, heldBy: map[fleet.RobotID]fleet.TaskID{}, holder: map[fleet.TaskID]fleet.RobotID{},
+		engaged: map[fleet.TaskID]*engaged{}, swaps: map[fleet.TaskID]int{}, holds: map[fleet.TaskID]hold{},
 		zones: map[fleet.ZoneID][]fleet.Wait{}, cycles: map[string]standing{}, yielded: map[fleet.RobotID]time.Time{},
 		yard: newYard(), charging: UsualCharging(), parking: UsualParking(),
 		market: newMarket(ground{}),
@@ -298,11 +308,12 @@ func (j *job) place(from, g *roadmap.Graph) {
 func (s *State) taskChanged(now time.Time, m TaskChanged) {
 	s.yard.note(m)
 	id := m.Spec.ID
-	for r, t := range s.heldBy {
-		if t == id && (m.State != task.Held || r != m.Robot) {
-			delete(s.heldBy, r)
-		}
+	if r, held := s.holder[id]; held && (m.State != task.Held || r != m.Robot) {
+		delete(s.holder, id)
+		delete(s.heldBy, r)
 	}
+	s.engage(now, m)
+	s.release(now, id)
 	switch m.State {
 	case task.Open:
 		if j := s.tasks[id]; j != nil {
@@ -313,7 +324,10 @@ func (s *State) taskChanged(now time.Time, m TaskChanged) {
 		s.open(now, m.Spec)
 	case task.Held:
 		s.shut(id)
-		s.heldBy[m.Robot] = id
+		if t, other := s.heldBy[m.Robot]; other && t != id {
+			delete(s.holder, t)
+		}
+		s.heldBy[m.Robot], s.holder[id] = id, m.Robot
 	case task.Closed:
 		s.shut(id)
 	}
@@ -348,6 +362,7 @@ func (s *State) robotChanged(now time.Time, r Robot) {
 	}
 	if r.Gone {
 		delete(s.robots, r.ID)
+		delete(s.holder, s.heldBy[r.ID])
 		delete(s.heldBy, r.ID)
 		return
 	}

@@ -14,6 +14,9 @@ func (s *State) use(g *roadmap.Graph, t roadmap.Tables) {
 	s.graph, s.tables = g, t
 	s.market = newMarket(ground{graph: g, tables: t, parts: parts(g)})
 	s.freshJobs, s.freshWorkers = nil, nil
+	clear(s.engaged)
+	clear(s.holds)
+	s.pickups = index[engaged]{frame: s.market.frame}
 	for _, j := range s.tasks {
 		j.in, j.shelf = false, nil
 	}

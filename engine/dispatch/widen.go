@@ -55,7 +55,7 @@ func (d *deal) widenJobs(rows []row, priced [][]match, limits []float64) bool {
 		if r.job.shelf == nil { // for one robot alone
 			continue
 		}
-		own := r.job.rest - bonus(d.now, &r.job.spec)
+		own := loadedWeight*r.job.rest - bonus(d.now, &r.job.spec)
 		var top []better[worker]
 		for _, b := range r.job.shelf.fits {
 			cs, known := columns[b]
@@ -89,7 +89,7 @@ func (d *deal) widenWorkers(rows []row, priced [][]match, limits []float64) bool
 			cs, known := columns[s]
 			if !known {
 				for _, j := range s.all {
-					cs = append(cs, column[job]{j.x, j.y, j.rest - bonus(d.now, &j.spec) - d.priceOf(&j.mark), j})
+					cs = append(cs, column[job]{j.x, j.y, loadedWeight*j.rest - bonus(d.now, &j.spec) - d.priceOf(&j.mark), j})
 				}
 				columns[s] = cs
 			}

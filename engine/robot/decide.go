@@ -38,7 +38,7 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 	case Sent:
 		return s.sent(now, m.Move, out)
 	case TaskWithdrawn:
-		return s.taskWithdrawn(now, m.Task, out)
+		return s.taskWithdrawn(now, m, out)
 	case CommandRequested:
 		return s.commandRequested(now, m, out)
 	case CommandAcknowledged:

@@ -84,8 +84,11 @@ type (
 		Since    time.Time // creation of the task
 		Trace    fleet.Trace
 	}
-	// TaskWithdrawn asks the robot to let go.
-	TaskWithdrawn struct{ Task fleet.TaskID }
+	// TaskWithdrawn asks the robot to let go. Untouched: only if it has done no errand of the task; else it says how far it is.
+	TaskWithdrawn struct {
+		Task      fleet.TaskID
+		Untouched bool
+	}
 	// Sent comes from the dispatcher: where to go between tasks, or out of one. A Move of kind NoMove ends the one before.
 	Sent struct{ Move Move }
 	// CommandRequested comes from an operator. Answered with Reply.

@@ -142,11 +142,16 @@ func (s *State) remember(id fleet.TaskID) {
 	s.done = append(s.done, id)
 }
 
-func (s *State) taskWithdrawn(now time.Time, id fleet.TaskID, out []Effect) []Effect {
-	if id == s.task {
+func (s *State) taskWithdrawn(now time.Time, m TaskWithdrawn, out []Effect) []Effect {
+	switch {
+	case m.Untouched && m.Task == s.task && s.errand > 0:
+		return append(out, ReachedErrand{Task: s.task, Errand: s.errand - 1})
+	case m.Untouched && slices.Contains(s.done, m.Task): // told of its end already, or when the task asks again
+		return out
+	case m.Task == s.task:
 		out = s.drop(now, out)
 	}
-	return append(out, LetGoTask{Task: id})
+	return append(out, LetGoTask{Task: m.Task})
 }
 
 func (s *State) registerRequested(now time.Time, m RegisterRequested, out []Effect) []Effect {

@@ -198,9 +198,9 @@ func (t *taskActor) perform(f task.Effect, a *ask) {
 			Task: t.id, Errands: f.Errands, First: f.First, Priority: f.Spec.Priority, Since: f.Spec.CreatedAt, Trace: f.Trace,
 		})
 	case task.Withdraw:
-		s.toRobot(f.Robot, "withdrawn", robot.TaskWithdrawn{Task: t.id})
+		s.toRobot(f.Robot, "withdrawn", robot.TaskWithdrawn{Task: t.id, Untouched: f.Untouched})
 	case task.TellDispatcher:
-		s.toDispatcher("task", dispatch.TaskChanged{State: f.State, Robot: f.Robot, Spec: f.Spec})
+		s.toDispatcher("task", dispatch.TaskChanged{State: f.State, Robot: f.Robot, Spec: f.Spec, Errand: f.Errand})
 	case task.WakeAt:
 		t.timer.set(s, f.At, "task wakes", func() { t.mail(task.Woke{}, nil) })
 	}
@@ -280,6 +280,9 @@ func (d *dispatchActor) perform(f dispatch.Effect, a *ask) {
 	case dispatch.Send:
 		s.w.trace("send: %s %s to %d: %s", short(f.Robot), f.Move.Kind, f.Move.To, f.Move.Reason)
 		s.toRobot(f.Robot, "sent", robot.Sent{Move: f.Move})
+	case dispatch.Recall:
+		s.w.trace("recall: %s from %s: %s", short(f.Task), short(f.Robot), f.Reason)
+		s.toTask(f.Task, "recalled", task.RecallRequested{Robot: f.Robot, Reason: f.Reason})
 	case dispatch.TellLane:
 		s.tables.Lane(f.Lane, roadmap.LaneOverlay{Closed: f.Closed, SpeedMPS: f.SpeedMPS})
 		for _, z := range f.Zones {

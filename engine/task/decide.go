@@ -28,8 +28,10 @@ func (s *State) Apply(at time.Time, e Event) {
 	case Assigned:
 		s.Status, s.Robot, s.AssignedAt, s.Reason = fleet.TaskAssigned, e.Robot, at, ""
 		s.Awards++
+		s.recall = ""
 	case Unassigned:
-		s.Status, s.Robot, s.Reason = fleet.TaskCreated, "", e.Reason
+		s.recall = ""
+		s.Status, s.Robot, s.Reason, s.before = fleet.TaskCreated, "", e.Reason, e.Robot
 	case Started:
 		s.Status = fleet.TaskExecuting
 		if s.StartedAt.IsZero() {
@@ -83,12 +85,10 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		return s.robotReached(now, m, out)
 	case RobotRefused:
 		return s.robotRefused(now, m, out)
+	case RecallRequested:
+		return s.recallRequested(m, out)
 	case RobotLetGo:
-		if m.Robot == s.Robot && s.Status == fleet.TaskCancelling {
-			out = s.record(out, Cancelled{Reason: s.Reason, Confirmed: true}, "robot")
-			return s.closed(out)
-		}
-		return out
+		return s.robotLetGo(now, m, out)
 	case CancelRequested:
 		return s.cancelRequested(now, m, out)
 	case Woke:
@@ -107,7 +107,9 @@ func (s *State) closed(out []Effect) []Effect {
 	return append(out, TellDispatcher{State: Closed, Robot: s.Robot, Spec: s.Spec}, WakeAt{}, Show{})
 }
 
-func (s *State) held() Effect { return TellDispatcher{State: Held, Robot: s.Robot, Spec: s.Spec} }
+func (s *State) held() Effect {
+	return TellDispatcher{State: Held, Robot: s.Robot, Spec: s.Spec, Errand: s.Errand}
+}
 
 // active says that the robot has the task now.
 func (s *State) active() bool {
@@ -123,8 +125,11 @@ func (s *State) awardOffered(now time.Time, m AwardOffered, out []Effect) []Effe
 	case s.Status == fleet.TaskCreated:
 		a := s.award(m.Trace)
 		a.Robot = m.Robot
+		if s.Awards > 0 {
+			m.Decision.Before, m.Decision.Because = s.before, s.Reason
+		}
 		return append(out, Record{Event: Assigned{Robot: m.Robot, Decision: m.Decision}, By: fleet.Actor{Part: "dispatcher"}, Trace: m.Trace},
-			a, TellDispatcher{State: Held, Robot: m.Robot, Spec: s.Spec}, WakeAt{At: now.Add(awardPatience)}, Show{})
+			a, TellDispatcher{State: Held, Robot: m.Robot, Spec: s.Spec, Errand: s.Errand}, WakeAt{At: now.Add(awardPatience)}, Show{})
 	case s.active():
 		return append(out, s.held())
 	default:
@@ -155,7 +160,41 @@ func (s *State) robotReached(now time.Time, m RobotReached, out []Effect) []Effe
 		out = s.record(out, Succeeded{}, "robot")
 		return s.closed(out)
 	}
+	if s.Errand == 0 { // from here on its robot keeps it
+		out = append(out, TellDispatcher{State: Held, Robot: s.Robot, Spec: s.Spec, Errand: m.Errand + 1})
+	}
 	return append(out, WakeAt{At: now.Add(retellAfter)}, Show{})
+}
+
+// recallRequested asks the robot to let go. It may have done an errand by then: it says so, and keeps the task.
+func (s *State) recallRequested(m RecallRequested, out []Effect) []Effect {
+	switch {
+	case !s.active():
+		return out
+	case m.Robot != s.Robot, s.Errand > 0:
+		return append(out, s.held())
+	}
+	s.recall = m.Reason
+	return append(out, Withdraw{Robot: s.Robot, Untouched: true})
+}
+
+func (s *State) robotLetGo(now time.Time, m RobotLetGo, out []Effect) []Effect {
+	switch {
+	case m.Robot != s.Robot:
+		return out
+	case s.Status == fleet.TaskCancelling:
+		out = s.record(out, Cancelled{Reason: s.Reason, Confirmed: true}, "robot")
+		return s.closed(out)
+	case s.active() && s.recall != "" && s.Errand == 0:
+		return s.reopen(now, s.recall, "dispatcher", out)
+	}
+	return out
+}
+
+// reopen takes the task from its robot, for another to have it.
+func (s *State) reopen(now time.Time, reason, part string, out []Effect) []Effect {
+	out = s.record(out, Unassigned{Robot: s.Robot, Reason: reason}, part)
+	return append(out, TellDispatcher{State: Open, Spec: s.Spec}, WakeAt{At: now.Add(retellAfter)}, Show{})
 }
 
 func (s *State) robotRefused(now time.Time, m RobotRefused, out []Effect) []Effect {
@@ -172,8 +211,7 @@ func (s *State) robotRefused(now time.Time, m RobotRefused, out []Effect) []Effe
 		out = s.record(out, Failed{Reason: m.Reason}, "robot")
 		return s.closed(out)
 	}
-	out = s.record(out, Unassigned{Robot: m.Robot, Reason: m.Reason}, "robot")
-	return append(out, TellDispatcher{State: Open, Spec: s.Spec}, WakeAt{At: now.Add(retellAfter)}, Show{})
+	return s.reopen(now, m.Reason, "robot", out)
 }
 
 func (s *State) cancelRequested(now time.Time, m CancelRequested, out []Effect) []Effect {

@@ -30,13 +30,17 @@ type (
 		Spec    Spec
 		Trace   fleet.Trace
 	}
-	// Withdraw tells the robot to drop the task; it answers RobotLetGo.
-	Withdraw struct{ Robot fleet.RobotID }
+	// Withdraw tells the robot to drop the task; it answers RobotLetGo. Untouched: only if it has done no errand of it.
+	Withdraw struct {
+		Robot     fleet.RobotID
+		Untouched bool
+	}
 	// TellDispatcher says what the dispatcher must know: open (wants a robot), held (by Robot), closed.
 	TellDispatcher struct {
-		State DispatchState
-		Robot fleet.RobotID
-		Spec  Spec
+		State  DispatchState
+		Robot  fleet.RobotID
+		Spec   Spec
+		Errand int // errands done
 	}
 	// Show publishes the task's view.
 	Show struct{}

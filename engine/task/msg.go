@@ -37,6 +37,12 @@ type (
 		Reason string
 		Fatal  bool // no other robot could do it either: the task fails
 	}
+	// RecallRequested comes from the dispatcher: another robot is to have the task, if this one has done no errand of it.
+	// It is CREATED again when the robot has let go.
+	RecallRequested struct {
+		Robot  fleet.RobotID
+		Reason string
+	}
 	// RobotLetGo confirms a withdrawal.
 	RobotLetGo struct{ Robot fleet.RobotID }
 	// CancelRequested comes from a client. Answered with Reply.
@@ -56,6 +62,7 @@ func (AwardOffered) isTaskMsg()    {}
 func (RobotStarted) isTaskMsg()    {}
 func (RobotReached) isTaskMsg()    {}
 func (RobotRefused) isTaskMsg()    {}
+func (RecallRequested) isTaskMsg() {}
 func (RobotLetGo) isTaskMsg()      {}
 func (CancelRequested) isTaskMsg() {}
 func (Woke) isTaskMsg()            {}

@@ -20,6 +20,9 @@ type State struct {
 	StartedAt  time.Time
 	FinishedAt time.Time
 	UpdatedAt  time.Time
+
+	before fleet.RobotID // had it until the last Unassigned
+	recall string        // soft: why its robot has been asked to let go, "" = it has not
 }
 
 // View is what others may see of a task: a copy of its State.

@@ -99,7 +99,7 @@ func TestARobotWithoutTheTaskIsToldToLetGo(t *testing.T) {
 
 func message(t *rapid.T) task.Msg {
 	r := fleet.RobotID(rapid.SampledFrom([]string{"r1", "r2"}).Draw(t, "robot"))
-	switch rapid.IntRange(0, 8).Draw(t, "kind") {
+	switch rapid.IntRange(0, 9).Draw(t, "kind") {
 	case 0:
 		return task.AwardOffered{Robot: r, Decision: task.Decision{At: t0}}
 	case 1:
@@ -116,6 +116,8 @@ func message(t *rapid.T) task.Msg {
 		return task.Woke{}
 	case 7:
 		return task.Restored{}
+	case 8:
+		return task.RecallRequested{Robot: r, Reason: "another is nearer"}
 	default:
 		return task.CreateRequested{}
 	}
@@ -176,5 +178,40 @@ func TestTheDigestKnowsEveryFieldOfTheSpec(t *testing.T) {
 			t.Errorf("%s and %s have one digest", name, other)
 		}
 		seen[s.Digest()] = name
+	}
+}
+
+func TestARecallTakesATaskThatNobodyHasBegun(t *testing.T) {
+	t.Parallel()
+	l := fresh()
+	l.tell(task.AwardOffered{Robot: "r1"})
+	if w, ok := has[task.Withdraw](l.tell(task.RecallRequested{Robot: "r1", Reason: "another is nearer"})); !ok || w.Robot != "r1" || !w.Untouched {
+		t.Fatalf("%+v", w)
+	}
+	if l.Status == fleet.TaskCreated {
+		t.Fatal("another may have it before its robot has let go")
+	}
+	if d, ok := has[task.TellDispatcher](l.tell(task.RobotLetGo{Robot: "r1"})); !ok || d.State != task.Open || l.Status != fleet.TaskCreated || l.Reason == "" {
+		t.Fatalf("%+v, %s", d, l.Status)
+	}
+	if out := l.tell(task.RobotLetGo{Robot: "r1"}); len(out) != 0 {
+		t.Errorf("let go again: %+v", out)
+	}
+}
+
+func TestARecallThatComesTooLateChangesNothing(t *testing.T) {
+	t.Parallel()
+	l := fresh()
+	l.tell(task.AwardOffered{Robot: "r1"})
+	if out := l.tell(task.RobotLetGo{Robot: "r1"}); len(out) != 0 || l.Status != fleet.TaskAssigned {
+		t.Errorf("let go unasked: %+v", out)
+	}
+	l.tell(task.RecallRequested{Robot: "r1", Reason: "another is nearer"})
+	l.tell(task.RobotReached{Robot: "r1", Errand: 0})
+	if out := l.tell(task.RobotLetGo{Robot: "r1"}); len(out) != 0 || l.Status != fleet.TaskExecuting {
+		t.Errorf("%+v, %s", out, l.Status)
+	}
+	if d, ok := has[task.TellDispatcher](l.tell(task.RecallRequested{Robot: "r1"})); !ok || d.State != task.Held || d.Errand != 1 {
+		t.Errorf("%+v", d)
 	}
 }
