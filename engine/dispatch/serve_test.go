@@ -50,6 +50,22 @@ func TestABacklogThatNobodyCanDoHidesNothing(t *testing.T) {
 	}
 }
 
+func TestATaskGoesToARobotThatCanDoIt(t *testing.T) {
+	t.Parallel()
+	s, _ := fresh(t)
+	needs := func(payload string) func(*task.Spec) { return func(s *task.Spec) { s.Payload = []byte(payload) } }
+	able := free("able", 31)
+	able.Robot.Capabilities = []string{"lift", "cold", "tall"}
+	for _, m := range []dispatch.Msg{
+		free("near", 1), able, open("t1", 1, needs(`{"requires":["tall","lift"]}`)), open("t2", 2, needs(`{"requires":["fly"]}`)),
+	} {
+		s.Decide(t0, m, nil)
+	}
+	if got := offers(s.Decide(t0, dispatch.Ticked{}, nil)); got["t1"] != "able" || len(got) != 1 {
+		t.Errorf("offers %v", got)
+	}
+}
+
 // A far task is served though nearer ones keep coming: it goes before all that come later by five times the way there.
 func TestAFarTaskIsServedWhileNearOnesKeepComing(t *testing.T) {
 	t.Parallel()
