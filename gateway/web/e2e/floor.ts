@@ -52,13 +52,21 @@ export class Floor {
 
   /** The picture around a spot, as bytes that are the same where it is the same. */
   async picture(spot: { x: number; y: number }, halfPx: number): Promise<Buffer> {
-    const { x, y } = await this.pixel(spot);
+    return this.#around(await this.pixel(spot), halfPx);
+  }
+
+  #around({ x, y }: { x: number; y: number }, halfPx: number): Promise<Buffer> {
     return this.#page.screenshot({ clip: { x: x - halfPx, y: y - halfPx, width: 2 * halfPx, height: 2 * halfPx } });
   }
 
   /** How many pixels around a spot have the colour of a token of the page's style. */
   async pixelsOf(token: string, spot: { x: number; y: number }, halfPx = 30): Promise<number> {
-    const bytes = [...(await this.picture(spot, halfPx))];
+    return this.pixelsAt(token, await this.pixel(spot), halfPx);
+  }
+
+  /** As {@link pixelsOf}, around a point of the screen. */
+  async pixelsAt(token: string, at: { x: number; y: number }, halfPx: number): Promise<number> {
+    const bytes = [...(await this.#around(at, halfPx))];
     return this.#page.evaluate(
       async ([png, name]) => {
         const image = await createImageBitmap(new Blob([new Uint8Array(png)], { type: "image/png" }));

@@ -14,6 +14,8 @@ import { Desk } from "./panels/desk.js";
 import { Expired, leaving, Login } from "./panels/login.js";
 import { Notices } from "./panels/notices.js";
 import { draft } from "./draft.js";
+import { openFiles, playerShown } from "./playback.js";
+import { Player } from "./panels/player.js";
 
 const Watched = createContext<{ watch: Watch; clock: Clock } | null>(null);
 
@@ -106,7 +108,7 @@ function followToken(): () => void {
 export function Page() {
   useEffect(() => {
     const from = arrival(); // before the address is read: it holds the place to go back to
-    const stops = [followAddress(), followWarehouse(), followToken(), followSignIn(), followTenants()];
+    const stops = [followAddress(), followWarehouse(), followToken(), followSignIn(), followTenants(), takeDrops()];
     start(from)
       .then((goesOn) => (finished.value = !goesOn))
       .catch((e: unknown) => {
@@ -116,6 +118,7 @@ export function Page() {
       .finally(() => (starting.value = false));
     return () => stops.forEach((stop) => stop());
   }, []);
+  if (playerShown.value) return <Player />;
   return (
     <>
       <Body />
@@ -123,6 +126,19 @@ export function Page() {
       <Notices />
     </>
   );
+}
+
+/** A recording that is dropped anywhere is played. Without this the browser would leave the page for the file. */
+function takeDrops(): () => void {
+  const off = new AbortController();
+  const holds = (e: DragEvent): boolean => e.dataTransfer?.types.includes("Files") ?? false;
+  addEventListener("dragover", (e) => holds(e) && e.preventDefault(), off);
+  addEventListener("drop", (e) => {
+    if (!holds(e)) return;
+    e.preventDefault();
+    void openFiles([...e.dataTransfer!.files]);
+  }, off);
+  return () => off.abort();
 }
 
 /** When what is seen was so, as the warehouse's clocks show it. */

@@ -1,3 +1,4 @@
+import { playerShown } from "./playback.js";
 import { batch, computed, effect, signal } from "@preact/signals";
 
 /** What the page's one panel shows. */
@@ -68,6 +69,7 @@ export const query = computed(() => {
   const shown = LAYERS.filter((name) => layers.value[name]).join(" ");
   if (shown !== "zones") put("layers", shown === "" ? "none" : shown);
   for (const [name, value] of settings.value) q.set(name, value);
+  if (playerShown.value) put("play", "1");
   const at = look.value;
   if (at) put("at", [at.x.toFixed(1), at.y.toFixed(1), at.scale.toPrecision(4)].join(","));
   return q.toString();
@@ -90,6 +92,7 @@ export function readQuery(search: string): void {
     look.value = readLook(text("at"));
     wanted.value = look.value;
     tenantId.value = text("tenant");
+    playerShown.value = text("play") === "1";
     settings.value = SETTINGS.filter((name) => q.has(name)).map((name) => [name, text(name)]);
   });
 }

@@ -32,6 +32,8 @@ export interface MapOptions {
   moved(camera: Camera, rect: [number, number, number, number]): void;
   /** Forced, for tests; otherwise WebGL 2, and canvas where it is not to be had or is lost for good. */
   renderer?: "webgl" | "canvas";
+  /** Robots are drawn where the table says, at once: who plays a recording moves them itself. */
+  still?: boolean;
 }
 
 const MOVED_MS = 100;
@@ -125,7 +127,7 @@ export class MapView {
     const gap = (began - this.#tookAt) / 1000;
     if (gap > 0.1 && gap < 5) fleet.interval = Math.min(2, Math.max(0.2, fleet.interval + 0.3 * (gap - fleet.interval)));
     this.#tookAt = began;
-    fleet.take(t, rows, began, this.#clockwork.smooth(began));
+    fleet.take(t, rows, began, this.#smooth(began));
     this.#decide();
     if (this.#scene.waits.length > 0) this.#scene.rev.waits++;
     if (this.#scene.detail === "robots") {
@@ -361,6 +363,10 @@ export class MapView {
     if (detail !== was) this.#tellMoved();
   }
 
+  #smooth(now: number): boolean {
+    return this.#options.still !== true && this.#clockwork.smooth(now);
+  }
+
   #codesShow(): boolean {
     const s = this.#scene;
     return s.detail === "robots" && (s.selectedRow >= 0 || (s.layers.names && robotPx(s.camera.scale, s.cell, s.fleet.drawn) >= 14));
@@ -393,7 +399,7 @@ export class MapView {
     const began = performance.now();
     if (this.#surface.resize(s.width, s.height, s.dpr)) this.#written = true;
     const flying = this.#fly(now);
-    const moving = now < s.fleet.movingUntil && s.detail === "robots" && this.#clockwork.smooth(now);
+    const moving = now < s.fleet.movingUntil && s.detail === "robots" && this.#smooth(now);
     s.clock = moving ? s.fleet.clock(now) : Infinity;
     s.heard = s.fleet.heardClock(Date.now() + this.clockOffsetMs);
     if (s.detail === "robots") painter.take(s);

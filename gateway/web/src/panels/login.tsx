@@ -5,6 +5,7 @@ import { SignInError, type Issuer } from "../oidc.js";
 import { developmentSignIn, expired, renewal, renewing, session, signIn } from "../session.js";
 import { doors, doorsTrouble, leave, loadDoors, renew, signInBeside, signInHere, stranded } from "../signin.js";
 import { faultText } from "../doing.js";
+import { playerShown } from "../playback.js";
 
 /** What did not go as it should when somebody signed out. */
 const leftBehind = signal("");
@@ -90,6 +91,7 @@ export function Login({ trouble }: { trouble: string }) {
         <p>Sign in to see the warehouse.</p>
         {leftBehind.value !== "" && <p class="hint" role="status">{leftBehind.value}</p>}
         <Doors trouble={trouble === "" ? "" : `Signing in failed: ${trouble}.`} />
+        <p class="hint">Or <button class="link" onClick={() => (playerShown.value = true)}>play a recording of a scenario</button>: that needs no sign-in.</p>
       </div>
     </main>
   );

@@ -169,6 +169,7 @@ function keep(watch: Watch, host: HTMLElement): () => void {
   });
   stage.value = map;
   watch.onRobots = (t, rows) => map.setRobots(t, rows);
+  if (watch.table) map.setRobots(watch.table, null); // what was known before somebody looked elsewhere
   const reused = { rows: new Uint8Array(0) };
   const stops = [
     ...keepTraffic(watch, map, () => robotOf(watch), () => (map.detail === "robots" ? padded(map.visible()) : null)),

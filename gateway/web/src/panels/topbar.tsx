@@ -3,6 +3,7 @@ import { tenantName } from "../tenants.js";
 import { useWatch, warehouses } from "../page.js";
 import { warehouseCode, look, selection, tab, taskFilter, robotFilter } from "../route.js";
 import { chooseTheme, theme } from "../theme.js";
+import { playerShown } from "../playback.js";
 import { span } from "../time.js";
 import { count } from "../words.js";
 import { column } from "./desk.js";
@@ -134,6 +135,7 @@ function Account() {
           <div class="pair"><dt>{me.roles.length === 1 ? "Role" : "Roles"}</dt><dd>{me.roles.join(", ") || "none"}</dd></div>
         </dl>
         <p><a href="/docs/" target="_blank" rel="noreferrer">API documents</a></p>
+        <p><button onClick={() => (playerShown.value = true)}>Play a recording</button></p>
         {grant === null && <p><button onClick={() => (renewing.value = true)}>Give another token</button></p>}
         <p><button onClick={leaving}>Sign out</button></p>
       </div>

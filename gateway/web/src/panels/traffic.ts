@@ -39,6 +39,7 @@ export function keepTraffic(watch: Watch, map: MapView, robotOf: () => string | 
       waitsShown.value = { all: edges.length, ringed: graph.ringed.size, total: w.total };
       map.setWaits(edges);
     }),
+    () => watch.wantWaits(null),
   ];
 }
 
