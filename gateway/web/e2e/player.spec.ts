@@ -100,7 +100,9 @@ test("who waits for whom is drawn and told, events lead to their time", async ({
   await expect(waiting.getByRole("listitem").filter({ hasText: `${waiter.id} for ${holder.id}` })).toBeVisible();
 
   const spot = await pixel(page, (waiter.x + holder.x) / 2, (waiter.y + holder.y) / 2);
-  await expect.poll(() => floor.pixelsAt("--wait", spot, 12)).toBeGreaterThan(10);
+  // Just then each waits for the other: a ring.
+  expect(holder.waits_for).toBe(waiter.id);
+  await expect.poll(() => floor.pixelsAt("--wait-ring", spot, 12)).toBeGreaterThan(10);
   const on = await pixel(page, waiter.x, waiter.y);
   await page.mouse.click(on.x, on.y);
   const robot = page.getByRole("region", { name: "Robot" });
@@ -112,7 +114,17 @@ test("who waits for whom is drawn and told, events lead to their time", async ({
   await page.getByRole("button", { name: "Use the dark theme" }).click();
   await expectAccessible(page, "the player, dark");
 
-  // A frame on, the robots stand where the recording has them.
+  // Later one waits for the other.
+  await page.keyboard.press("Escape");
+  const later = film.frames.findIndex((f, i) => i > at && f.robots.filter((r) => r.waits_for !== "").length === 1);
+  await page.getByRole("slider", { name: "Position" }).fill(String(later));
+  const one = film.frames[later]!.robots.find((r) => r.waits_for !== "")!, two = film.frames[later]!.robots.find((r) => r.id === one.waits_for)!;
+  const between = await pixel(page, (one.x + two.x) / 2, (one.y + two.y) / 2);
+  await expect.poll(() => floor.pixelsAt("--wait", between, 12)).toBeGreaterThan(10);
+  expect(await floor.pixelsAt("--wait-ring", between, 12)).toBe(0);
+  await waiting.getByRole("button", { name: waiter.id }).first().click();
+
+  // At the end the robots stand where the recording has them.
   await page.keyboard.press("End");
   const last = film.frames.at(-1)!.robots.find((r) => r.id === waiter.id)!;
   const end = await pixel(page, last.x, last.y);
