@@ -130,6 +130,9 @@ func (s *State) misplaced(now time.Time, w *worker, p *places, blocked map[fleet
 	if now.Sub(w.Since) < s.parking.After || at.Charging || at.Parking && len(s.yard.parks) > 0 {
 		return fleet.NoVertex, ""
 	}
+	if c := &s.charging; !c.Off && len(s.yard.bays) > 0 && w.Battery < c.Low {
+		return fleet.NoVertex, "" // it saves what it has for the way to a charger
+	}
 	if v := s.parkingPlace(w, p); v != fleet.NoVertex {
 		return v, "it has nothing to do"
 	}
