@@ -34,6 +34,7 @@ type deal struct {
 	urgents map[*shelf][]*job
 	room    int // most awards
 	matches []match
+	policy  Policy
 }
 
 func (m *market) deal(now time.Time) *deal {
@@ -100,7 +101,7 @@ func (d *deal) solve(rows []row) {
 		rows = left
 		chosen := d.choose(rows, priced)
 		for range widenings {
-			if !d.widen(rows, priced, chosen) {
+			if d.policy == Greedy || !d.widen(rows, priced, chosen) {
 				break
 			}
 			chosen = d.choose(rows, priced)
@@ -145,7 +146,14 @@ func (d *deal) choose(rows []row, priced [][]match) []int {
 		}
 	}
 	chosen := make([]int, len(rows))
-	taken, prices := planner.AssignPriced(edges, len(columns))
+	var taken []int32
+	prices := make([]float64, len(columns))
+	switch d.policy {
+	case Optimal:
+		taken, prices = planner.AssignPriced(edges, len(columns))
+	case Greedy:
+		taken = greedy(edges, len(columns))
+	}
 	for i, c := range taken {
 		chosen[i] = -1
 		if c >= 0 {
@@ -373,6 +381,7 @@ func (s *State) batch(now time.Time, all bool, out []Effect) []Effect {
 	}
 	open, free := s.market.jobs, s.market.workers
 	d := s.market.deal(now)
+	d.policy = s.policy
 	if d.room = s.room(now); d.room == 0 {
 		return s.improve(now, jobs, workers, out)
 	}

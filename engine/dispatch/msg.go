@@ -35,6 +35,7 @@ type (
 	ZoneReported struct{ View zone.View }
 	// RulesChanged gives the warehouse's rules of batteries and of robots that have nothing to do.
 	RulesChanged struct {
+		Policy   Policy
 		Charging Charging
 		Parking  Parking
 	}

@@ -188,3 +188,30 @@ func TestABatchIsAsGoodAsORTools(t *testing.T) {
 		}
 	}
 }
+
+func TestTheOptimalPolicyDrivesLessThanTheGreedyOne(t *testing.T) {
+	t.Parallel()
+	g := hall(t)
+	sum := map[dispatch.Policy]float64{}
+	for _, p := range []dispatch.Policy{dispatch.Optimal, dispatch.Greedy} {
+		s := dispatch.New(roadmap.NewTableMap(g, 10), 1)
+		s.Decide(t0, dispatch.Restored{Graph: g}, nil)
+		s.Decide(t0, dispatch.RulesChanged{Policy: p}, nil)
+		ms := crowd(g, 300, 300, 1)
+		robots, _, tasks, _ := placed(ms)
+		for _, m := range ms {
+			s.Decide(t0, m, nil)
+		}
+		got := offers(s.Decide(t0, dispatch.Ticked{}, nil))
+		if len(got) != 300 {
+			t.Fatalf("policy %d: %d offers", p, len(got))
+		}
+		for id, r := range got {
+			sum[p] += priced(g, robots[r], tasks[id])
+		}
+	}
+	t.Logf("greedy costs %.3f of the optimum", sum[dispatch.Greedy]/sum[dispatch.Optimal])
+	if sum[dispatch.Greedy] < 1.05*sum[dispatch.Optimal] {
+		t.Errorf("greedy %.0f, optimal %.0f", sum[dispatch.Greedy], sum[dispatch.Optimal])
+	}
+}

@@ -65,6 +65,7 @@ type State struct {
 	zones    map[fleet.ZoneID][]fleet.Wait
 	yard     *yard
 	charging Charging
+	policy   Policy
 	parking  Parking
 	cycles   map[string]standing
 
@@ -191,6 +192,7 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		}
 		return out
 	case RulesChanged:
+		s.policy = m.Policy
 		s.charging, s.parking = m.Charging, m.Parking
 		return out
 	case Ticked:
