@@ -7,7 +7,7 @@ export const CONNECTIONS = ["NEVER_SEEN", "ONLINE", "STALE", "OFFLINE"] as const
 /** `RobotTable.waiting` by number: what the robot waits for; 255 = something that this client has no number for. */
 export const WAITING = [
   "none", "occupied", "claimed", "closed", "suspect", "no_lease", "recording", "no_way", "halted", "no_robot", "not_yet", "no_map",
-  "border", "unlocalised", "admission",
+  "border", "unlocalised", "admission", "battery", "footprint",
 ] as const;
 /** `RobotTable.waiting` of a cause that this client has no number for. */
 export const WAITING_OTHER = 255;

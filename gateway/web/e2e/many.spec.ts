@@ -72,7 +72,7 @@ test("10,000 robots: it does not fall behind, and takes a click", async ({ page,
   const floor = new Floor(page);
   const cdp = await context.newCDPSession(page);
   await cdp.send("Performance.enable");
-  await visit(page, server, { query: "diagnostics" });
+  await visit(page, server, { query: "diagnostics&layers=zones+flow+waits" }); // with all that traffic adds to the map
   await expect(diagnostics(page)).toHaveAttribute("data-robots", `${ROBOTS}`, { timeout: 60_000 });
   await expect(page.getByRole("group", { name: "The warehouse now" })).toContainText("10,000/10,000");
 
@@ -140,7 +140,7 @@ test("10,000 robots from afar, in a table, and without WebGL", async ({ page }) 
   await expect(rows(page, "Tasks").first()).toContainText("sim-"); // the robots are known
   await picture(page, "robots-10000");
 
-  await page.goto(`${server.url}/?diagnostics&renderer=canvas`);
+  await page.goto(`${server.url}/?diagnostics&renderer=canvas&layers=zones+flow+waits`);
   await live(page);
   await expect(diagnostics(page)).toHaveAttribute("data-renderer", "canvas");
   await expect(diagnostics(page)).toHaveAttribute("data-robots", `${ROBOTS}`, { timeout: 60_000 });

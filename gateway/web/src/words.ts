@@ -51,6 +51,8 @@ const causes: Record<string, string> = {
   border: "the neighbour zone has not answered",
   unlocalised: "the robot's position is unknown or off the map",
   admission: "the next zone admits no more robots on their way through",
+  battery: "the batteries of the robots that could do it do not last for it",
+  footprint: "the robot is too wide for the way",
   silent: "nothing is heard from it",
   robot_error: "it reports an error",
   manual: "it is driven by hand",

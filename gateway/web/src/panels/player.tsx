@@ -190,7 +190,7 @@ function Transport({ film: f, frame }: { film: Film; frame: number }) {
   const last = f.frames.length - 1;
   return (
     <div class="transport" role="group" aria-label="Playing">
-      <button aria-label="To the beginning" title="To the beginning (Home)" onClick={() => seek(-Infinity)}>⏮</button>
+      <button aria-label="To the beginning" title="To the beginning (Home)" onClick={() => seek(-Infinity)}>⇤</button>
       <button aria-label="One frame back" title="One frame back (←)" disabled={frame === 0 && position.value <= f.frames[0]!.t} onClick={() => step(-1)}>◁</button>
       <button class="primary" aria-label={running.value ? "Pause" : "Play"} title={running.value ? "Pause (space)" : "Play (space)"} onClick={toggle}>{running.value ? "❚❚" : "▶"}</button>
       <button aria-label="One frame on" title="One frame on (→)" disabled={frame === last} onClick={() => step(1)}>▷</button>
