@@ -27,7 +27,7 @@ type waitBody struct {
 type waitsBody struct {
 	At     string     `json:"at" format:"date-time"`
 	Total  int        `json:"total" doc:"robots of the warehouse that wait for another"`
-	Waits  []waitBody `json:"waits" doc:"at most 2,000: those of robot_id to its root first, then those in the rectangle that last longest"`
+	Waits  []waitBody `json:"waits" doc:"at most 2,000: those of robot_id to its root first, then rings, then those in the rectangle that last longest"`
 	Cycles [][]string `json:"cycles" doc:"robots that wait for each other in a ring"`
 }
 
@@ -48,6 +48,9 @@ func (a *api) waits() {
 			inside := func(id fleet.RobotID) bool {
 				if len(in.Rect) != 4 {
 					return true
+				}
+				if in.Rect[0] >= in.Rect[2] || in.Rect[1] >= in.Rect[3] { // nobody needs to be looked for
+					return false
 				}
 				v, _, ok := a.Views.Robot(shard, id)
 				return ok && v.Located && v.Pose.X >= in.Rect[0] && v.Pose.Y >= in.Rect[1] && v.Pose.X <= in.Rect[2] && v.Pose.Y <= in.Rect[3]
@@ -82,6 +85,13 @@ func waitsOf(v *dispatch.View, id fleet.RobotID, inside func(fleet.RobotID) bool
 	}
 	for w := held[id]; w != nil && !told[w.Robot] && len(told) < maxChain; w = held[w.Holder] {
 		tell(w)
+	}
+	for _, c := range v.Cycles {
+		for _, r := range c {
+			if w := held[r]; w != nil && !told[r] && len(b.Waits) < maxWaits {
+				tell(w)
+			}
+		}
 	}
 	slices.SortFunc(edges, func(x, y *fleet.Wait) int { return cmp.Or(x.Since.Compare(y.Since), cmp.Compare(x.Robot, y.Robot)) })
 	for _, w := range edges {

@@ -1572,7 +1572,7 @@ export interface components {
              * @description robots of the warehouse that wait for another
              */
             total: number;
-            /** @description at most 2,000: those of robot_id to its root first, then those in the rectangle that last longest */
+            /** @description at most 2,000: those of robot_id to its root first, then rings, then those in the rectangle that last longest */
             waits: components["schemas"]["Wait"][];
         };
         Warehouse: {
