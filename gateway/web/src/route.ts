@@ -92,7 +92,7 @@ export function readQuery(search: string): void {
     look.value = readLook(text("at"));
     wanted.value = look.value;
     tenantId.value = text("tenant");
-    playerShown.value = text("play") === "1";
+    playerShown.value = q.has("play");
     settings.value = SETTINGS.filter((name) => q.has(name)).map((name) => [name, text(name)]);
   });
 }

@@ -1,5 +1,6 @@
 import { expect, test } from "@playwright/test";
-import { look, query, readQuery, robotFilter, selection, tab, taskFilter, warehouseCode } from "../src/route.js";
+import { playerShown } from "../src/playback.js";
+import { layers, look, query, readQuery, robotFilter, selection, tab, taskFilter, warehouseCode } from "../src/route.js";
 
 test("what a link says is what its page shows, and the other way round", () => {
   const link = "warehouse=demo&task=4d1f&tab=robots&status=EXECUTING&late=1&show=waiting&layers=zones+heat&at=12.5%2C30.0%2C8.000";
@@ -11,6 +12,15 @@ test("what a link says is what its page shows, and the other way round", () => {
   expect(robotFilter.value.show).toBe("waiting");
   expect(look.value).toEqual({ x: 12.5, y: 30, scale: 8 });
   expect(query.value).toBe(link);
+});
+
+test("traffic, waits and the player are in the link", () => {
+  readQuery("?layers=zones+flow+waits&play");
+  expect(layers.value).toEqual({ zones: true, heat: false, names: false, lanes: false, flow: true, waits: true });
+  expect(playerShown.value).toBe(true);
+  expect(query.value).toBe("layers=zones+flow+waits&play=1");
+  readQuery("");
+  expect([layers.value.flow, playerShown.value]).toEqual([false, false]);
 });
 
 test("a link without anything is the plain page", () => {
