@@ -309,9 +309,10 @@ func (d *deal) price(m *match) bool {
 		return false
 	}
 	m.cost = task.Cost{
-		Travel: travel + loadedWeight*m.job.rest, Battery: m.worker.worth(), Priority: -bonus(d.now, &m.job.spec),
+		Travel: travel + loadedWeight*m.job.rest, Battery: m.worker.worth(), Priority: -urgency(d.now, &m.job.spec),
+		Deadline: -lateness(d.now, &m.job.spec),
 	}
-	m.cost.Total = m.cost.Travel + m.cost.Queue + m.cost.Battery + m.cost.Priority
+	m.cost.Total = m.cost.Travel + m.cost.Queue + m.cost.Battery + m.cost.Priority + m.cost.Deadline
 	return true
 }
 
