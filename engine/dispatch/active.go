@@ -33,7 +33,11 @@ func (s *State) room(now time.Time) int {
 	}
 	busy := len(s.heldBy)
 	for id, w := range s.robots {
-		if _, held := s.heldBy[id]; !held && !w.offered.IsZero() && now.Sub(w.offered) < offerPatience {
+		_, held := s.heldBy[id]
+		switch {
+		case held && s.idles(now, w): // the end of its task has not been heard of
+			busy--
+		case !held && !w.offered.IsZero() && now.Sub(w.offered) < offerPatience:
 			busy++
 		}
 	}

@@ -34,6 +34,7 @@ func TestOnlySoManyRobotsHoldTasks(t *testing.T) {
 	}
 	for id, r := range got {
 		s.Decide(t0, dispatch.TaskChanged{State: task.Held, Robot: r, Spec: task.Spec{ID: id}}, nil)
+		s.Decide(t0, busy(r, t0), nil)
 	}
 	later := t0.Add(time.Minute)
 	if more := offers(s.Decide(later, dispatch.Ticked{}, nil)); len(more) != 0 {
@@ -51,6 +52,37 @@ func TestOnlySoManyRobotsHoldTasks(t *testing.T) {
 	s.Decide(later, dispatch.TaskChanged{State: task.Closed, Robot: got["t9"], Spec: task.Spec{ID: "t9"}}, nil)
 	if more := offers(s.Decide(later.Add(time.Second), dispatch.Ticked{}, nil)); len(more) != 1 || more["t6"] == "" {
 		t.Errorf("one has ended: offers %v, want t6", more)
+	}
+}
+
+// busy is a robot that is about a task.
+func busy(id fleet.RobotID, since time.Time) dispatch.RobotChanged {
+	return dispatch.RobotChanged{Robot: dispatch.Robot{ID: id, At: 5, Battery: 1, Since: since, Reason: "has a task"}}
+}
+
+// A task that has said that it has a robot, and whose end the dispatcher has not heard of, or heard of before that, counts
+// no more once the robot has been free for a while; and not a moment earlier, however long the robot was free before.
+func TestAnEndThatIsNotHeardOfKeepsNobodysPlace(t *testing.T) {
+	t.Parallel()
+	s, _ := fresh(t)
+	s.LimitActive(1)
+	for i := range 3 {
+		s.Decide(t0, free(fmt.Sprint("r", i), fleet.Vertex(i)), nil)
+	}
+	s.Decide(t0, open("ended", 0), nil)
+	r := fleet.RobotID(offers(s.Decide(t0, dispatch.Ticked{}, nil))["ended"])
+	if r == "" {
+		t.Fatal("nothing is offered")
+	}
+	late := t0.Add(time.Minute)
+	s.Decide(late, dispatch.TaskChanged{State: task.Closed, Robot: r, Spec: task.Spec{ID: "ended"}}, nil)
+	s.Decide(late, dispatch.TaskChanged{State: task.Held, Robot: r, Spec: task.Spec{ID: "ended"}}, nil)
+	s.Decide(late, open("next", 1), nil)
+	if more := offers(s.Decide(late.Add(9*time.Second), dispatch.Ticked{}, nil)); len(more) != 0 {
+		t.Errorf("one is held, and yet %v", more)
+	}
+	if more := offers(s.Decide(late.Add(11*time.Second), dispatch.Ticked{}, nil)); more["next"] == "" {
+		t.Errorf("a robot that is free holds a place: %v", more)
 	}
 }
 

@@ -109,6 +109,7 @@ type job struct {
 type worker struct {
 	Robot
 	offered  time.Time
+	held     time.Time // when a task last said that it has this robot
 	charging *Charging // nil = the usual ones
 
 	// On the market.
@@ -334,7 +335,9 @@ func (s *State) taskChanged(now time.Time, m TaskChanged) {
 		s.shut(id)
 	}
 	if w := s.robots[m.Robot]; w != nil {
-		w.offered = time.Time{}
+		if w.offered = (time.Time{}); m.State == task.Held {
+			w.held = now
+		}
 		s.seat(now, w)
 	}
 }

@@ -54,7 +54,7 @@ func (s *State) idles(now time.Time, w *worker) bool {
 		return false
 	}
 	_, held := s.heldBy[w.ID]
-	return !held || now.Sub(w.Since) >= heldPatience
+	return !held || now.Sub(later(w.Since, w.held)) >= heldPatience
 }
 
 // stock puts the task on the market, or takes it off, as it is now.

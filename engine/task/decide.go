@@ -169,9 +169,11 @@ func (s *State) robotReached(now time.Time, m RobotReached, out []Effect) []Effe
 // recallRequested asks the robot to let go. It may have done an errand by then: it says so, and keeps the task.
 func (s *State) recallRequested(m RecallRequested, out []Effect) []Effect {
 	switch {
-	case !s.active():
-		return out
-	case m.Robot != s.Robot, s.Errand > 0:
+	case s.Status == fleet.TaskCreated:
+		return append(out, TellDispatcher{State: Open, Spec: s.Spec})
+	case s.Status.Final(): // the dispatcher has missed its end
+		return append(out, TellDispatcher{State: Closed, Robot: s.Robot, Spec: s.Spec})
+	case s.Status == fleet.TaskCancelling, m.Robot != s.Robot, s.Errand > 0:
 		return append(out, s.held())
 	}
 	s.recall = m.Reason

@@ -215,3 +215,21 @@ func TestARecallThatComesTooLateChangesNothing(t *testing.T) {
 		t.Errorf("%+v", d)
 	}
 }
+
+// A dispatcher that would take a task back that nobody has any more has missed what became of it.
+func TestARecallOfATaskThatNobodyHasIsAnswered(t *testing.T) {
+	t.Parallel()
+	l := fresh()
+	if d, ok := has[task.TellDispatcher](l.tell(task.RecallRequested{Robot: "r1"})); !ok || d.State != task.Open {
+		t.Errorf("open: %+v", d)
+	}
+	l.tell(task.AwardOffered{Robot: "r1"})
+	l.tell(task.CancelRequested{})
+	if d, ok := has[task.TellDispatcher](l.tell(task.RecallRequested{Robot: "r1"})); !ok || d.State != task.Held {
+		t.Errorf("being cancelled: %+v", d)
+	}
+	l.tell(task.RobotLetGo{Robot: "r1"})
+	if d, ok := has[task.TellDispatcher](l.tell(task.RecallRequested{Robot: "r1"})); !ok || d.State != task.Closed {
+		t.Errorf("ended: %+v, %s", d, l.Status)
+	}
+}
