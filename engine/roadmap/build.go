@@ -68,6 +68,8 @@ func Build(d *Draft, o BuildOptions) (*Graph, error) {
 	}
 	g.divide(d, o.MaxZone)
 	g.join()
+	x0, y0, x1, y1 := g.Extent()
+	g.around = &[4]float64{x0, y0, x1, y1}
 	return g, nil
 }
 

@@ -100,6 +100,9 @@ func (g *Graph) LaneNumber(id fleet.LaneID) (int32, bool) {
 
 // Extent is the rectangle around all vertices, in metres.
 func (g *Graph) Extent() (x0, y0, x1, y1 float64) {
+	if e := g.around; e != nil {
+		return e[0], e[1], e[2], e[3]
+	}
 	x0, y0, x1, y1 = math.Inf(1), math.Inf(1), math.Inf(-1), math.Inf(-1)
 	for i := range g.Vertices {
 		v := &g.Vertices[i]
