@@ -33,7 +33,6 @@ test("lanes have the colour of what they cost now, in both themes", async ({ pag
 
   await page.getByRole("button", { name: "Use the dark theme" }).click();
   await expect.poll(() => floor.pixelsOf("--flow-3", south)).toBeGreaterThan(30);
-  await picture(page, "traffic");
   await page.getByRole("button", { name: "Use the light theme" }).click();
   await page.getByLabel("Layers").click();
   await layer(page, "Traffic").uncheck();

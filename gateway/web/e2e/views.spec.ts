@@ -130,6 +130,18 @@ test("zones and how full they are", async ({ page }) => {
   await picture(page, "zones");
 });
 
+test("what the traffic of a busy floor costs, and who waits", async ({ page }) => {
+  let dear = 0;
+  page.on("websocket", (ws) => ws.on("framereceived", ({ payload }) => (dear += typeof payload === "string" ? payload.split('"cost_ratio":').length - 1 : 0)));
+  await page.emulateMedia({ colorScheme: "dark" });
+  await visit(page, server, { query: "tab=none&layers=zones+flow+waits" });
+  await expect.poll(() => dear, { message: "lanes that the zones find dear", timeout: 60_000 }).toBeGreaterThan(0);
+  const legend = page.getByRole("complementary", { name: "Legend" });
+  await expect(legend).toContainText(/waits: \d/);
+  await expectAccessible(page, "traffic and waits, dark");
+  await picture(page, "traffic");
+});
+
 test("charts fill while the page is open", async ({ page }) => {
   await visit(page, server, { query: "tab=charts" });
   const moving = page.locator("figure").filter({ hasText: "moving" }).locator("figcaption");
