@@ -8,7 +8,7 @@ import (
 	"starling/engine/fleet"
 )
 
-// Care gives what a tenant's settings say of a warehouse's batteries and idle robots. It may read the store.
+// Care gives what a tenant's settings say of a warehouse's batteries, idle robots and matching. It may read the store.
 type Care func(ctx context.Context, shard fleet.Shard) dispatch.RulesChanged
 
 // rulesAgain is how old the rules of a dispatcher may be, and rulesWithin how long asking for them may take.

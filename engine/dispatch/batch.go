@@ -149,7 +149,7 @@ func (d *deal) choose(rows []row, priced [][]match) []int {
 	var taken []int32
 	prices := make([]float64, len(columns))
 	switch d.policy {
-	case Optimal:
+	case Optimal, Hierarchical:
 		taken, prices = planner.AssignPriced(edges, len(columns))
 	case Greedy:
 		taken = greedy(edges, len(columns))

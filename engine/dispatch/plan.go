@@ -21,6 +21,7 @@ type Dry struct {
 	Flow     map[int32]zone.LaneFlow // lanes that cost more than without traffic now, by number
 	SpeedMPS float64                 // of robots that do not say theirs; 0 = 1
 	Charging Charging                // the rules of batteries; the zero value is the usual ones
+	Policy   Policy
 }
 
 // Planned is one award of a dry run.
@@ -78,6 +79,7 @@ func Plan(now time.Time, d Dry) ([]Planned, []Unplanned) {
 	if free := mk.workers; mk.jobs > 0 && free > 0 {
 		reason := fmt.Sprintf("least total cost among %d tasks and %d free robots", mk.jobs, free)
 		deal := mk.deal(now)
+		deal.policy = d.Policy
 		deal.everybody()
 		for i := range deal.matches {
 			m := &deal.matches[i]

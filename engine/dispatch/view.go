@@ -17,6 +17,7 @@ type View struct {
 	Waits      []fleet.Wait      // of all zones, by robot id
 	Cycles     [][]fleet.RobotID // cycles standing now
 	Charging   Charging          // the rules of batteries in force
+	Policy     Policy            // by which tasks are matched
 }
 
 // TaskWait says why a task has no robot.

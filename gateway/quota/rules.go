@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"starling/engine/dispatch"
@@ -39,11 +40,12 @@ const ordered = 6
 const (
 	settingCharging = "charging"
 	settingParking  = "parking"
+	settingDispatch = "dispatch"
 	maxAfter        = time.Hour
 )
 
-// rules are what settings say of batteries and idle robots, as they are stored.
-type rules struct{ charging, parking json.RawMessage }
+// rules are what settings say of batteries, of idle robots and of how tasks are matched, as they are stored.
+type rules struct{ charging, parking, dispatch json.RawMessage }
 
 // Rules are those of one warehouse: what its own part of the settings says, else the tenant's, else what is usual.
 func (s *Settings) Rules(warehouse fleet.WarehouseID) dispatch.RulesChanged {
@@ -59,6 +61,12 @@ func (s *Settings) Rules(warehouse fleet.WarehouseID) dispatch.RulesChanged {
 		p := r.Parking
 		if n := len(nobody.found); readParking(&nobody, "", raw, &p) && len(nobody.found) == n {
 			r.Parking = p
+		}
+	}
+	for _, raw := range layers(s.rules.dispatch, warehouse) {
+		p := r.Policy
+		if n := len(nobody.found); readDispatch(&nobody, "", raw, &p) && len(nobody.found) == n {
+			r.Policy = p
 		}
 	}
 	return r
@@ -98,6 +106,14 @@ func (c *checker) parking(raw json.RawMessage) {
 			own := all
 			readParking(c, at, raw, &own)
 		})
+	}
+}
+
+// dispatch checks how tasks are matched with robots.
+func (c *checker) dispatch(raw json.RawMessage) {
+	var policy dispatch.Policy
+	if readDispatch(c, settingDispatch+".", raw, &policy) {
+		c.sites(settingDispatch, raw, func(at string, raw json.RawMessage) { readDispatch(c, at, raw, &policy) })
 	}
 }
 
@@ -193,6 +209,23 @@ func readParking(c *checker, at string, raw json.RawMessage, to *dispatch.Parkin
 		default:
 			return false
 		}
+		return true
+	})
+}
+
+func readDispatch(c *checker, at string, raw json.RawMessage, to *dispatch.Policy) bool {
+	return c.object(at, raw, func(name string, value json.RawMessage) bool {
+		if name != "policy" {
+			return false
+		}
+		var s string
+		if p, ok := dispatch.Policy(0), json.Unmarshal(value, &s) == nil; ok {
+			if p, ok = dispatch.ParsePolicy(s); ok {
+				*to = p
+				return true
+			}
+		}
+		c.add(at+name, "want one of %s", strings.Join(dispatch.Policies(), ", "))
 		return true
 	})
 }

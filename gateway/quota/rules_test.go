@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"starling/engine/dispatch"
+	"starling/engine/fleet"
 )
 
 func TestRulesOfBatteriesAreChecked(t *testing.T) {
@@ -15,10 +16,21 @@ func TestRulesOfBatteriesAreChecked(t *testing.T) {
 		raw  string
 		want []Problem
 	}{
-		"nothing":       {`{"charging":{},"parking":{}}`, nil},
-		"gone":          {`{"charging":null,"parking":{"after_s":null}}`, nil},
-		"all":           {`{"charging":{"off":false,"reserve":0.05,"critical":0.1,"low":0.2,"leave":0.4,"comfort":0.7,"full":1,"drain_per_m":1e-4,"drain_per_s":1e-5,"charge_per_s":1e-3,"margin":1.5}}`, nil},
-		"a warehouse":   {`{"charging":{"low":0.3,"warehouses":{"w":{"low":0.2}}},"parking":{"warehouses":{"w":{"off":true}}}}`, nil},
+		"nothing":     {`{"charging":{},"parking":{}}`, nil},
+		"gone":        {`{"charging":null,"parking":{"after_s":null}}`, nil},
+		"all":         {`{"charging":{"off":false,"reserve":0.05,"critical":0.1,"low":0.2,"leave":0.4,"comfort":0.7,"full":1,"drain_per_m":1e-4,"drain_per_s":1e-5,"charge_per_s":1e-3,"margin":1.5}}`, nil},
+		"a warehouse": {`{"charging":{"low":0.3,"warehouses":{"w":{"low":0.2}}},"parking":{"warehouses":{"w":{"off":true}}}}`, nil},
+		"a policy":    {`{"dispatch":{"policy":"greedy","warehouses":{"w":{"policy":"hierarchical"},"v":{"policy":null}}}}`, nil},
+		"no policy":   {`{"dispatch":{}}`, nil},
+		"another policy": {
+			`{"dispatch":{"policy":"best","speed":1,"warehouses":{"w":{"policy":3},"v":7}}}`,
+			[]Problem{
+				{"dispatch.policy", "want one of optimal, greedy, hierarchical"},
+				{"dispatch.speed", "there is no such setting"},
+				{"dispatch.warehouses.v", "want an object"},
+				{"dispatch.warehouses.w.policy", "want one of optimal, greedy, hierarchical"},
+			},
+		},
 		"no object":     {`{"charging":[],"parking":7}`, []Problem{{"charging", "want an object"}, {"parking", "want an object"}}},
 		"out of order":  {`{"charging":{"low":0.1}}`, []Problem{{"charging.low", "want at least critical, 0.15: 0.1"}}},
 		"not its own":   {`{"charging":{"low":0.4,"warehouses":{"w":{"leave":0.3}}}}`, []Problem{{"charging.warehouses.w.leave", "want at least low, 0.4: 0.3"}}},
@@ -58,6 +70,15 @@ func TestAWarehousesOwnRulesCountThere(t *testing.T) {
 	}
 	if v.Charging.Low != 0.3 || v.Parking.Off || v.Charging.Full != usual.Full {
 		t.Errorf("of v: %+v", v)
+	}
+	chosen := parse(json.RawMessage(`{"dispatch":{"policy":"greedy","warehouses":{"w":{"policy":"hierarchical"},"x":{"policy":"worst"}}}}`), nil)
+	for at, want := range map[fleet.WarehouseID]dispatch.Policy{"v": dispatch.Greedy, "w": dispatch.Hierarchical, "x": dispatch.Greedy} {
+		if r := chosen.Rules(at); r.Policy != want || r.Charging != usual {
+			t.Errorf("of %s: %+v, want %s", at, r, want)
+		}
+	}
+	if v.Policy != dispatch.Optimal {
+		t.Errorf("where nothing is said: %s", v.Policy)
 	}
 	broken := parse(json.RawMessage(`{"charging":{"low":9,"margin":2},"parking":[]}`), nil)
 	if r := broken.Rules("w"); r.Charging != usual || r.Parking != dispatch.UsualParking() {

@@ -87,11 +87,12 @@ func parse(settings, limits json.RawMessage) Settings {
 		CORS     json.RawMessage            `json:"cors"`
 		Charging json.RawMessage            `json:"charging"`
 		Parking  json.RawMessage            `json:"parking"`
+		Dispatch json.RawMessage            `json:"dispatch"`
 	}
 	_ = json.Unmarshal(settings, &doc)
 	var granted map[string]json.RawMessage
 	_ = json.Unmarshal(limits, &granted)
-	s := Settings{rules: rules{doc.Charging, doc.Parking}}
+	s := Settings{rules: rules{doc.Charging, doc.Parking, doc.Dispatch}}
 	for k := range kinds {
 		s.limits[k] = grant(k, granted)
 		if n, ok := number(doc.Quotas[k.String()]); ok {
@@ -166,6 +167,8 @@ func Check(raw, limits json.RawMessage) []Problem {
 			c.charging(value)
 		case settingParking:
 			c.parking(value)
+		case settingDispatch:
+			c.dispatch(value)
 		case "degradation_level":
 			if n, ok := number(value); !ok || n > maxDegradation {
 				c.add(name, "want a whole number 0..%d", maxDegradation)
