@@ -7,11 +7,6 @@ import (
 	"starling/engine/fleet"
 )
 
-// contraFlow makes driving against the direction of a grid's row or column dearer: even rows run east, odd rows west,
-// even columns south, odd columns north. Robots that meet head-on are what costs most throughput (motion.md of the
-// design notes: +13..17 % on structured floors).
-const contraFlow = 1.6
-
 // maxCost is the greatest cost in a table. What is farther is left out; the importer refuses maps where that can be without
 // closures.
 const maxCost = Unreachable - 1
@@ -26,7 +21,7 @@ func (g *Graph) costAt(lane int32, limit float64) uint16 {
 		c /= min(limit, 1)
 	}
 	if g.Rows > 0 && g.againstFlow(l) {
-		c *= contraFlow
+		c *= max(g.contra, contraFlow)
 	}
 	return uint16(max(1, min(c, float64(maxCost))))
 }
