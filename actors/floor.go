@@ -26,10 +26,13 @@ func (sh *shard) lay(g *roadmap.Graph) {
 	} else {
 		f.tables = sh.sys.tables.of(g)
 	}
-	// The zones find themselves by the floor: it stands before they start.
-	sh.floor.Store(f)
+	// The zones find themselves by the floor, and ticks find the zones: it stands complete before any of them starts.
 	for i := range g.Zones {
-		f.zones[i] = sh.create(kindZone, string(g.Zones[i].ID), false)
+		f.zones[i] = sh.enrol(kindZone, string(g.Zones[i].ID), false)
+	}
+	sh.floor.Store(f)
+	for _, b := range f.zones {
+		b.spawn()
 	}
 }
 

@@ -205,6 +205,13 @@ func (sh *shard) take() error {
 
 // create starts an activation; mu is held. It takes mail at once and handles it when it has loaded.
 func (sh *shard) create(k kind, id string, fresh bool) *box {
+	b := sh.enrol(k, id, fresh)
+	b.spawn()
+	return b
+}
+
+// enrol makes a box that takes mail and does not live yet; mu is held.
+func (sh *shard) enrol(k kind, id string, fresh bool) *box {
 	s := sh.sys
 	b := &box{sys: s, sh: sh, kind: k, id: id, fresh: fresh}
 	b.mailbox.box, b.mailbox.pool, b.mailbox.gated = b, s.pool, true
@@ -215,10 +222,14 @@ func (sh *shard) create(k kind, id string, fresh bool) *box {
 	}
 	sh.boxes[k][id] = b
 	s.metrics.active.WithLabelValues(k.String()).Inc()
-	props := actor.PropsFromProducer(b.incarnate, actor.WithMailbox(func() actor.Mailbox { return &b.mailbox }),
-		actor.WithDispatcher(s.pool))
-	s.placement.Spawn(sh.id, k.String(), id, props, b.spawned)
 	return b
+}
+
+// spawn lets an enrolled box live.
+func (b *box) spawn() {
+	props := actor.PropsFromProducer(b.incarnate, actor.WithMailbox(func() actor.Mailbox { return &b.mailbox }),
+		actor.WithDispatcher(b.sys.pool))
+	b.sys.placement.Spawn(b.sh.id, b.kind.String(), b.id, props, b.spawned)
 }
 
 // spawned takes the PID; where the spawn failed, the activation is over before it began.
