@@ -42,10 +42,16 @@ func (s *State) meter(now time.Time) {
 		return
 	}
 	s.window.Tick(now, len(s.byRobot))
+	if !s.traded {
+		return
+	}
+	s.traded = false
 	for i := range s.guests {
-		if g := &s.guests[i]; g.used && g.traded && s.tick-g.shutOut > tradeTicks {
+		g := &s.guests[i]
+		if g.used && g.traded && s.tick-g.shutOut > tradeTicks {
 			g.traded = false
 		}
+		s.traded = s.traded || g.traded
 	}
 }
 
@@ -93,7 +99,7 @@ func (s *State) passes(r *fleet.Request, p Priority, zone int32) bool {
 func (s *State) trade() bool {
 	for i := range s.guests {
 		if g := &s.guests[i]; g.used && !g.traded && g.shutOut > 0 && s.tick-g.shutOut <= tradeTicks {
-			g.traded = true
+			g.traded, s.traded = true, true
 			return true
 		}
 	}
@@ -121,16 +127,10 @@ func (s *State) noteAnswer(n int32, g *guest, a Answer) {
 	}
 }
 
-// windowView is the window as others see it.
-func (s *State) windowView() Window {
+// windowView is the window as others see it, with so many robots here.
+func (s *State) windowView(here int) Window {
 	if s.window == nil {
 		return Window{}
-	}
-	here := 0
-	for i := range s.guests {
-		if g := &s.guests[i]; g.used && s.ours(g.at) != none {
-			here++
-		}
 	}
 	w := s.window
 	return Window{

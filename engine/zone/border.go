@@ -66,6 +66,12 @@ func (s *State) wantsMine(g *guest, id fleet.RobotID) bool {
 
 // sendTokens tells each neighbour what it may see and what we ask of it.
 func (s *State) sendTokens(out []Effect) []Effect {
+	s.claimants = s.claimants[:0]
+	for i := range s.guests {
+		if g := &s.guests[i]; g.used && g.pending.vertex != fleet.NoVertex {
+			s.claimants = append(s.claimants, int32(i))
+		}
+	}
 	for n := range s.neighbours {
 		nb := &s.neighbours[n]
 		t := Token{From: s.id, To: nb.id, Tick: s.tick, Epoch: s.epoch, Answers: slices.Clone(nb.answers)}
@@ -74,9 +80,9 @@ func (s *State) sendTokens(out []Effect) []Effect {
 				t.Border = append(t.Border, b)
 			}
 		}
-		for i := range s.guests {
+		for _, i := range s.claimants {
 			g := &s.guests[i]
-			if !g.used || g.pending.vertex == fleet.NoVertex || g.pending.neighbour != int32(n) {
+			if g.pending.neighbour != int32(n) {
 				continue
 			}
 			r := g.req
@@ -243,6 +249,7 @@ func (s *State) introduce(now time.Time, r fleet.Request, out []Effect) (bool, [
 			return false, out // it has left that vertex of ours, or we would know it
 		}
 		_, g = s.admit(r.Robot)
+		g.course = course{}
 		g.req, g.version, g.at, g.heading, g.base = r, r.Version, r.At, r.Heading, slices.Clone(r.Base)
 		s.noteWide(g)
 		return true, out
@@ -263,7 +270,7 @@ func (s *State) introduce(now time.Time, r fleet.Request, out []Effect) (bool, [
 		}
 	}
 	g.wanted = false
-	g.req, g.version, g.heading = r, r.Version, r.Heading
+	g.req, g.version, g.heading, g.course = r, r.Version, r.Heading, course{}
 	if g.at != r.At {
 		out = s.pass(now, i, k, out)
 	}

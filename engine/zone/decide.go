@@ -34,6 +34,7 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		return s.robotGone(now, m.Robot, out)
 	case LaneChanged:
 		s.closed[m.Lane] = m.Closed
+		s.shuts++
 		return out
 	case KeepOutChanged:
 		clear(s.keepOut)
@@ -57,7 +58,7 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 
 func (s *State) forgetTables() {
 	for i := range s.guests {
-		s.guests[i].table = nil
+		s.guests[i].table, s.guests[i].course = nil, course{}
 	}
 }
 
@@ -82,7 +83,7 @@ func (s *State) asked(now time.Time, r fleet.Request, out []Effect) []Effect {
 	if g.req.Goal != r.Goal {
 		g.table, g.yields, g.yieldUntil, g.futile, g.best, g.nearer = nil, 0, time.Time{}, time.Time{}, 0, now
 	}
-	g.req, g.heading = r, r.Heading
+	g.req, g.heading, g.course = r, r.Heading, course{}
 	s.noteWide(g)
 	out = s.adopt(now, i, r, out)
 	if !s.holds(g) {

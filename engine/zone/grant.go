@@ -100,32 +100,46 @@ func (s *State) horizon(g *guest, v fleet.Vertex) []fleet.Vertex {
 	if t == nil {
 		return nil
 	}
-	var h []fleet.Vertex
-	for range horizonLength {
-		n := s.descend(t, g, v)
+	c := &g.course
+	if c.table != t || c.shuts != s.shuts || !c.goOn(v) {
+		*c = course{table: t, shuts: s.shuts, exact: !t.Coarse(), from: v, cost: t.To(v)}
+	}
+	for c.n < horizonLength {
+		last, here := c.last()
+		n, cost := s.descendFrom(t, g, last, here)
 		if n == fleet.NoVertex {
 			break
 		}
-		h = append(h, n)
-		v = n
+		c.ahead[c.n], c.costs[c.n] = n, cost
+		c.n++
 	}
-	return h
+	if c.n == 0 {
+		return nil
+	}
+	return slices.Clone(c.ahead[:c.n])
 }
 
 // descend is the neighbour of v over which the goal of t is nearest, itself nearer to it than v; NoVertex at the goal and where there is no way.
 func (s *State) descend(t *roadmap.Table, g *guest, v fleet.Vertex) fleet.Vertex {
-	best, to, here := ^uint32(0), fleet.NoVertex, t.To(v)
+	to, _ := s.descendFrom(t, g, v, t.To(v))
+	return to
+}
+
+// descendFrom is descend where the cost of v is known already; it gives that of the neighbour too.
+func (s *State) descendFrom(t *roadmap.Table, g *guest, v fleet.Vertex, here uint16) (to fleet.Vertex, left uint16) {
+	best, to := ^uint32(0), fleet.NoVertex
 	for _, lane := range s.g.Out[v] {
 		ln := &s.g.Lanes[lane]
-		if t.To(ln.To) >= here || s.laneClosed(lane) || !s.allowed(g, ln.To) {
+		next := t.To(ln.To)
+		if next >= here || s.laneClosed(lane) || !s.allowed(g, ln.To) {
 			continue
 		}
 		cost, open := t.Lane(s.g, lane)
-		if c := uint32(t.To(ln.To)) + uint32(cost); open && c < best {
-			best, to = c, ln.To
+		if c := uint32(next) + uint32(cost); open && c < best {
+			best, to, left = c, ln.To, next
 		}
 	}
-	return to
+	return to, left
 }
 
 // regrant sends again what we have granted to the robot and it, by its own request, may not know, and refreshes the

@@ -89,8 +89,7 @@ func (s *State) doubtful(now time.Time, g *guest) bool {
 }
 
 func (s *State) phase(colour int) int {
-	n := max(s.g.Colours(), 1)
-	return (colour + int(s.tick%uint64(n))) % n
+	return (colour + int(s.tick%uint64(s.colours))) % s.colours
 }
 
 // planIfReady decides the round once every neighbour of an earlier phase has sent its token of this tick.
@@ -117,7 +116,7 @@ func (s *State) present(nb *neighbour) bool {
 // free, and tells the neighbours.
 func (s *State) plan(now time.Time, out []Effect) []Effect {
 	s.planned, s.anyWide = true, false
-	s.order = s.order[:0]
+	s.ranks = s.ranks[:0]
 	for i := range s.guests {
 		g := &s.guests[i]
 		if !g.used {
@@ -126,16 +125,16 @@ func (s *State) plan(now time.Time, out []Effect) []Effect {
 		g.decided = true
 		s.noteWide(g)
 		if g.foreign.neighbour != none {
-			s.order = append(s.order, int32(i))
+			s.ranks = append(s.ranks, rank{g.foreign.prio, int32(i)})
 			continue
 		}
 		if s.ours(g.at) == none || !g.movable() || g.leaving() || g.pending.vertex != fleet.NoVertex {
 			continue
 		}
 		g.decided, g.prio = false, s.priorityOf(now, g)
-		s.order = append(s.order, int32(i))
+		s.ranks = append(s.ranks, rank{g.prio, int32(i)})
 	}
-	slices.SortStableFunc(s.order, func(a, b int32) int { return s.guests[b].effective().compare(s.guests[a].effective()) })
+	s.rank()
 	out = s.heed(out)
 	for _, i := range s.order {
 		if g := &s.guests[i]; g.foreign.neighbour != none {
@@ -152,12 +151,24 @@ func (s *State) plan(now time.Time, out []Effect) []Effect {
 	return s.show(now, out)
 }
 
-// effective is the priority with which the guest's wish counts in this round.
-func (g *guest) effective() Priority {
-	if g.foreign.neighbour != none {
-		return g.foreign.prio
+// rank is a guest with the priority with which its wish counts in a round.
+type rank struct {
+	prio  Priority
+	guest int32
+}
+
+// rank orders the guests of a round, greatest priority first.
+func (s *State) rank() {
+	slices.SortFunc(s.ranks, func(a, b rank) int {
+		if c := b.prio.compare(a.prio); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.guest, b.guest)
+	})
+	s.order = s.order[:0]
+	for i := range s.ranks {
+		s.order = append(s.order, s.ranks[i].guest)
 	}
-	return g.prio
 }
 
 func (p Priority) compare(q Priority) int {
@@ -353,14 +364,17 @@ const (
 // who dances before somebody who can only leave past it would never give way.
 func (s *State) noteProgress(g *guest, to fleet.Vertex) {
 	t := s.tableOf(g)
-	if t != nil && t.Coarse() {
+	if t == nil {
+		g.futile = time.Time{}
+		return
+	}
+	cost, exact := g.course.to(t, to)
+	if !exact {
 		return // an estimate may be less than any way
 	}
-	if t == nil || g.best == 0 || t.To(to)+1 < g.best {
+	if g.best == 0 || cost+1 < g.best {
 		g.futile = time.Time{}
-		if t != nil {
-			g.best, g.nearer = t.To(to)+1, s.now
-		}
+		g.best, g.nearer = cost+1, s.now
 	}
 }
 
@@ -497,11 +511,17 @@ func (s *State) tableOf(g *guest) *roadmap.Table {
 	if g.req.Goal == fleet.NoVertex || s.now.Before(g.yieldUntil) {
 		return nil
 	}
+	if g.table != nil && g.sure == g.req.Goal && g.around == g.at {
+		return g.table // without a look at it: it is seldom near
+	}
 	if g.table == nil || g.table.Goal != g.req.Goal || g.around != g.at || g.table.Coarse() {
 		if g.table == nil || g.table.Goal != g.req.Goal || !g.table.Around(g.at) {
 			g.table = s.tables.Reach(g.req.Goal, g.at)
 		}
 		g.around = g.at
+	}
+	if g.sure = g.req.Goal; g.table.Coarse() {
+		g.sure = fleet.NoVertex
 	}
 	return g.table
 }

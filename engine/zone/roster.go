@@ -162,7 +162,7 @@ func (s *State) holder(v fleet.Vertex) fleet.RobotID {
 // show publishes the zone's view where it changed since the last one.
 func (s *State) show(now time.Time, out []Effect) []Effect {
 	s.fade()
-	v := View{Zone: s.id, Tick: s.tick, At: now, Capacity: s.g.Zones[s.number].Capacity, Domain: s.domainView()}
+	v := View{Zone: s.id, Tick: s.tick, At: now, Capacity: s.g.Zones[s.number].Capacity, Domain: s.domainView(), Waits: s.waits[:0]}
 	for i := range s.guests {
 		g := &s.guests[i]
 		if !g.used {
@@ -182,13 +182,15 @@ func (s *State) show(now time.Time, out []Effect) []Effect {
 			v.Suspects = append(v.Suspects, g.told.Vertex)
 		}
 	}
+	s.waits = v.Waits
 	slices.SortFunc(v.Waits, func(a, b fleet.Wait) int { return compareID(a.Robot, b.Robot) })
 	slices.Sort(v.Suspects)
-	v.Window, v.Flow, v.Barred = s.windowView(), s.flowView(), s.barred(now)
+	v.Window, v.Flow, v.Barred = s.windowView(v.Occupancy), s.flowView(), s.barred(now)
 	if s.showing && !flowDiffers(s.shown.Flow, v.Flow) && !v.Window.materially(s.shown.Window) && s.shown.Occupancy == v.Occupancy && s.shown.Queue == v.Queue && s.shown.Domain == v.Domain &&
 		slices.Equal(s.shown.Waits, v.Waits) && slices.Equal(s.shown.Suspects, v.Suspects) && slices.Equal(s.shown.Barred, v.Barred) {
 		return out
 	}
+	v.Waits = append([]fleet.Wait(nil), v.Waits...) // others keep it
 	s.shown, s.showing = v, true
 	return append(out, Show{View: v})
 }

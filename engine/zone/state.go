@@ -16,6 +16,7 @@ const none int32 = -1
 type State struct {
 	g       *roadmap.Graph
 	number  int32
+	colours int
 	id      fleet.ZoneID
 	tables  roadmap.Tables
 	changes uint64 // of tables, when guests got theirs
@@ -37,6 +38,7 @@ type State struct {
 	apart     float64 // least distance of vertices, in metres
 	anyWide   bool    // a guest needs more room than that
 	displaced int     // guests whose vertex another guest stands on too
+	traded    bool    // a guest has been
 
 	window     *congestion.Window // nil in a union
 	flow       *flow              // likewise
@@ -51,7 +53,11 @@ type State struct {
 	planned      bool // the round of tick is decided
 	leaseUntil   time.Time
 	noGrantUntil time.Time
+	shuts        uint64  // how often lanes have been closed or opened
 	order        []int32 // scratch of a round
+	ranks        []rank
+	claimants    []int32
+	waits        []fleet.Wait
 	shown        View
 	showing      bool
 
@@ -74,6 +80,8 @@ type guest struct {
 	sent    uint64         // Version of the last grant that was sent to it
 	table   *roadmap.Table
 	around  fleet.Vertex // where the table is known to know the way from
+	sure    fleet.Vertex // the goal of the table, where that is exact; NoVertex = look
+	course  course
 
 	next    fleet.Vertex // ungranted claim on a vertex of ours, NoVertex = none
 	hinted  fleet.Vertex // where it has been told to turn to while it waits
@@ -164,7 +172,7 @@ func New(g *roadmap.Graph, number int, tables roadmap.Tables, rules Rules, epoch
 	z := &g.Zones[number]
 	n := len(z.Vertices)
 	s := &State{
-		g: g, number: int32(number), id: z.ID, tables: tables, rules: rules, epoch: epoch, inc: inc,
+		g: g, number: int32(number), colours: max(g.Colours(), 1), id: z.ID, tables: tables, rules: rules, epoch: epoch, inc: inc,
 		occ: make([]int32, n), claim: make([]int32, n), granted: make([]bool, n), blocked: make([]int16, n),
 		keepOut: make([]bool, n), byRobot: map[fleet.RobotID]int32{}, byZone: map[fleet.ZoneID]int32{},
 		window: congestion.New(n, congestion.ClassOf(g, number), rules.Admission), flow: newFlow(g, number), closed: map[int32]bool{}, lord: following{leader: none}, apart: distance(g, number), neighbours: make([]neighbour, len(z.Neighbours)),
@@ -266,7 +274,7 @@ func (s *State) admit(id fleet.RobotID) (int32, *guest) {
 		s.guests = append(s.guests, guest{})
 	}
 	s.guests[i] = guest{
-		id: id, used: true, nearer: s.now, at: fleet.NoVertex, next: fleet.NoVertex, hinted: fleet.NoVertex,
+		id: id, used: true, nearer: s.now, at: fleet.NoVertex, next: fleet.NoVertex, hinted: fleet.NoVertex, sure: fleet.NoVertex,
 		pending: pending{neighbour: none, vertex: fleet.NoVertex},
 		foreign: foreignClaim{neighbour: none, local: none},
 	}
