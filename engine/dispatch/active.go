@@ -33,11 +33,15 @@ func (s *State) room(now time.Time) int {
 	}
 	busy := len(s.heldBy)
 	for id, w := range s.robots {
+		idles, offered := s.idles(now, w), !w.offered.IsZero() && now.Sub(w.offered) < offerPatience
+		if !idles && !offered {
+			continue // most of them
+		}
 		_, held := s.heldBy[id]
 		switch {
-		case held && s.idles(now, w): // the end of its task has not been heard of
+		case held && idles: // the end of its task has not been heard of
 			busy--
-		case !held && !w.offered.IsZero() && now.Sub(w.offered) < offerPatience:
+		case !held && offered:
 			busy++
 		}
 	}

@@ -30,19 +30,21 @@ const (
 
 // taken collects who is where, who has been promised what, and who needs what.
 func (s *State) taken(now time.Time) *places {
-	p := &places{needed: map[fleet.Vertex]fleet.RobotID{}, occupied: map[fleet.Vertex]fleet.RobotID{}, promised: map[fleet.Vertex]fleet.RobotID{}}
-	for _, id := range sortedKeys(s.robots) {
-		w := s.robots[id]
+	n := len(s.robots)
+	p := &places{
+		needed: make(map[fleet.Vertex]fleet.RobotID, 2*n), occupied: make(map[fleet.Vertex]fleet.RobotID, n), promised: make(map[fleet.Vertex]fleet.RobotID, n),
+	}
+	for id, w := range s.robots {
 		if on(s.graph, w.At) {
-			p.occupied[w.At] = id
+			last(p.occupied, w.At, id)
 		}
 		if m := s.yard.moveOf(now, w); m.Kind != robot.NoMove && on(s.graph, m.To) {
-			p.promised[m.To] = id
+			last(p.promised, m.To, id)
 		} else if w.Free && on(s.graph, w.At) {
-			p.promised[w.At] = id // it rests
+			last(p.promised, w.At, id) // it rests
 		}
 		for _, v := range s.yard.aims[id] {
-			p.needed[v] = id
+			last(p.needed, v, id)
 		}
 	}
 	for i := range s.yard.bays {
@@ -51,6 +53,13 @@ func (s *State) taken(now time.Time) *places {
 		}
 	}
 	return p
+}
+
+// last notes a robot at a place; of several the last one by id counts, in whatever order they come.
+func last(m map[fleet.Vertex]fleet.RobotID, v fleet.Vertex, id fleet.RobotID) {
+	if m[v] <= id {
+		m[v] = id
+	}
 }
 
 // tendIdle sends away those that rest where they should not, at most so many, and lets those wait whose goal is taken.
