@@ -2,9 +2,11 @@ package actors
 
 import (
 	"container/list"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
@@ -26,13 +28,18 @@ type house struct {
 	bytes  int64
 	byGoal map[fleet.Vertex]*list.Element
 	recent *list.List // of *tableEntry, newest first
+	// driven has what was given up: robots may still drive by it, and who asks for it anew need not search again. Bound:
+	// what is alive; it is swept whenever it has doubled.
+	driven map[fleet.Vertex]weak.Pointer[tableEntry]
+	sweep  int // at so many
 }
 
 // tableEntry is the newest table towards a goal. It grows under its own lock; what it has given is immutable.
 type tableEntry struct {
 	tables *graphTables
 	goal   fleet.Vertex
-	bytes  int64 // as counted; the cache's mutex guards it
+	bytes  int64 // as counted, 0 = given up; the cache's mutex guards it
+	size   int64 // as counted last
 
 	mu    sync.Mutex
 	table *roadmap.Table
@@ -134,10 +141,24 @@ func (t *graphTables) Cached(goal fleet.Vertex) bool {
 
 // Reach implements roadmap.Tables. A zone that asks for what another zone is searching for waits for that one search.
 func (t *graphTables) Reach(goal, from fleet.Vertex) *roadmap.Table {
-	e := t.cache.entry(t, goal)
+	return t.cache.entry(t, goal).reach(from)
+}
+
+// Again implements roadmap.Tables.
+func (t *graphTables) Again(old *roadmap.Table, from fleet.Vertex) *roadmap.Table {
+	e, ok := old.Keeper().(*tableEntry)
+	if !ok || e.tables != t {
+		return t.Reach(old.Goal, from) // of a floor before this one
+	}
+	t.cache.keep(e)
+	return e.reach(from)
+}
+
+// reach gives the newest table, which knows the cost around a vertex or estimates it.
+func (e *tableEntry) reach(from fleet.Vertex) *roadmap.Table {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now := e.newest()
+	now, t := e.newest(), e.tables
 	switch {
 	case from == fleet.NoVertex || now.Around(from):
 		return now
@@ -195,18 +216,46 @@ func (c *tableCache) entry(t *graphTables, goal fleet.Vertex) *tableEntry {
 	defer c.mu.Unlock()
 	h := c.houses[t]
 	if h == nil {
-		h = &house{byGoal: map[fleet.Vertex]*list.Element{}, recent: list.New()}
+		h = &house{byGoal: map[fleet.Vertex]*list.Element{}, recent: list.New(), driven: map[fleet.Vertex]weak.Pointer[tableEntry]{}, sweep: sweepFrom}
 		c.houses[t] = h
 	}
 	if el := h.byGoal[goal]; el != nil {
 		h.recent.MoveToFront(el)
 		return el.Value.(*tableEntry) //nolint:forcetypeassert // the list holds nothing else
 	}
+	if e := h.driven[goal].Value(); e != nil {
+		c.takeBack(h, e)
+		return e
+	}
 	e := &tableEntry{tables: t, goal: goal}
 	e.table = roadmap.NewTable(t.now.Load(), goal, e)
 	h.byGoal[goal] = h.recent.PushFront(e)
 	c.count(h, e, e.table.Bytes())
 	return e
+}
+
+// keep takes a table back that the cache has given up and somebody still drives by, and counts it as used now. Where there
+// is a newer one towards that goal, both stay: who drives by the older one keeps it.
+func (c *tableCache) keep(e *tableEntry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.houses[e.tables]
+	if h == nil {
+		return
+	}
+	switch el := h.byGoal[e.goal]; {
+	case el == nil:
+		c.takeBack(h, e)
+	case el.Value == any(e):
+		h.recent.MoveToFront(el)
+	}
+}
+
+// takeBack keeps a table that was given up; mu is held.
+func (c *tableCache) takeBack(h *house, e *tableEntry) {
+	delete(h.driven, e.goal)
+	h.byGoal[e.goal] = h.recent.PushFront(e)
+	c.count(h, e, e.size)
 }
 
 // grown counts what a table takes now.
@@ -224,7 +273,7 @@ func (c *tableCache) grown(e *tableEntry) {
 func (c *tableCache) count(h *house, e *tableEntry, bytes int64) {
 	h.bytes += bytes - e.bytes
 	c.bytes += bytes - e.bytes
-	e.bytes = bytes
+	e.bytes, e.size = bytes, bytes
 	for c.bytes > c.bound {
 		most := h
 		for _, o := range c.houses {
@@ -246,7 +295,16 @@ func (c *tableCache) evict(h *house, el *list.Element) {
 	delete(h.byGoal, e.goal)
 	h.bytes -= e.bytes
 	c.bytes -= e.bytes
+	e.bytes = 0
+	if len(h.driven) >= h.sweep {
+		maps.DeleteFunc(h.driven, func(_ fleet.Vertex, p weak.Pointer[tableEntry]) bool { return p.Value() == nil })
+		h.sweep = max(sweepFrom, 2*len(h.driven))
+	}
+	h.driven[e.goal] = weak.Make(e)
 }
+
+// sweepFrom is from how many tables on it is worth to look which of those given up are alive.
+const sweepFrom = 1024
 
 // drop forgets the tables of a floor that nobody drives on any more.
 func (c *tableCache) drop(t *graphTables) {

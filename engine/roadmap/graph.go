@@ -104,6 +104,9 @@ type Tables interface {
 	// Reach gives a table that knows the cost from a vertex and from those next to it (Table.Around) or, where more has
 	// been searched for lately than the allowance, a coarse one.
 	Reach(goal, from fleet.Vertex) *Table
+	// Again is Reach for who has had the table t towards the same goal: what t knows is not searched for again, even if
+	// nobody else keeps it any more.
+	Again(t *Table, from fleet.Vertex) *Table
 	// Changes grows whenever closures or traffic have made the tables given so far out of date.
 	Changes() uint64
 	// Refill lets time pass: what may be searched grows with it.

@@ -123,6 +123,9 @@ func (t *Table) To(v fleet.Vertex) uint16 {
 	return t.more.Grow(t, v).known(v)
 }
 
+// Keeper is what lets t grow.
+func (t *Table) Keeper() Grower { return t.more }
+
 // Same says that t and o are of the same goal and layer: what one knows holds for the other.
 func (t *Table) Same(o *Table) bool { return t.Goal == o.Goal && t.layer == o.layer }
 

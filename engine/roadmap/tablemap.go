@@ -108,5 +108,8 @@ func (m *TableMap) Reach(goal, from fleet.Vertex) *Table {
 	return grown
 }
 
+// Again implements Tables.
+func (m *TableMap) Again(t *Table, from fleet.Vertex) *Table { return m.Reach(t.Goal, from) }
+
 // Refill implements Tables.
 func (m *TableMap) Refill(now time.Time) { m.allowed.Refill(now) }

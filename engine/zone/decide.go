@@ -58,7 +58,8 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 
 func (s *State) forgetTables() {
 	for i := range s.guests {
-		s.guests[i].table, s.guests[i].course = nil, course{}
+		g := &s.guests[i]
+		g.dated, g.sure, g.course = true, fleet.NoVertex, course{}
 	}
 }
 

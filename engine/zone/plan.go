@@ -514,12 +514,13 @@ func (s *State) tableOf(g *guest) *roadmap.Table {
 	if g.table != nil && g.sure == g.req.Goal && g.around == g.at {
 		return g.table // without a look at it: it is seldom near
 	}
-	if g.table == nil || g.table.Goal != g.req.Goal || g.around != g.at || g.table.Coarse() {
-		if g.table == nil || g.table.Goal != g.req.Goal || !g.table.Around(g.at) {
-			g.table = s.tables.Reach(g.req.Goal, g.at)
-		}
-		g.around = g.at
+	switch {
+	case g.table == nil || g.table.Goal != g.req.Goal:
+		g.table = s.tables.Reach(g.req.Goal, g.at)
+	case g.dated || !g.table.Around(g.at):
+		g.table = s.tables.Again(g.table, g.at)
 	}
+	g.around, g.dated = g.at, false
 	if g.sure = g.req.Goal; g.table.Coarse() {
 		g.sure = fleet.NoVertex
 	}

@@ -80,7 +80,8 @@ type guest struct {
 	sent    uint64         // Version of the last grant that was sent to it
 	table   *roadmap.Table
 	around  fleet.Vertex // where the table is known to know the way from
-	sure    fleet.Vertex // the goal of the table, where that is exact; NoVertex = look
+	sure    fleet.Vertex // the goal of the table, where that is exact and of now; NoVertex = look
+	dated   bool         // something has changed since the table was given
 	course  course
 
 	next    fleet.Vertex // ungranted claim on a vertex of ours, NoVertex = none
