@@ -17,6 +17,7 @@ import (
 // Known jams, each built in a warehouse of its own with the real program, its API and robots on its link. The answer to
 // "why" is to end at the true root; where that has a remedy it is pressed, and the jam is to dissolve.
 func TestWhyNamesTheRootOfKnownJams(t *testing.T) {
+	t.Parallel()
 	jams := map[string]func(*jam){
 		"a paused robot in an aisle":             pausedInAnAisle,
 		"a dead robot in a crossing":             deadInACrossing,
@@ -39,7 +40,7 @@ func TestWhyNamesTheRootOfKnownJams(t *testing.T) {
 	p.start(t)
 	n := atomic.Int32{}
 	var uploads sync.Mutex
-	var all sync.WaitGroup // not t.Parallel: they wait, each for its robots, and want all to run at once
+	var all sync.WaitGroup // the jams not t.Parallel: they wait, each for its robots, and want all to run at once
 	for name, build := range jams {
 		all.Go(func() {
 			t.Run(name, func(t *testing.T) { build(newJam(t, p, &uploads, "jam-"+string(rune('a'+n.Add(1)-1)))) })
@@ -68,10 +69,10 @@ func pausedInAnAisle(j *jam) {
 
 func deadInACrossing(j *jam) {
 	j.floor(true, "@@@.@@@", ".......", "@@@.@@@")
-	j.robot("A", "7")
 	j.robot("B", "10")
 	j.silence["B"]()
-	task := j.task(j.only("A"), "13")
+	j.robot("A", "8")
+	task := j.task(j.only("A"), "11")
 	j.chain("robots/A", root{"silent", "robot", j.ids["B"], ""}) // it may come back: nothing to press yet
 	c := j.chain("robots/A", root{"silent", "robot", j.ids["B"], "DELETE /api/v1/robots/" + j.ids["B"]}, "occupied")
 	j.press(c)
@@ -222,10 +223,10 @@ func lowBatteryNoCharger(j *jam) {
 
 // headOn: neither can pass the other in the aisle. Nothing has to be done: one of them gives way.
 func headOn(j *jam) {
-	aisle(j)
-	j.robot("A", "12")
-	j.robot("B", "23")
-	a, b := j.task(j.only("A"), "23"), j.task(j.only("B"), "12")
+	j.floor(true, "..@@@@..", "........", "..@@@@..")
+	j.robot("A", "8")
+	j.robot("B", "15")
+	a, b := j.task(j.only("A"), "15"), j.task(j.only("B"), "8")
 	waited := 0
 	j.until("both are through", func() bool {
 		for _, what := range []string{"robots/A", "robots/B"} {
