@@ -39,7 +39,7 @@ func Build(d *Draft, o BuildOptions) (*Graph, error) {
 	g := &Graph{
 		MapID: o.MapID, Version: o.Version, Format: d.Format, Vertices: d.Vertices, Rows: d.Rows, Cols: d.Cols, ResM: d.ResM,
 		Out: make([][]int32, n), In: make([][]int32, n), ZoneOf: make([]int32, n), Local: make([]int32, n),
-		byID: make(map[string]fleet.Vertex, n), contra: contraOf(d.Vertices, d.Rows, d.Cols, d.ResM),
+		byID: make(map[string]fleet.Vertex, n),
 	}
 	for i := range d.Vertices {
 		if name := d.Vertices[i].Name; name != "" {

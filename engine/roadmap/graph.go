@@ -30,7 +30,6 @@ type Graph struct {
 	ResM     float64 // metres per cell of a grid map; 0 for others
 
 	around *[4]float64             // Extent, where Build has made the graph
-	contra float64                 // how much dearer a lane against the flow is
 	cells  []int32                 // grid maps: vertex of each cell, -1 = blocked
 	byID   map[string]fleet.Vertex // id -> vertex, then name -> vertex where no id claims it
 }
