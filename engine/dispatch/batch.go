@@ -90,6 +90,9 @@ func (d *deal) employ(workers []*worker) {
 // solve matches the rows at the least total cost among the candidates of each. Rows whose candidates all went to others
 // look again among what is left, until nothing is awarded any more.
 func (d *deal) solve(rows []row) {
+	if d.policy == Hierarchical {
+		rows = d.bySectors(rows)
+	}
 	for len(rows) > 0 {
 		priced := make([][]match, 0, len(rows))
 		left := rows[:0]
@@ -106,27 +109,32 @@ func (d *deal) solve(rows []row) {
 			}
 			chosen = d.choose(rows, priced)
 		}
-		left = rows[:0]
 		n := len(d.matches)
-		for i, k := range chosen {
-			if k < 0 {
-				left = append(left, rows[i])
-				continue
-			}
-			m := priced[i][k]
-			m.job.award = int32(len(d.matches))
-			d.matches = append(d.matches, m)
-		}
-		rows = left
-		if len(d.matches) == n {
+		if rows = d.take(rows, priced, chosen); len(d.matches) == n {
 			return
 		}
-		d.compare(priced, d.matches[n:])
-		for i := range d.matches[n:] {
-			d.dropJob(d.matches[n+i].job)
-			d.dropWorker(d.matches[n+i].worker)
-		}
 	}
+}
+
+// take awards each row the candidate that was chosen for it, and returns the rows that got none.
+func (d *deal) take(rows []row, priced [][]match, chosen []int) (left []row) {
+	left = rows[:0]
+	n := len(d.matches)
+	for i, k := range chosen {
+		if k < 0 {
+			left = append(left, rows[i])
+			continue
+		}
+		m := priced[i][k]
+		m.job.award = int32(len(d.matches))
+		d.matches = append(d.matches, m)
+	}
+	d.compare(priced, d.matches[n:])
+	for i := range d.matches[n:] {
+		d.dropJob(d.matches[n+i].job)
+		d.dropWorker(d.matches[n+i].worker)
+	}
+	return left
 }
 
 // choose gives for each row which of its candidates it gets, -1 = none, and notes the prices of the columns.

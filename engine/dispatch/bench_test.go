@@ -3,7 +3,9 @@ package dispatch_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,23 +47,63 @@ func crowd(g *roadmap.Graph, tasks, robots int, seed uint64) []dispatch.Msg {
 func BenchmarkBatch(b *testing.B) {
 	g := hall(b)
 	for _, n := range []struct{ tasks, robots int }{{200, 300}, {1000, 1000}, {200, 10_000}, {7500, 5000}} {
-		b.Run(fmt.Sprintf("%dx%d", n.tasks, n.robots), func(b *testing.B) {
-			ms := crowd(g, n.tasks, n.robots, 1)
-			b.ReportAllocs()
-			for b.Loop() {
-				b.StopTimer()
-				s := dispatch.New(roadmap.NewTableMap(g, 10), 1)
-				s.Decide(t0, dispatch.Restored{Graph: g}, nil)
-				for _, m := range ms {
-					s.Decide(t0, m, nil)
-				}
-				b.StartTimer()
-				if got := len(offers(s.Decide(t0, dispatch.Ticked{}, nil))); got != min(n.tasks, n.robots) {
-					b.Fatalf("%d offered", got)
-				}
-			}
-		})
+		b.Run(fmt.Sprintf("%dx%d", n.tasks, n.robots), func(b *testing.B) { batches(b, g, n.tasks, n.robots, dispatch.Optimal) })
 	}
+}
+
+// The policies side by side: what a batch costs to work out, and to drive.
+func BenchmarkPolicies(b *testing.B) {
+	g := hall(b)
+	for _, n := range []struct{ tasks, robots int }{{1000, 1000}, {7500, 5000}} {
+		for _, p := range []dispatch.Policy{dispatch.Greedy, dispatch.Optimal, dispatch.Hierarchical} {
+			b.Run(fmt.Sprintf("%dx%d/%s", n.tasks, n.robots, p), func(b *testing.B) { batches(b, g, n.tasks, n.robots, p) })
+		}
+	}
+}
+
+// batches runs one batch again and again, and says what CPU time it took, the collector's too, and what its awards cost.
+func batches(b *testing.B, g *roadmap.Graph, tasks, robots int, p dispatch.Policy) {
+	b.Helper()
+	ms := crowd(g, tasks, robots, 1)
+	at, _, specs, _ := placed(ms)
+	var spent time.Duration
+	var out []dispatch.Effect
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		s := dispatch.New(roadmap.NewTableMap(g, 10), 1)
+		s.Decide(t0, dispatch.Restored{Graph: g}, nil)
+		s.Decide(t0, dispatch.RulesChanged{Policy: p, Charging: dispatch.UsualCharging()}, nil)
+		for _, m := range ms {
+			s.Decide(t0, m, nil)
+		}
+		runtime.GC()
+		before := cpu(b)
+		b.StartTimer()
+		out = s.Decide(t0, dispatch.Ticked{}, nil)
+		b.StopTimer()
+		spent += cpu(b) - before
+		b.StartTimer()
+	}
+	got, sum := offers(out), 0.0
+	if len(got) != min(tasks, robots) {
+		b.Fatalf("%d offered", len(got))
+	}
+	for id, r := range got {
+		sum += priced(g, at[r], specs[id])
+	}
+	b.ReportMetric(float64(spent.Microseconds())/1000/float64(b.N), "cpu-ms/op")
+	b.ReportMetric(sum, "cost")
+}
+
+// cpu is what this process has used.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // A warehouse of 10,000 robots, nine of ten at work: 50 tasks come a second and as many end. One operation is a second:

@@ -56,7 +56,8 @@ type market struct {
 	free    map[fleet.RobotID]*worker
 	jobs    int // those of pinned too
 	workers int
-	stamp   uint32 // of the marks of the choice that is being made
+	stamp   uint32   // of the marks of the choice that is being made
+	divided *sectors // nil = not yet
 }
 
 func newMarket(on ground) *market {
