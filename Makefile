@@ -119,7 +119,7 @@ bench-page: postgres-installed build ## trace the page in a real browser with 10
 	@cd gateway/web && npx --no-install playwright test --project=bench
 
 bench-dispatch: ## assignment of 1,000 x 1,000 and 200 x 10,000, and its cost against the optimum
-	@$(GO) test -run '^$$' -bench 'Assign|Batch|Changes' -benchmem -count 3 -timeout 0 ./engine/planner ./engine/dispatch
+	@$(GO) test -run '^$$' -bench 'Assign|Batch|Policies|Changes' -benchmem -count 3 -timeout 0 ./engine/planner ./engine/dispatch
 
 DENSITY ?= 82,164,246,328,410,492,573,655
 bench-density: build ## crowd random_100 up to 80 % of its free cells, with and without congestion windows (ten minutes)
