@@ -187,6 +187,9 @@ func (s *State) led(now time.Time, l Lead, out []Effect) []Effect {
 	if s.dom.on {
 		out = s.endDomain(now, out)
 	}
+	if s.follows() && s.lord.leader != from { // or it would wait for our floor
+		out = append(out, SendLend{Lend: Lend{From: s.id, To: s.g.Zones[s.lord.leader].ID, Epoch: s.lord.epoch, Term: s.lord.term, Tick: s.tick, Refused: true}})
+	}
 	s.lord = following{leader: from, epoch: l.Epoch, term: l.Term, tick: l.Tick, prio: l.Priority}
 	s.lord.advice.Tick = s.tick // it takes effect with the next tick
 	return out

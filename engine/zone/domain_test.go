@@ -17,6 +17,11 @@ func TestZonesPlanTogetherWhereAStallLeadsOverABorder(t *testing.T) {
 		followed := false
 		for range 240 {
 			w.step()
+			for _, z := range w.zones {
+				if err := z.Audit(); err != nil {
+					t.Fatal(err)
+				}
+			}
 			for z, v := range w.views {
 				followed = followed || v.Domain.Leader != "" && v.Domain.Leader != w.g.Zones[z].ID
 			}
@@ -45,12 +50,15 @@ func TestTheGreaterPriorityLeads(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, grid(open(4, 12), 4), false, 1)
 	z, now := w.zones[1], w.now
+	var told []fleet.ZoneID // who is refused
 	lead := func(from int, term uint64, age int64) (refused bool) {
+		told = nil
 		for _, e := range z.Decide(now, zone.Led{Lead: zone.Lead{
 			From: w.g.Zones[from].ID, To: w.g.Zones[1].ID, Epoch: 1, Term: term, Tick: 1, Priority: zone.Priority{Age: age},
 		}}, nil) {
 			if l, ok := e.(zone.SendLend); ok {
-				refused = l.Lend.Refused
+				told = append(told, l.Lend.To)
+				refused = refused || l.Lend.Refused && l.Lend.To == w.g.Zones[from].ID
 			}
 		}
 		return refused
@@ -63,6 +71,9 @@ func TestTheGreaterPriorityLeads(t *testing.T) {
 	}
 	if lead(2, 2, 60) {
 		t.Error("a greater priority is refused")
+	}
+	if len(told) != 1 || told[0] != w.g.Zones[0].ID {
+		t.Errorf("the former leader is not told: %v", told)
 	}
 	if !lead(0, 1, 50) {
 		t.Error("the former leader has it back")
