@@ -455,10 +455,18 @@ func (s *State) wayOf(parent int32, p Priority) *roadmap.Table {
 	return s.tableOf(&s.guests[parent])
 }
 
+// before orders options by cost; chance of the tick breaks ties.
+func (o option) before(p option, seed uint64) bool {
+	if o.cost != p.cost {
+		return o.cost < p.cost
+	}
+	return mix(seed^uint64(o.vertex)) < mix(seed^uint64(p.vertex))
+}
+
 // options lists what the robot could do next, best first: each lane out of its vertex, and to stay.
 func (s *State) options(g *guest, way *roadmap.Table, opts []option) []option {
 	t := s.tableOf(g)
-	seed := mix(uint64(s.tick)<<20 ^ hashOf(g.id))
+	seed := mix(uint64(s.tick)<<20 ^ g.hash)
 	stay := option{vertex: g.at, lane: none, cost: waitCost}
 	if s.now.Before(g.evictUntil) {
 		stay.cost += evictCost
@@ -493,12 +501,11 @@ func (s *State) options(g *guest, way *roadmap.Table, opts []option) []option {
 		}
 		opts = append(opts, o)
 	}
-	slices.SortStableFunc(opts, func(a, b option) int {
-		if c := cmp.Compare(a.cost, b.cost); c != 0 {
-			return c
+	for i := 1; i < len(opts); i++ { // a handful: by insertion
+		for k := i; k > 0 && opts[k].before(opts[k-1], seed); k-- {
+			opts[k], opts[k-1] = opts[k-1], opts[k]
 		}
-		return cmp.Compare(mix(seed^uint64(a.vertex)), mix(seed^uint64(b.vertex)))
-	})
+	}
 	return opts
 }
 

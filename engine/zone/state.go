@@ -72,6 +72,7 @@ type State struct {
 type guest struct {
 	id      fleet.RobotID
 	version uint64
+	hash    uint64 // of its id: breaks ties
 	req     fleet.Request
 	at      fleet.Vertex // last reported; NoVertex = unknown
 	heading float64
@@ -275,7 +276,7 @@ func (s *State) admit(id fleet.RobotID) (int32, *guest) {
 		s.guests = append(s.guests, guest{})
 	}
 	s.guests[i] = guest{
-		id: id, used: true, nearer: s.now, at: fleet.NoVertex, next: fleet.NoVertex, hinted: fleet.NoVertex, sure: fleet.NoVertex,
+		id: id, hash: hashOf(id), used: true, nearer: s.now, at: fleet.NoVertex, next: fleet.NoVertex, hinted: fleet.NoVertex, sure: fleet.NoVertex,
 		pending: pending{neighbour: none, vertex: fleet.NoVertex},
 		foreign: foreignClaim{neighbour: none, local: none},
 	}
