@@ -103,9 +103,9 @@ func (f *flows) bar(g *roadmap.Graph, dear []zone.LaneFlow) []zone.LaneFlow {
 		return dear
 	}
 	bars := map[int32]zone.LaneFlow{}
-	for z, vs := range f.barred {
+	for _, z := range slices.Sorted(maps.Keys(f.barred)) { // in order: which are left out must be the same each time
 		n, ok := g.ZoneNumber(z)
-		for _, v := range vs {
+		for _, v := range f.barred[z] {
 			if !ok || !on(g, v) || g.ZoneOf[v] != int32(n) || len(bars) >= reweighMost {
 				continue // of a former map, or too much of it
 			}

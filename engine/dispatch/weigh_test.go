@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -57,5 +58,39 @@ func TestReweighingDoesNotSwing(t *testing.T) {
 	say(own, far, 40)
 	if out := s.flows.weigh(now, g, nil); len(out) > 0 && g.ZoneOf[3] != g.ZoneOf[0] {
 		t.Errorf("a lane of another zone counts: %v", out)
+	}
+}
+
+// Where robots stand that cannot move in more places than may be dear at once, it is the same ones each second: no news.
+func TestWhatIsBarredDoesNotDependOnTheOrderOfZones(t *testing.T) {
+	t.Parallel()
+	const side = 24
+	text := fmt.Sprintf("type octile\nheight %d\nwidth %d\nmap\n", side, side)
+	for range side {
+		text += "........................\n"
+	}
+	d, _ := roadmap.Import("movingai", []byte(text), 1)
+	g, err := roadmap.Build(d, roadmap.BuildOptions{MapID: "m", MaxZone: 16})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(roadmap.NewTableMap(g, 9), 1)
+	barred := map[fleet.ZoneID][]fleet.Vertex{}
+	for v := range g.Vertices {
+		z := g.Zones[g.ZoneOf[v]].ID
+		barred[z] = append(barred[z], fleet.Vertex(v))
+	}
+	for z, vs := range barred {
+		s.flows.note(&zone.View{Zone: z, Barred: vs})
+	}
+	now := time.Unix(1000, 0)
+	if out := s.flows.weigh(now, g, nil); len(out) != 1 {
+		t.Fatalf("%d effects, want one", len(out))
+	}
+	for range 10 {
+		now = now.Add(time.Second)
+		if out := s.flows.weigh(now, g, nil); len(out) != 0 {
+			t.Fatal("reweighed though nothing has changed")
+		}
 	}
 }
