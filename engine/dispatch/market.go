@@ -12,7 +12,7 @@ import (
 type class struct {
 	part   int32
 	fleet  string // "" = any
-	needs  string // capabilities, in order, each with a space after it
+	needs  string // capabilities as words has them
 	charge bool
 }
 
@@ -20,7 +20,7 @@ type class struct {
 type crew struct {
 	part  int32
 	fleet string
-	can   string // capabilities, in order, each with a space after it
+	can   string // capabilities as words has them
 	low   bool   // its battery allows but charging
 }
 
@@ -73,7 +73,7 @@ func words(set []string) string {
 	var b strings.Builder
 	for _, w := range slices.Compact(slices.Sorted(slices.Values(set))) {
 		b.WriteString(w)
-		b.WriteByte(' ')
+		b.WriteByte(0) // a capability may have spaces
 	}
 	return b.String()
 }
