@@ -10,7 +10,8 @@ import (
 
 // A zone at the limit of its congestion window refuses robots that only pass through (motion notes §4). What keeps that
 // from standing still for ever:
-//   - Only transit is refused: never who has its goal here, is pushed by another, goes to charge, holds something here
+//   - Only transit is refused: never who has no task (it is sent out of the way), has its goal here, is pushed by another,
+//     goes to charge, holds something here
 //     already, is planned in a domain, or has waited for its goal for congestion.Oldest.
 //   - Who rests here, or has its goal here, does not make room by waiting: beside them the zone admits
 //     congestion.Transit robots whatever the limit says.
@@ -75,7 +76,7 @@ func (s *State) full(c Claim) bool {
 // passes says that a full zone must let the robot in.
 func (s *State) passes(r *fleet.Request, p Priority, zone int32) bool {
 	switch {
-	case r.Goal == fleet.NoVertex || s.g.ZoneOf[r.Goal] == zone || s.g.Vertices[r.Goal].Charging:
+	case !r.Tasked || s.g.ZoneOf[r.Goal] == zone || s.g.Vertices[r.Goal].Charging:
 		return true
 	case p.Robot != r.Robot || p.Age < 0: // pushed
 		return true

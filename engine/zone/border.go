@@ -74,7 +74,7 @@ func (s *State) sendTokens(out []Effect) []Effect {
 	}
 	for n := range s.neighbours {
 		nb := &s.neighbours[n]
-		t := Token{From: s.id, To: nb.id, Tick: s.tick, Epoch: s.epoch, Answers: slices.Clone(nb.answers)}
+		t := Token{From: s.id, To: nb.id, Tick: s.tick, Epoch: s.epoch, Answers: slices.Clone(nb.answers), Wide: s.reachingOver(nb)}
 		for _, l := range nb.mine {
 			if b, told := s.borderOf(l); told {
 				t.Border = append(t.Border, b)
@@ -124,7 +124,8 @@ func (s *State) tokenReceived(now time.Time, t Token, out []Effect) []Effect {
 	if fresh {
 		nb.answers = nil
 	}
-	nb.epoch, nb.tick, nb.heard = t.Epoch, t.Tick, true
+	nb.epoch, nb.tick, nb.heard, nb.wide = t.Epoch, t.Tick, true, s.soundWide(t.Wide)
+	s.anyWide = s.anyWide || len(nb.wide) > 0
 	clear(nb.border)
 	for _, b := range t.Border {
 		nb.border[b.Vertex] = b
@@ -221,17 +222,20 @@ func (s *State) objection(l int32, c Claim) (fleet.Cause, fleet.RobotID) {
 		return s.shutBy(l)
 	case s.claim[l] != none:
 		return fleet.CauseClaimed, s.guests[s.claim[l]].id
-	case s.full(c):
-		return fleet.CauseAdmission, ""
-	case s.occ[l] == none:
-		return fleet.CauseNone, ""
+	case s.wide(c.Request.RadiusM):
+		return fleet.CauseFootprint, ""
 	}
-	occ := &s.guests[s.occ[l]]
-	undecided := !s.planned && occ.movable() && occ.pending.vertex == fleet.NoVertex
-	occ.wanted = true
-	swap := occ.towards() == c.Request.At
-	if swap || len(c.Request.Base) > 0 || !occ.leaving() && !(undecided && c.Push) {
-		return fleet.CauseOccupied, occ.id
+	if o := s.occ[l]; o != none {
+		occ := &s.guests[o]
+		undecided := !s.planned && occ.movable() && occ.pending.vertex == fleet.NoVertex
+		occ.wanted = true
+		swap := occ.towards() == c.Request.At
+		if swap || len(c.Request.Base) > 0 || !occ.leaving() && !(undecided && c.Push) {
+			return fleet.CauseOccupied, occ.id
+		}
+	}
+	if s.full(c) { // last: who is refused for another reason does not use up an exchange
+		return fleet.CauseAdmission, ""
 	}
 	return fleet.CauseNone, ""
 }
@@ -251,6 +255,7 @@ func (s *State) introduce(now time.Time, r fleet.Request, out []Effect) (bool, [
 		_, g = s.admit(r.Robot)
 		g.course = course{}
 		g.req, g.version, g.at, g.heading, g.base = r, r.Version, r.At, r.Heading, slices.Clone(r.Base)
+		g.stands, g.faced = now, r.Heading
 		s.noteWide(g)
 		return true, out
 	}

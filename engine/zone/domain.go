@@ -299,7 +299,7 @@ func fill(n int) []int32 {
 func (s *State) take(l *Lend) {
 	for i := range l.Guests {
 		lg := &l.Guests[i]
-		if _, known := s.byRobot[lg.Request.Robot]; known || s.ours(lg.Request.At) == none || s.occ[s.ours(lg.Request.At)] != none {
+		if _, known := s.byRobot[lg.Request.Robot]; known || !s.sound(lg.Request) || s.ours(lg.Request.At) == none || s.occ[s.ours(lg.Request.At)] != none {
 			continue
 		}
 		k, g := s.admit(lg.Request.Robot)
@@ -309,9 +309,14 @@ func (s *State) take(l *Lend) {
 		s.occ[s.ours(g.at)] = k
 	}
 	for _, v := range l.Shut {
-		s.keepOut[s.ours(v)] = true
+		if k := s.ours(v); k != none {
+			s.keepOut[k] = true
+		}
 	}
 	for _, v := range l.Held {
+		if s.ours(v) == none {
+			continue
+		}
 		if o := s.occ[s.ours(v)]; o == none || len(s.guests[o].base) > 0 {
 			s.keepOut[s.ours(v)] = true // for this tick
 		} else {

@@ -105,3 +105,29 @@ func TestAFollowerDoesNotWaitForASilentLeader(t *testing.T) {
 		t.Errorf("%d tokens in ten ticks", tokens)
 	}
 }
+
+// Who leads asks zones that are near: what a robot that merely stands has in its way is not vertex 0.
+func TestDomainsReachNoFurtherThanTheirLevel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, grid(randomMap(t), 8), false, 1)
+	fill(w, 150)
+	for range 200 {
+		w.step()
+	}
+	for zones, n := range w.leads {
+		from, to := w.g.Zones[zones[0]], w.g.Zones[zones[1]]
+		near := false
+		for _, z := range from.Neighbours {
+			near = near || w.g.Zones[z].ID == to.ID
+			for _, y := range w.g.Zones[z].Neighbours {
+				near = near || w.g.Zones[y].ID == to.ID
+			}
+		}
+		if !near {
+			t.Errorf("%s asked %s %d times", from.ID, to.ID, n)
+		}
+	}
+	if len(w.leads) == 0 {
+		t.Error("nobody leads")
+	}
+}

@@ -69,7 +69,7 @@ func (s *State) leadsTo(i int32) int32 {
 		if g.pending.vertex != fleet.NoVertex {
 			v = g.pending.vertex
 		}
-		if v == fleet.NoVertex {
+		if v == fleet.NoVertex || g.wait.Cause == fleet.CauseNone && g.pending.vertex == fleet.NoVertex {
 			return none
 		}
 		if z := s.g.ZoneOf[v]; z != s.number {

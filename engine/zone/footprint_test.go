@@ -47,7 +47,7 @@ func TestWideRobotsKeepTheirDistance(t *testing.T) {
 			for _, b := range w.bots {
 				w.ask(b)
 			}
-			for range 400 {
+			for range 900 {
 				w.step()
 				for i, a := range w.bots {
 					for _, b := range w.bots[:i] {
@@ -60,11 +60,11 @@ func TestWideRobotsKeepTheirDistance(t *testing.T) {
 			total := 0
 			for i, b := range w.bots {
 				if total += b.done; b.done == 0 {
-					t.Errorf("robot %d of radius %.1f reached no goal in 400 s", i, b.radius)
+					t.Errorf("robot %d of radius %.1f reached no goal in 900 s", i, b.radius)
 				}
 			}
-			if total < 40 {
-				t.Errorf("%d goals reached in 400 s", total)
+			if total < 90 {
+				t.Errorf("%d goals reached in 900 s", total)
 			}
 		})
 	}
@@ -85,5 +85,59 @@ func TestAWideRobotIsNotGrantedTheBorder(t *testing.T) {
 	}
 	if x := &w.g.Vertices[b.at]; x.X > 3 || x.Y < 5 {
 		t.Errorf("it stands at %.1f, %.1f, within reach of the next zone", x.X, x.Y)
+	}
+}
+
+// A wide robot that is put down beside a border reaches over it: nobody is led into it from the other side.
+func TestNobodyIsLedIntoAWideRobotBeyondTheBorder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, grid(open(8, 16), 8), false, 1)
+	wide := w.add(3*16 + 7)
+	wide.radius = 0.8
+	small := w.add(8)
+	goals := []fleet.Vertex{7*16 + 8, 8}
+	w.nextJob = func(b *bot) fleet.Vertex {
+		if b == wide {
+			return fleet.NoVertex
+		}
+		return goals[b.done%2]
+	}
+	w.ask(wide)
+	w.step()
+	w.ask(small)
+	for range 200 {
+		w.step()
+		if w.touching(wide, small) {
+			t.Fatalf("tick %d: the wide one holds %v, the other %v", w.tick, held(wide), held(small))
+		}
+	}
+	if small.at == 8 {
+		t.Error("the other one has not set out")
+	}
+}
+
+// What a wide robot can never have does not count as its next: whoever is in its way goes on.
+func TestAWideRobotThatCannotCrossBlocksNobodyForEver(t *testing.T) {
+	t.Parallel()
+	for _, lock := range []bool{true, false} {
+		w := newWorld(t, grid(open(8, 16), 8), lock, 1)
+		wide := w.add(3*16 + 3)
+		wide.radius = 0.8
+		small := w.add(0)
+		goals := []fleet.Vertex{3*16 + 7, 0}
+		w.nextJob = func(b *bot) fleet.Vertex {
+			if b == wide {
+				return 3*16 + 12
+			}
+			return goals[b.done%2]
+		}
+		w.ask(wide)
+		w.ask(small)
+		for range 300 {
+			w.step()
+		}
+		if small.done < 4 {
+			t.Errorf("lockstep %v: the narrow one reached %d goals in 300 s", lock, small.done)
+		}
 	}
 }

@@ -30,7 +30,7 @@ func (s *State) tryGrant(now time.Time, l int32, out []Effect) []Effect {
 	if lane, ok := s.g.Lane(g.tail(), s.global(l)); !ok || s.laneClosed(lane) {
 		return s.cancel(now, l, fleet.CauseClosed, "", out) // it has left the place from which it claimed this
 	}
-	if cause, holder := s.room(c, l, g.req.RadiusM); cause != fleet.CauseNone {
+	if cause, holder := s.room(c, l); cause != fleet.CauseNone {
 		g.blame(s.global(l), cause, holder)
 		return out
 	}
@@ -200,7 +200,7 @@ func (s *State) extend(now time.Time, i int32, out []Effect) []Effect {
 		if s.occ[l] != none || s.claim[l] != none || !s.enterable(l) {
 			return out
 		}
-		if cause, _ := s.room(i, l, g.req.RadiusM); cause != fleet.CauseNone {
+		if cause, _ := s.room(i, l); cause != fleet.CauseNone {
 			return out
 		}
 		s.claim[l] = i

@@ -114,7 +114,8 @@ type Token struct {
 	Epoch    uint64 // of the sender's activation: a new one voids its earlier claims
 	Border   []Border
 	Claims   []Claim
-	Answers  []Answer // repeated until the claim is gone
+	Answers  []Answer    // repeated until the claim is gone
+	Wide     []WideRobot // of the sender's that reach over to the receiver
 }
 
 // Border is the state of one border vertex of the sender, or (third parties' corners) a claim it has seen.

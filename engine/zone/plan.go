@@ -115,7 +115,7 @@ func (s *State) present(nb *neighbour) bool {
 // plan decides what every robot that stands and wants to move does next, in order of priority, then grants what is
 // free, and tells the neighbours.
 func (s *State) plan(now time.Time, out []Effect) []Effect {
-	s.planned, s.anyWide = true, false
+	s.planned, s.anyWide = true, s.wideBeside()
 	s.ranks = s.ranks[:0]
 	for i := range s.guests {
 		g := &s.guests[i]
@@ -301,7 +301,7 @@ func (s *State) tryOption(now time.Time, i, parent int32, o option, p Priority, 
 		}
 		return false, out
 	}
-	if cause, holder := s.room(i, l, g.req.RadiusM); cause != fleet.CauseNone && holder != s.standing(l) {
+	if cause, holder := s.room(i, l); cause == fleet.CauseFootprint || cause != fleet.CauseNone && holder != s.standing(l) {
 		g.blame(o.vertex, cause, holder)
 		if out = s.asksAside(now, i, holder, p, out); parent == none {
 			s.noteFutile(now, g)

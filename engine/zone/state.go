@@ -160,7 +160,8 @@ type neighbour struct {
 	heard   bool
 	full    uint64 // until this tick it is taken to admit no more robots on their way through
 	border  map[fleet.Vertex]Border
-	mine    []int32 // our local vertices that it can see: those its robots may enter
+	wide    []WideRobot // of its robots that reach over to us
+	mine    []int32     // our local vertices that it can see: those its robots may enter
 	answers []Answer
 }
 
@@ -177,7 +178,7 @@ func New(g *roadmap.Graph, number int, tables roadmap.Tables, rules Rules, epoch
 		g: g, number: int32(number), colours: max(g.Colours(), 1), id: z.ID, tables: tables, rules: rules, epoch: epoch, inc: inc,
 		occ: make([]int32, n), claim: make([]int32, n), granted: make([]bool, n), blocked: make([]int16, n),
 		keepOut: make([]bool, n), byRobot: map[fleet.RobotID]int32{}, byZone: map[fleet.ZoneID]int32{},
-		window: congestion.New(n, congestion.ClassOf(g, number), rules.Admission), flow: newFlow(g, number), closed: map[int32]bool{}, lord: following{leader: none}, apart: distance(g, number), neighbours: make([]neighbour, len(z.Neighbours)),
+		window: congestion.New(n, congestion.ClassOf(g, number), rules.Admission), flow: newFlow(g, number), closed: map[int32]bool{}, lord: following{leader: none}, apart: roomy(g, number), neighbours: make([]neighbour, len(z.Neighbours)),
 	}
 	for i := range n {
 		s.occ[i], s.claim[i] = none, none

@@ -104,7 +104,8 @@ type world struct {
 	lose    float64
 	nextJob func(b *bot) fleet.Vertex
 	grants  int
-	domains int // Leads sent
+	domains int              // Leads sent
+	leads   map[[2]int32]int // by zones
 	views   map[int32]zone.View
 	roster  map[[2]string]bool
 }
@@ -117,7 +118,7 @@ type letter struct {
 }
 
 func newWorld(t testing.TB, g *roadmap.Graph, lock bool, seed int64) *world {
-	w := &world{t: t, g: g, rng: rand.New(rand.NewSource(seed)), now: t0, lock: lock, byID: map[fleet.RobotID]*bot{}, roster: map[[2]string]bool{}, views: map[int32]zone.View{}}
+	w := &world{t: t, g: g, rng: rand.New(rand.NewSource(seed)), now: t0, lock: lock, byID: map[fleet.RobotID]*bot{}, roster: map[[2]string]bool{}, views: map[int32]zone.View{}, leads: map[[2]int32]int{}}
 	tb := roadmap.NewTableMap(g, len(g.Vertices))
 	for z := range g.Zones {
 		w.zones = append(w.zones, zone.New(g, z, tb, zone.Rules{Lockstep: lock}, 1, 1))
@@ -200,6 +201,7 @@ func (w *world) perform(z int32, effects []zone.Effect) {
 			w.post(letter{bot: w.byID[e.Grant.Robot], gr: &e.Grant})
 		case zone.SendLead:
 			w.domains++
+			w.leads[[2]int32{z, w.zoneNo(e.Lead.To)}]++
 			w.post(letter{zone: w.zoneNo(e.Lead.To), msg: zone.Led{Lead: e.Lead}})
 		case zone.SendLend:
 			w.post(letter{zone: w.zoneNo(e.Lend.To), msg: zone.Lent{Lend: e.Lend}})
