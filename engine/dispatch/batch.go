@@ -234,8 +234,11 @@ func (d *deal) jobsNear(w *worker) []*job {
 	return out
 }
 
-// offer adds the pair, priced, unless the robot cannot get there or nobody knows.
+// offer adds the pair, priced, unless the robot may not or cannot get there, or nobody knows.
 func (d *deal) offer(j *job, w *worker, out []match) []match {
+	if !w.mayEnter(j) {
+		return out
+	}
 	m := match{job: j, worker: w, table: d.table(j, w)}
 	if d.price(&m) {
 		out = append(out, m)
@@ -243,9 +246,9 @@ func (d *deal) offer(j *job, w *worker, out []match) []match {
 	return out
 }
 
-// possible says that no table is known by which the robot could not get there.
+// possible says that the robot is allowed there, and no table is known by which it could not get there.
 func (d *deal) possible(j *job, w *worker) bool {
-	if !w.lasts(j, d.ground.graph.Manhattan(w.At, j.goal)) {
+	if !w.mayEnter(j) || !w.lasts(j, d.ground.graph.Manhattan(w.At, j.goal)) {
 		return false
 	}
 	if d.ground.sure(w.At, j.goal) {

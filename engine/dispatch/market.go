@@ -258,7 +258,20 @@ func (m *market) ownJobs(w *worker) []*job {
 func suits(j *job, w *worker) bool {
 	t := &j.spec
 	return (t.Robot == "" || t.Robot == w.ID) && (t.Fleet == "" || t.Fleet == w.Fleet) && (t.Type == fleet.Charge || !w.low()) &&
-		able(j.needs, w.Capabilities)
+		able(j.needs, w.Capabilities) && w.mayEnter(j)
+}
+
+// mayEnter says that the robot is allowed into the zones of all errands of the task.
+func (w *worker) mayEnter(j *job) bool {
+	if len(w.Allowed) == 0 {
+		return true
+	}
+	for _, z := range j.zones {
+		if !slices.Contains(w.Allowed, z) {
+			return false
+		}
+	}
+	return true
 }
 
 // urgent lists the n tasks of a shelf with the highest rank, the highest first.

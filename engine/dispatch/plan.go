@@ -158,6 +158,10 @@ func misfit(j *job, crowd []*worker) string {
 		return "the robot that it is for is not in the warehouse, or lacks what it needs"
 	case t.Fleet != "" && !slices.ContainsFunc(crowd, func(w *worker) bool { return w.Fleet == t.Fleet }):
 		return "no robot is of the fleet " + t.Fleet
+	case slices.ContainsFunc(crowd, func(w *worker) bool {
+		return able(j.needs, w.Capabilities) && (t.Fleet == "" || t.Fleet == w.Fleet) && !w.mayEnter(j)
+	}):
+		return "no robot that could have it is allowed into the zones of all its places"
 	case len(j.needs) > 0:
 		return "no robot that may have it can " + strings.Join(j.needs, ", ")
 	}

@@ -92,8 +92,9 @@ type job struct {
 	since   time.Time    // open since
 	offered time.Time    // zero = no offer outstanding
 	to      fleet.RobotID
-	rest    float64  // the way from the first errand to the last, along the axes
-	needs   []string // capabilities
+	rest    float64        // the way from the first errand to the last, along the axes
+	needs   []string       // capabilities
+	zones   []fleet.ZoneID // of its errands, each once
 
 	// On the market.
 	in        bool
@@ -302,6 +303,12 @@ func (j *job) place(from, g *roadmap.Graph) {
 	}
 	if len(errands) > 0 {
 		j.spec.Errands, j.goal, j.rest = errands, errands[0], 0
+		j.zones = nil
+		for _, v := range errands {
+			if z := g.Zones[g.ZoneOf[v]].ID; !slices.Contains(j.zones, z) {
+				j.zones = append(j.zones, z)
+			}
+		}
 		for i, v := range errands[1:] {
 			j.rest += g.Manhattan(errands[i], v)
 		}

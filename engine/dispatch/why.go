@@ -68,6 +68,7 @@ const (
 	causeNoRobots     = "no_robots"
 	causeNoFleet      = "no_fleet"
 	causeNoCapability = "no_capability"
+	causeNotAllowed   = "not_allowed"
 	causeNoSuchRobot  = "no_such_robot"
 	causeUnassigned   = "unassigned"
 	causeCancelling   = "cancelling"

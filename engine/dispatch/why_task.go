@@ -94,11 +94,13 @@ func (f *Facts) whyNobody(t *task.View) []Link {
 	if f.Robots == nil { // of one robot alone, if any, something is known
 		return f.follow(t.Spec.Robot, nil)
 	}
-	goal := f.goalOf(t)
+	j := newJob(f.Now, t.Spec)
+	j.place(nil, f.Graph)
+	goal := j.goal
 	near := f.reaches(goal)
 	var all []applicant
 	for _, v := range f.all() {
-		if !f.suits(t, v) {
+		if !f.suits(j, v) {
 			continue
 		}
 		a := applicant{view: v, rank: f.rank(t, v)}
@@ -111,7 +113,7 @@ func (f *Facts) whyNobody(t *task.View) []Link {
 		all = append(all, a)
 	}
 	if len(all) == 0 {
-		return []Link{f.unwanted(t)}
+		return []Link{f.unwanted(t, j)}
 	}
 	best := slices.MinFunc(all, func(a, b applicant) int {
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.away, b.away), cmp.Compare(a.view.ID, b.view.ID))
@@ -133,10 +135,10 @@ func (f *Facts) whyNobody(t *task.View) []Link {
 }
 
 // suits says whether the robot may have the task, whatever state it is in.
-func (f *Facts) suits(t *task.View, v *robot.View) bool {
+func (f *Facts) suits(j *job, v *robot.View) bool {
 	w := f.worker(v)
 	w.Battery, w.Move = 1, robot.Move{}
-	return ours(v) && suits(newJob(f.Now, t.Spec), w)
+	return ours(v) && suits(j, w)
 }
 
 // rank says why a robot that suits does not have the task.
@@ -172,7 +174,7 @@ func (f *Facts) reaches(goal fleet.Vertex) []bool {
 }
 
 // unwanted says why no robot of the warehouse suits the task.
-func (f *Facts) unwanted(t *task.View) Link {
+func (f *Facts) unwanted(t *task.View, j *job) Link {
 	l := Link{Level: LevelDispatcher, ObjectType: "task", ObjectID: string(t.Spec.ID), Since: t.Spec.CreatedAt}
 	switch {
 	case t.Spec.Robot != "":
@@ -180,8 +182,12 @@ func (f *Facts) unwanted(t *task.View) Link {
 		l.Text = "The robot that the task is for is not in the warehouse, or may not have it"
 	case t.Spec.Fleet != "" && !f.some(func(v *robot.View) bool { return v.Spec.Fleet == t.Spec.Fleet }):
 		l.Cause, l.Text = causeNoFleet, "No robot of the warehouse is of the fleet "+t.Spec.Fleet
-	case len(t.Spec.Requires()) > 0 && f.some(func(*robot.View) bool { return true }):
-		l.Cause, l.Text = causeNoCapability, "No robot that may have it can "+strings.Join(t.Spec.Requires(), ", ")
+	case f.some(func(v *robot.View) bool {
+		return able(j.needs, v.Spec.Capabilities) && (t.Spec.Fleet == "" || t.Spec.Fleet == v.Spec.Fleet) && !f.worker(v).mayEnter(j)
+	}):
+		l.Cause, l.Text = causeNotAllowed, "No robot that could have it is allowed into the zones of all its places"
+	case len(j.needs) > 0 && f.some(func(*robot.View) bool { return true }):
+		l.Cause, l.Text = causeNoCapability, "No robot that may have it can "+strings.Join(j.needs, ", ")
 	default:
 		l.Cause, l.ObjectType, l.ObjectID = causeNoRobots, "warehouse", string(f.ID)
 		l.Text = "The warehouse has no robot under the engine's control"
