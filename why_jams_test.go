@@ -248,7 +248,7 @@ func headOn(j *jam) {
 	}
 }
 
-// idleOnTheGoal: it is sent away by itself; where it is not, it can be.
+// idleOnTheGoal: it is sent away by itself, often before A comes to it; where it is not, it can be.
 func idleOnTheGoal(j *jam) {
 	j.floor(true, "........", "........", "@@@.@@@@", "@@@.@@@@")
 	j.robot("B", "27")
@@ -272,9 +272,6 @@ func idleOnTheGoal(j *jam) {
 		}
 		return j.status(task) == "SUCCEEDED"
 	})
-	if named == 0 {
-		j.Error("B was never named")
-	}
 }
 
 func noActiveMap(j *jam) {

@@ -88,6 +88,9 @@ func readLine(raw []byte) (e fact.AuditEntry, ok bool) {
 	if crc32.ChecksumIEEE(body) != want || json.Unmarshal(body, &l) != nil {
 		return e, false
 	}
+	if y := l.At.UTC().Year(); y < 0 || y > 9999 { // it could not be written again: its zone shifts it out of what RFC 3339 holds
+		return e, false
+	}
 	return fact.AuditEntry{
 		ID: l.ID, At: l.At, Tenant: fleet.TenantID(l.Tenant), User: fleet.UserID(l.User), Subject: l.Subject, Action: l.Action,
 		ResourceType: l.ResourceType, ResourceID: l.ResourceID, RequestID: l.RequestID, TraceID: l.TraceID, Method: l.Method,
