@@ -208,7 +208,7 @@ func (s *State) wants(now time.Time, w *worker) wantClass {
 	}
 	away, _ := s.yard.toCharger(w.At)
 	switch idle := now.Sub(w.Since); {
-	case !w.Free && s.heldBy[w.ID] == "":
+	case !w.Free && (s.heldBy[w.ID] == "" || w.Reason != robot.HasTask): // it would hold a charger and not get there
 		return wantNothing
 	case w.Battery < c.need(&w.Robot, away)+c.Reserve/2:
 		return wantUrgent

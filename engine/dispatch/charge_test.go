@@ -264,6 +264,21 @@ func TestARobotThatWouldNotReachAChargerIsSentThereOutOfItsTask(t *testing.T) {
 	}
 }
 
+func TestARobotThatCannotMoveTakesNoChargerForItsTask(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, []fleet.Vertex{0}, nil)
+	y.put("r", 20, 0.05, func(r *dispatch.Robot) { r.Free, r.Reason = false, "paused" })
+	y.Decide(y.now, dispatch.TaskChanged{State: task.Held, Robot: "r", Spec: task.Spec{ID: "t", Errands: []fleet.Vertex{31}}}, nil)
+	y.put("other", 9, 0.2)
+	y.pass(time.Minute, false)
+	if m := y.last("r"); m.Kind == robot.MoveCharge {
+		t.Errorf("told %+v", m)
+	}
+	if m := y.last("other"); m.Kind != robot.MoveCharge {
+		t.Errorf("the other was told %+v", m)
+	}
+}
+
 func TestMainsPoweredRobotsAreLeftInPeace(t *testing.T) {
 	t.Parallel()
 	y := newYard(t, []fleet.Vertex{0}, nil)

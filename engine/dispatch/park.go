@@ -209,7 +209,7 @@ func (s *State) stays(w *worker) bool {
 		return false
 	}
 	_, held := s.yard.aims[w.ID]
-	return !w.Free && (!held || w.Reason != "has a task") || w.Power.Charging
+	return !w.Free && (!held || w.Reason != robot.HasTask) || w.Power.Charging
 }
 
 // blockedGoal says that one of the robot's errands is where another stays.

@@ -83,7 +83,7 @@ func (s *State) statusReported(now time.Time, m *StatusReported, out []Effect) [
 		out = s.wakeAt(now.Add(StaleAfter), out)
 	}
 	out = s.tendMove(now, out)
-	if free, _ := s.free(); free != wasFree || s.powerChanged() {
+	if free, reason := s.free(); free != wasFree || s.task != "" && reason != s.avail.Reason || s.powerChanged() {
 		out = s.tellDispatcher(now, out)
 	}
 	return out
@@ -318,6 +318,9 @@ func (s *State) giveUp(now time.Time, out []Effect) []Effect {
 	return s.tellDispatcher(now, out)
 }
 
+// HasTask is why a robot is not free that is about its task; one with a task that cannot move says what keeps it.
+const HasTask = "has a task"
+
 // free says whether the dispatcher may give it a task, and why not.
 func (s *State) free() (bool, string) {
 	switch {
@@ -331,16 +334,16 @@ func (s *State) free() (bool, string) {
 		return false, "no link"
 	case s.at == fleet.NoVertex:
 		return false, "position unknown"
-	case s.task != "":
-		return false, "has a task"
-	case s.travelling():
-		return false, "is under way for a command"
-	case s.stopped():
+	case s.stopped(): // whether it has a task or not: it does not move
 		return false, "paused"
 	case s.state == fleet.Manual:
 		return false, "driven by hand"
 	case s.fatal():
 		return false, "in error"
+	case s.task != "":
+		return false, HasTask
+	case s.travelling():
+		return false, "is under way for a command"
 	}
 	return true, ""
 }

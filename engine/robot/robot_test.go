@@ -112,6 +112,24 @@ func TestATaskIsDrivenErrandByErrand(t *testing.T) {
 	}
 }
 
+// The dispatcher hears why a robot with a task does not move, and when it does again.
+func TestARobotWithATaskSaysWhatKeepsIt(t *testing.T) {
+	t.Parallel()
+	l, _ := ready(t)
+	l.tell(robot.TaskAwarded{Task: "t1", Errands: []fleet.Vertex{2, 1}})
+	for i, c := range []struct {
+		state fleet.RobotState
+		want  string
+	}{{fleet.Manual, "driven by hand"}, {fleet.Error, "in error"}, {fleet.Idle, robot.HasTask}} {
+		m := status(uint64(i)+2, t0)
+		m.State = c.state
+		a := all[robot.TellDispatcher](l.tell(m))
+		if len(a) == 0 || a[len(a)-1].Availability.Reason != c.want {
+			t.Errorf("%v: %+v, want %q", c.state, a, c.want)
+		}
+	}
+}
+
 func TestAGrantOfAnOlderActivationIsRefused(t *testing.T) {
 	t.Parallel()
 	l, g := ready(t)
