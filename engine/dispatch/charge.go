@@ -25,6 +25,7 @@ type yard struct {
 	by     map[fleet.TaskID]fleet.RobotID   // who has the task
 	queue  map[fleet.RobotID]time.Time      // since when it has wanted a charger
 	short  map[fleet.TaskID]string          // open tasks that batteries keep from every robot, with numbers
+	chosen map[fleet.RobotID]bool           // for each of them the robot that lacks least, where charging helps
 	next   time.Time
 	tidied time.Time
 }
@@ -33,6 +34,7 @@ func newYard() *yard {
 	return &yard{
 		told: map[fleet.RobotID]*told{}, aims: map[fleet.RobotID][]fleet.Vertex{}, by: map[fleet.TaskID]fleet.RobotID{},
 		queue: map[fleet.RobotID]time.Time{}, short: map[fleet.TaskID]string{},
+		chosen: map[fleet.RobotID]bool{},
 	}
 }
 
@@ -48,7 +50,8 @@ type told struct {
 	at     time.Time
 	fail   int // moves that led nowhere, one after another
 	from   fleet.Vertex
-	level  float64   // of its battery then
+	there  time.Time // since when it has stood at the charger that it was sent to, and its battery then
+	had    float64
 	futile time.Time // until then it is not sent to charge: it has stood at a charger for nothing
 	looked time.Time // since when it had nothing to do, when it was last looked whether it stands in a narrow place
 }
@@ -60,7 +63,7 @@ const (
 	idleFor    = 10 * time.Second // until a robot that nothing suits charges meanwhile
 	maxSends   = 32               // moves of one round
 	maxWanting = 256              // robots that a round looks for chargers for
-	noGain     = 4 * time.Minute  // at a charger without more battery: it does not charge
+	noGain     = 4 * time.Minute  // at a charger with hardly more battery: it does not charge
 	noMore     = 30 * time.Minute // until it is sent there again
 	tidyEvery  = time.Minute
 )
@@ -175,7 +178,7 @@ func (s *State) send(now time.Time, w *worker, m robot.Move, out []Effect) []Eff
 	} else {
 		t.fail = 0
 	}
-	t.move, t.at, t.from, t.level = m, now, w.At, w.Battery
+	t.move, t.at, t.from, t.there = m, now, w.At, time.Time{}
 	return append(out, Send{Robot: w.ID, Move: m})
 }
 
@@ -216,7 +219,7 @@ func (s *State) wants(now time.Time, w *worker) wantClass {
 		return wantNothing
 	case w.Battery < c.Low:
 		return wantLow
-	case len(s.yard.short) > 0 && idle >= answers:
+	case s.yard.chosen[w.ID] && w.Battery < c.Comfort && idle >= answers:
 		return wantTask
 	case w.Battery < c.Comfort && idle >= idleFor:
 		return wantTopUp
@@ -300,9 +303,12 @@ func (s *State) settleBays(now time.Time, out []Effect) []Effect {
 		}
 		m := y.moveOf(now, w)
 		t := y.of(w.ID)
+		if t.there.IsZero() && m.Kind == robot.MoveCharge && w.At == b.at {
+			t.there, t.had = now, w.Battery
+		}
 		switch {
 		case now.Sub(t.at) < answers, now.Before(t.futile):
-		case m.Kind == robot.MoveCharge && w.At == b.at && now.Sub(t.at) >= noGain && w.Battery < t.level+0.01:
+		case m.Kind == robot.MoveCharge && w.At == b.at && s.inVain(now, t, w):
 			t.futile = now.Add(noMore)
 			out = s.send(now, w, robot.Move{To: fleet.NoVertex, Reason: "it does not charge here"}, out)
 		case m.Kind == robot.MoveCharge && m.To == b.at && (w.At == b.at || now.Sub(t.at) < pushedAfter):
@@ -320,6 +326,14 @@ func (s *State) settleBays(now time.Time, out []Effect) []Effect {
 		}
 	}
 	return out
+}
+
+// inVain says that the robot has stood at a charger for long and got less than a quarter of what is expected: the charger
+// may be slow, which its statuses tell.
+func (s *State) inVain(now time.Time, t *told, w *worker) bool {
+	_, _, gain := s.charging.rates(&w.Power)
+	stood := now.Sub(t.there)
+	return stood >= noGain && w.Battery-t.had+robot.TellBattery < gain*stood.Seconds()/4 // the last step may not have been told
 }
 
 // pushedAfter is after how long a robot that is not at its charger is told again to go there: somebody may have pushed it

@@ -2,6 +2,7 @@ package dispatch_test
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -303,6 +304,58 @@ func TestWhoDoesNotChargeAtAChargerIsNotKeptThere(t *testing.T) {
 	y.pass(2*time.Second, true)
 	if y.offers["t"] != "r" {
 		t.Errorf("offers %v", y.offers)
+	}
+}
+
+// A charger that gives a third of a percent a minute, as the rules have it, charges.
+func TestASlowChargerIsNotTakenForABrokenOne(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, []fleet.Vertex{0}, nil)
+	const perS = 3e-5
+	y.Decide(t0, dispatch.RulesChanged{Charging: func() dispatch.Charging { c := dispatch.UsualCharging(); c.ChargePerS = perS; return c }(), Parking: dispatch.UsualParking()}, nil)
+	y.put("r", 9, 0.3)
+	y.pass(3*time.Second, true)
+	battery := 0.3
+	for range 20 {
+		y.pass(time.Minute, true)
+		if m := y.last("r"); m.Kind != robot.MoveCharge {
+			t.Fatalf("told %+v with %s", m, fmt.Sprint(battery))
+		}
+		battery += 60 * perS
+		told := 0.3 + robot.TellBattery*math.Floor((battery-0.3)/robot.TellBattery)
+		y.put("r", 0, told, func(r *dispatch.Robot) { r.Move = y.last("r") })
+	}
+}
+
+// For a task that batteries keep from everybody, one robot charges, below the comfort level and where charging helps.
+func TestOnlyTheBestRobotChargesForATaskThatNeedsIt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		battery, perM float64
+		want          int
+	}{
+		"one charges":            {0.4, 0.01, 1},
+		"a full one is too weak": {0.79, 0.05, 0},
+		"enough in comfort":      {0.81, 0.02, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			y := newYard(t, []fleet.Vertex{0, 32, 64, 96}, nil)
+			y.Decide(t0, hungry(func(h *dispatch.Charging) { h.PerM = c.perM }), nil)
+			y.pass(2*time.Second, false)
+			for i := range 4 {
+				y.put(fmt.Sprint("r", i), fleet.Vertex(4+i), c.battery)
+			}
+			y.Decide(y.now, open("t", 24), nil)
+			y.pass(8*time.Second, false)
+			sent := map[fleet.RobotID]bool{}
+			for _, s := range y.sent {
+				sent[s.Robot] = sent[s.Robot] || s.Move.Kind == robot.MoveCharge
+			}
+			if w := y.wait("t"); len(sent) != c.want || w.Cause != fleet.CauseBattery {
+				t.Errorf("sent %+v, the task waits: %+v", y.sent, w)
+			}
+		})
 	}
 }
 

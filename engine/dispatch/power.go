@@ -176,10 +176,17 @@ func (w *worker) lasts(j *job, metres float64) bool {
 	return c.Off || j.spec.Type == fleet.Charge || w.Battery >= c.need(&w.Robot, metres+j.tail)+c.Reserve
 }
 
+// lack says that batteries keep a task from every robot: in words, and which robot is to charge for it, "" = none: what
+// the task needs is more than charging gives.
+type lack struct {
+	text  string
+	robot fleet.RobotID
+}
+
 // shortage says that batteries alone keep the task from every robot that could have it, with numbers.
-func (s *State) shortage(j *job) (string, bool) {
+func (s *State) shortage(j *job) (lack, bool) {
 	if s.charging.Off || j.goal == fleet.NoVertex || j.spec.Type == fleet.Charge {
-		return "", false
+		return lack{}, false
 	}
 	var best *worker
 	missing := func(w *worker) float64 {
@@ -190,14 +197,14 @@ func (s *State) shortage(j *job) (string, bool) {
 			continue
 		}
 		if !w.low() && missing(w) <= 0 {
-			return "", false
+			return lack{}, false
 		}
 		if best == nil || cmp.Or(cmp.Compare(missing(w), missing(best)), cmp.Compare(w.ID, best.ID)) < 0 {
 			best = w
 		}
 	}
 	if best == nil {
-		return "", false
+		return lack{}, false
 	}
 	needs := best.Battery + missing(best)
 	text := fmt.Sprintf("needs %s, robot %s has %s", percent(max(needs, s.charging.Critical)), best.ID, percent(best.Battery))
@@ -213,7 +220,11 @@ func (s *State) shortage(j *job) (string, bool) {
 	if needs > 1 {
 		text += "; a full battery is not enough"
 	}
-	return text, true
+	l := lack{text: text}
+	if needs <= s.charging.Full {
+		l.robot = best.ID
+	}
+	return l, true
 }
 
 // could says that the robot may have the task if its battery lets it.
@@ -242,10 +253,14 @@ const maxShort = 64
 // noteShort finds out which of the tasks that have waited longest wait for batteries.
 func (s *State) noteShort() {
 	clear(s.yard.short)
+	clear(s.yard.chosen)
 	for _, t := range s.taskWait[:min(len(s.taskWait), maxShort)] {
 		if j := s.tasks[t.Task]; j != nil && (t.Cause == fleet.CauseNoRobot || t.Cause == fleet.CauseBattery) {
-			if text, ok := s.shortage(j); ok {
-				s.yard.short[t.Task] = text
+			if l, ok := s.shortage(j); ok {
+				s.yard.short[t.Task] = l.text
+				if l.robot != "" {
+					s.yard.chosen[l.robot] = true
+				}
 			}
 		}
 	}

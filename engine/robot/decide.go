@@ -350,7 +350,7 @@ func (s *State) free() (bool, string) {
 
 // powerChanged says that the dispatcher knows another battery than the last status told of.
 func (s *State) powerChanged() bool {
-	return s.availKnown && (math.Abs(s.battery-s.avail.Battery) >= tellBattery || s.energy.Charging != s.avail.Power.Charging)
+	return s.availKnown && (math.Abs(s.battery-s.avail.Battery) >= TellBattery || s.energy.Charging != s.avail.Power.Charging)
 }
 
 // tellDispatcher says what has changed since it was told last.

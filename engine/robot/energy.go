@@ -25,7 +25,7 @@ const (
 	powerTime   = 8 * 3600.0
 	longestGap  = time.Minute     // between two statuses; what lies between counts for nothing
 	rollsOn     = 5 * time.Second // after a move it counts as driving: the battery says so a little later
-	tellBattery = 0.02            // a change of which the dispatcher is told at once
+	TellBattery = 0.02            // a change of which the dispatcher is told at once; of a smaller one when there is other news
 )
 
 // energy is what the last status said, and what has been driven since.
