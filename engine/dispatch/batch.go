@@ -388,6 +388,9 @@ func (s *State) batch(now time.Time, all bool, out []Effect) []Effect {
 	if s.graph == nil {
 		return out
 	}
+	if all && len(s.engaged) > 0 {
+		jobs = present(append(jobs, s.stillUrgent(now)...), func(j *job) bool { return j.in })
+	}
 	if s.market.jobs == 0 || s.market.workers == 0 {
 		return s.improve(now, jobs, workers, out)
 	}

@@ -103,6 +103,7 @@ type job struct {
 	shelf     *shelf    // nil where the task is for one robot alone
 	slot      int       // on the shelf
 	preempted time.Time // when a robot was last taken from another task for it
+	looked    time.Time // when it was last looked whether there is such a robot
 	award     int32     // number of its award in the batch that is being made
 	mark      mark
 }

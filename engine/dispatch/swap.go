@@ -21,7 +21,10 @@ const (
 	swapsAtOnce = 32   // of one batch
 	preemptFrom = 5    // priority from which a task may take the robot of another
 	preemptBy   = 3    // that has so much less
-	speedMPS    = 1.0  // of robots that do not say theirs
+	preemptMost = 8    // tasks of one batch that look for such a robot
+
+	preemptAgain = 3 * offerPatience // until a task that got none looks again: a recall may be refused
+	speedMPS     = 1.0               // of robots that do not say theirs
 )
 
 // engaged is a task that a robot has and has not begun to carry out.
@@ -150,9 +153,31 @@ func (s *State) release(now time.Time, id fleet.TaskID) {
 	}
 }
 
+// stillUrgent lists the urgent tasks that have not looked for a robot that another task has, or not lately: there was none,
+// or it did not let go. In no order.
+func (s *State) stillUrgent(now time.Time) []*job {
+	var again []*job
+	see := func(j *job) {
+		if j.spec.Priority >= preemptFrom && now.Sub(j.looked) >= preemptAgain {
+			again = append(again, j)
+		}
+	}
+	for _, sh := range s.market.shelves {
+		for _, j := range sh.all {
+			see(j)
+		}
+	}
+	for _, own := range s.market.pinned {
+		for _, j := range own {
+			see(j)
+		}
+	}
+	return again
+}
+
 // preempt takes robots from tasks that are far less urgent than one that nobody free can do.
 func (s *State) preempt(now time.Time, open []*job, out []Effect) []Effect {
-	urgentOnes := make([]*job, 0, 8)
+	urgentOnes := make([]*job, 0, preemptMost)
 	for _, j := range open {
 		if j.in && j.spec.Priority >= preemptFrom && (j.preempted.IsZero() || now.Sub(j.preempted) > offerPatience) {
 			urgentOnes = append(urgentOnes, j)
@@ -162,7 +187,8 @@ func (s *State) preempt(now time.Time, open []*job, out []Effect) []Effect {
 		return out
 	}
 	slices.SortFunc(urgentOnes, compareJobs)
-	for _, j := range urgentOnes[:min(len(urgentOnes), 8)] {
+	for _, j := range urgentOnes[:min(len(urgentOnes), preemptMost)] {
+		j.looked = now
 		var best *engaged
 		cost := math.Inf(1)
 		for _, e := range s.engaged {

@@ -140,6 +140,27 @@ func TestAnUrgentTaskTakesTheRobotOfOneThatCanWait(t *testing.T) {
 	}
 }
 
+// A robot that has not let go is asked again after a while, and a task that found nobody to ask looks again.
+func TestAnUrgentTaskLooksAgainForARobot(t *testing.T) {
+	t.Parallel()
+	s, _ := fresh(t)
+	u := open("u", 2, func(s *task.Spec) { s.Priority = 9 })
+	s.Decide(t0, u, nil)
+	m := open("t", 31, func(s *task.Spec) { s.Errands = []fleet.Vertex{31, 40} })
+	s.Decide(t0, free("a", 0), nil)
+	s.Decide(t0, dispatch.TaskChanged{State: task.Held, Robot: "a", Spec: m.Spec}, nil)
+	hold(s, t0, m, "a", 0)
+	var at []time.Duration
+	for d := time.Duration(0); d < 40*time.Second; d += time.Second {
+		if got := recalls(s.Decide(t0.Add(d), dispatch.Ticked{}, nil)); got["t"] == "a" { // it does not let go
+			at = append(at, d)
+		}
+	}
+	if len(at) != 2 || at[1]-at[0] < 10*time.Second {
+		t.Errorf("recalled after %v, want twice, the second time after a while", at)
+	}
+}
+
 // Robots become free and tasks come for half an hour, tasks being let go as soon as they are recalled: no task changes hands
 // more than twice, and few do at all.
 func TestTasksDoNotFlipBetweenRobots(t *testing.T) {
