@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"starling/engine/congestion"
+	"starling/engine/roadmap"
 	"starling/engine/robot"
 )
 
@@ -15,14 +16,17 @@ import (
 func (s *State) LimitActive(n int) { s.mostActive = n }
 
 // active is how many robots may hold tasks at once.
-func (s *State) active() int {
+func (s *State) active() int { return activeOn(s.graph, s.mostActive) }
+
+// activeOn is how many robots may hold tasks at once on a floor, where so many are said.
+func activeOn(g *roadmap.Graph, said int) int {
 	switch {
-	case s.mostActive > 0:
-		return s.mostActive
-	case s.mostActive < 0 || s.graph == nil:
+	case said > 0:
+		return said
+	case said < 0 || g == nil:
 		return math.MaxInt
 	}
-	return congestion.Active(len(s.graph.Vertices))
+	return congestion.Active(len(g.Vertices))
 }
 
 // room is how many more robots may get tasks now: those that hold one, or have been offered one just now, count.
@@ -53,7 +57,11 @@ func (s *State) crowded(now time.Time) string {
 	if s.room(now) > 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d robots hold tasks already: more would get into each other's way on this floor", s.active())
+	return fullFloor(s.active())
+}
+
+func fullFloor(active int) string {
+	return fmt.Sprintf("%d robots hold tasks already: more would get into each other's way on this floor", active)
 }
 
 // few serves the most urgent of the tasks, as far as the room goes. Those that nobody can do now leave their place to the

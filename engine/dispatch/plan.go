@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ type Dry struct {
 	SpeedMPS float64                 // of robots that do not say theirs; 0 = 1
 	Charging Charging                // the rules of batteries; the zero value is the usual ones
 	Policy   Policy
+	Active   int // how many robots may hold tasks at once, as LimitActive has it
 }
 
 // Planned is one award of a dry run.
@@ -55,12 +57,16 @@ func Plan(now time.Time, d Dry) ([]Planned, []Unplanned) {
 	g := d.Graph
 	floor := ground{graph: g, tables: d.Tables, parts: parts(g), strong: strong(g, func(l int32) bool { return d.Laid.Closed(g, l) })}
 	mk := newMarket(floor)
+	home := newYard()
+	home.on(g)
+	home.survey(now, floor)
 	all, index := make([]*job, len(d.Tasks)), make(map[*job]int, len(d.Tasks))
 	for i := range d.Tasks {
 		j := newJob(now, d.Tasks[i])
 		j.place(nil, g)
 		all[i], index[j] = j, i
 		if j.goal != fleet.NoVertex {
+			j.tail = home.tail(j)
 			mk.addJob(j)
 		}
 	}
@@ -76,10 +82,11 @@ func Plan(now time.Time, d Dry) ([]Planned, []Unplanned) {
 	}
 	done := make([]bool, len(d.Tasks))
 	var planned []Planned
-	if free := mk.workers; mk.jobs > 0 && free > 0 {
+	room := d.room()
+	if free := mk.workers; mk.jobs > 0 && free > 0 && room > 0 {
 		reason := fmt.Sprintf("least total cost among %d tasks and %d free robots", mk.jobs, free)
 		deal := mk.deal(now)
-		deal.policy = d.Policy
+		deal.policy, deal.room = d.Policy, room
 		deal.everybody()
 		for i := range deal.matches {
 			m := &deal.matches[i]
@@ -91,11 +98,30 @@ func Plan(now time.Time, d Dry) ([]Planned, []Unplanned) {
 	}
 	var rest []Unplanned
 	for i := range d.Tasks {
-		if !done[i] {
-			rest = append(rest, Unplanned{Index: i, Reason: refusal(&floor, all[i], crowd)})
+		if done[i] {
+			continue
 		}
+		reason, suited := refusal(&floor, all[i], crowd)
+		if suited && len(planned) >= room {
+			reason = fullFloor(activeOn(g, d.Active))
+		}
+		rest = append(rest, Unplanned{Index: i, Reason: reason})
 	}
 	return planned, rest
+}
+
+// room is how many more robots may get tasks.
+func (d *Dry) room() int {
+	most := activeOn(d.Graph, d.Active)
+	if len(d.Robots) <= most {
+		return math.MaxInt
+	}
+	for i := range d.Robots {
+		if d.Robots[i].Reason == robot.HasTask {
+			most--
+		}
+	}
+	return max(0, most)
 }
 
 func newJob(now time.Time, t task.Spec) *job {
@@ -109,13 +135,14 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// refusal says why a task of a dry run got no robot: what keeps it from the robots that come nearest to having it.
-func refusal(floor *ground, j *job, crowd []*worker) string {
+// refusal says why a task of a dry run got no robot: what keeps it from the robots that come nearest to having it, and
+// whether some could have had it.
+func refusal(floor *ground, j *job, crowd []*worker) (reason string, suited bool) {
 	if j.goal == fleet.NoVertex {
-		return "a place is not on the active map"
+		return "a place is not on the active map", false
 	}
 	if len(crowd) == 0 {
-		return "the warehouse has no robot"
+		return "the warehouse has no robot", false
 	}
 	var able, free, charged, there int
 	for _, w := range crowd {
@@ -139,15 +166,15 @@ func refusal(floor *ground, j *job, crowd []*worker) string {
 	}
 	switch {
 	case able == 0:
-		return misfit(j, crowd)
+		return misfit(j, crowd), false
 	case free == 0:
-		return fmt.Sprintf("none of the %d robots that could do it is free", able)
+		return fmt.Sprintf("none of the %d robots that could do it is free", able), false
 	case charged == 0:
-		return fmt.Sprintf("the batteries of the %d free robots that could do it are too low", free)
+		return fmt.Sprintf("the batteries of the %d free robots that could do it are too low", free), false
 	case there == 0:
-		return fmt.Sprintf("none of the %d free robots that could do it can get to %s", charged, floor.graph.Vertices[j.goal].ID)
+		return fmt.Sprintf("none of the %d free robots that could do it can get to %s", charged, floor.graph.Vertices[j.goal].ID), false
 	}
-	return fmt.Sprintf("each of the %d free robots that could do it has a task that is worth more, or a battery that does not last", there)
+	return fmt.Sprintf("each of the %d free robots that could do it has a task that is worth more, or a battery that does not last", there), true
 }
 
 // misfit says what a task asks for that no robot has.
@@ -180,6 +207,9 @@ func (d *Dry) route(at time.Time, r *Robot, errands []fleet.Vertex) (stops []Sto
 	stops = []Stop{{r.At, at}}
 	from := r.At
 	for _, e := range errands {
+		if len(stops) >= maxRoute {
+			break
+		}
 		way := d.Graph.Route(d.Tables.Get(e), from, maxRoute-len(stops))
 		for i := 1; i < len(way); i++ {
 			l, ok := d.Graph.Lane(way[i-1], way[i])

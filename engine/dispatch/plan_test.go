@@ -8,6 +8,7 @@ import (
 	"starling/engine/dispatch"
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
+	"starling/engine/robot"
 	"starling/engine/task"
 	"starling/engine/zone"
 )
@@ -69,5 +70,60 @@ func TestADryRunSaysWhyATaskHasNoRobot(t *testing.T) {
 		if len(p) != 0 || len(rest) != 1 || !strings.Contains(rest[0].Reason, want) {
 			t.Errorf("want %q: %+v %+v", want, p, rest)
 		}
+	}
+}
+
+func TestADryRunKnowsTheWayToAChargerAndTheLimitOfTheFloor(t *testing.T) {
+	t.Parallel()
+	_, g := fresh(t)
+	g.Vertices[0].Charging = true
+	weak := free("weak", 10).Robot
+	weak.Battery = 0.38 // from 10 to 20, and home to 0: 30 m, 30 %, and 10 % in reserve
+	d := dry(g, []dispatch.Robot{weak}, task.Spec{ID: "1", Errands: []fleet.Vertex{20}})
+	d.Charging = hungry().Charging
+	if p, rest := dispatch.Plan(t0, d); len(p) != 0 || len(rest) != 1 {
+		t.Errorf("it would not get home: %+v %+v", p, rest)
+	}
+	busy := free("busy", 2).Robot
+	busy.Free, busy.Reason = false, robot.HasTask
+	d = dry(g, []dispatch.Robot{free("a", 0).Robot, free("b", 1).Robot, busy}, task.Spec{ID: "1", Errands: []fleet.Vertex{5}}, task.Spec{ID: "2", Errands: []fleet.Vertex{6}})
+	d.Active = 2
+	if p, rest := dispatch.Plan(t0, d); len(p) != 1 || len(rest) != 1 || !strings.Contains(rest[0].Reason, "2 robots hold tasks already") {
+		t.Errorf("one more may have a task: %+v %+v", p, rest)
+	}
+	d.Active = 1
+	if p, _ := dispatch.Plan(t0, d); len(p) != 0 {
+		t.Errorf("nobody more may have a task: %+v", p)
+	}
+	d.Active = -1
+	if p, _ := dispatch.Plan(t0, d); len(p) != 2 {
+		t.Errorf("everybody may have a task: %+v", p)
+	}
+}
+
+// asked counts the tables that are asked for.
+type asked struct {
+	roadmap.Tables
+	gets int
+}
+
+func (c *asked) Get(v fleet.Vertex) *roadmap.Table {
+	c.gets++
+	return c.Tables.Get(v)
+}
+
+func TestARouteOfADryRunEndsSomewhere(t *testing.T) {
+	t.Parallel()
+	_, g := fresh(t)
+	var errands []fleet.Vertex
+	for range 1000 {
+		errands = append(errands, 31, 0)
+	}
+	d := dry(g, []dispatch.Robot{free("a", 0).Robot}, task.Spec{ID: "1", Errands: errands})
+	tables := &asked{Tables: d.Tables}
+	d.Tables, d.Charging.Off = tables, true
+	p, _ := dispatch.Plan(t0, d)
+	if len(p) != 1 || len(p[0].Route) > 5000 || tables.gets > 300 {
+		t.Errorf("%d awards, %d tables asked for", len(p), tables.gets)
 	}
 }

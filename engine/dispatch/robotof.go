@@ -17,6 +17,9 @@ func RobotOf(v *robot.View) Robot {
 	}
 	r.Free = v.Connection == fleet.Online && v.Linked && atLeisure(v) && v.Vertex != fleet.NoVertex &&
 		v.Spec != nil && v.Spec.Control == fleet.ControlEngine && v.State != fleet.Error && v.State != fleet.Manual && v.State != fleet.Paused && !fatal(v)
+	if v.Task != "" {
+		r.Reason = robot.HasTask
+	}
 	return r
 }
 

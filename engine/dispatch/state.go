@@ -527,7 +527,7 @@ func (s *State) laneEffects(g *roadmap.Graph, out []Effect) []Effect {
 
 // FillView fills v. Slices are shared and not written afterwards.
 func (s *State) FillView(v *View) {
-	*v = View{At: s.at, OpenTasks: len(s.tasks), TaskWaits: s.taskWait, Cycles: s.standing, Charging: s.charging, Policy: s.policy}
+	*v = View{At: s.at, OpenTasks: len(s.tasks), TaskWaits: s.taskWait, Cycles: s.standing, Charging: s.charging, Policy: s.policy, Active: s.mostActive}
 	if s.graph != nil {
 		v.MapID, v.MapVersion = s.graph.MapID, s.graph.Version
 	}

@@ -18,6 +18,7 @@ type View struct {
 	Cycles     [][]fleet.RobotID // cycles standing now
 	Charging   Charging          // the rules of batteries in force
 	Policy     Policy            // by which tasks are matched
+	Active     int               // how many robots may hold tasks at once, as LimitActive has it
 }
 
 // TaskWait says why a task has no robot.

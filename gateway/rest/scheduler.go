@@ -86,7 +86,7 @@ func payloadOf(w *newTask) []byte {
 func (a *api) plan(ground dispatch.Ground, shard fleet.Shard, specs []task.Spec) planBody {
 	d := dispatch.Dry{Ground: ground, Tasks: specs, Flow: a.flow(ground.Graph, shard)}
 	if v, _, ok := a.Views.Warehouse(shard); ok {
-		d.Charging, d.Policy = v.Charging, v.Policy
+		d.Charging, d.Policy, d.Active = v.Charging, v.Policy, v.Active
 	}
 	a.Views.Robots(shard, func(v *robot.View) bool {
 		if v.Spec != nil && v.Spec.Control == fleet.ControlEngine {
