@@ -210,7 +210,7 @@ func (d *Dry) route(at time.Time, r *Robot, errands []fleet.Vertex) (stops []Sto
 		if len(stops) >= maxRoute {
 			break
 		}
-		way := d.Graph.Route(d.Tables.Get(e), from, maxRoute-len(stops))
+		way := d.Graph.Route(d.Tables.Get(e), from, maxRoute-len(stops)+1) // from is among the stops
 		for i := 1; i < len(way); i++ {
 			l, ok := d.Graph.Lane(way[i-1], way[i])
 			if !ok {
