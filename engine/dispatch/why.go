@@ -94,6 +94,9 @@ type Facts struct {
 	crowdKnown bool
 	kept       map[fleet.Vertex][]KeepOut
 	keptKnown  bool
+	waits      map[fleet.TaskID]TaskWait // of Warehouse
+	version    *Activatable              // what Activate says
+	asked      bool                      // Activate
 	searches   int
 }
 
@@ -278,7 +281,10 @@ func (f *Facts) noMap(since time.Time) Link {
 	if f.Activate == nil {
 		return l
 	}
-	if m := f.Activate(); m != nil {
+	if !f.asked {
+		f.asked, f.version = true, f.Activate()
+	}
+	if m := f.version; m != nil {
 		l.Text = "The warehouse has no active map"
 		l.Remedy = &Remedy{
 			Label: fmt.Sprintf("Activate version %d of the map %s", m.Version, m.Name), Method: "POST", Door: "POST /api/v1/maps/{map_id}/versions/{n}/activate",

@@ -56,14 +56,13 @@ func (f *Facts) mayComeBack(root *Link) bool {
 }
 
 func (f *Facts) taskWait(id fleet.TaskID) TaskWait {
-	if f.Warehouse != nil {
+	if f.waits == nil && f.Warehouse != nil {
+		f.waits = make(map[fleet.TaskID]TaskWait, len(f.Warehouse.TaskWaits))
 		for _, w := range f.Warehouse.TaskWaits {
-			if w.Task == id {
-				return w
-			}
+			f.waits[w.Task] = w
 		}
 	}
-	return TaskWait{}
+	return f.waits[id]
 }
 
 // goalOf is where the task's first errand is on the active map, NoVertex where it, or a later one, is not on it.

@@ -233,3 +233,53 @@ func TestWhyOfAnOpenTaskPicksWhatPassesFirst(t *testing.T) {
 		}
 	}
 }
+
+// What a whole page of explanations needs is looked up once, however many robots and tasks there are.
+func TestWhyLooksThingsUpOnce(t *testing.T) { //nolint:paralleltest // counts allocations
+	f := &dispatch.Facts{Now: t0, Warehouse: &dispatch.View{}}
+	asked := 0
+	f.Activate = func() *dispatch.Activatable {
+		asked++
+		return &dispatch.Activatable{Map: "m", Version: 2, Name: "hall"}
+	}
+	for range 3 {
+		chain := f.WhyTask(&task.View{Status: fleet.TaskCreated, Spec: task.Spec{ID: "t"}})
+		if root := chain[len(chain)-1]; root.Remedy == nil {
+			t.Fatalf("%+v", chain)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times for a version to activate", asked)
+	}
+	g := cells(t, "......")
+	goal, _ := g.Find("5")
+	var views []*robot.View
+	for i := range 100 {
+		v := at(t, g, fmt.Sprint("r", i), "0")
+		v.Spec.Capabilities = []string{"lift"}
+		views = append(views, v)
+	}
+	allocs := func(payload string) float64 {
+		open := &task.View{Status: fleet.TaskCreated, Spec: task.Spec{ID: "t", Errands: []fleet.Vertex{goal}, Payload: []byte(payload)}}
+		return testing.AllocsPerRun(5, func() { shown(g, views...).WhyTask(open) })
+	}
+	if plain, demanding := allocs("{}"), allocs(`{"requires":["lift"]}`); demanding > plain+50 {
+		t.Errorf("%v allocations for 100 robots, %v without a payload: it is parsed for each", demanding, plain)
+	}
+}
+
+// The list of what waits is read once, not for each task that is explained.
+func TestWhyReadsTheWaitsOnce(t *testing.T) {
+	t.Parallel()
+	f := &dispatch.Facts{Now: t0, Warehouse: &dispatch.View{MapID: "m", TaskWaits: []dispatch.TaskWait{{Task: "t", Cause: fleet.CauseBattery}}}}
+	cause := func(id fleet.TaskID) string {
+		return f.WhyTask(&task.View{Status: fleet.TaskCreated, Spec: task.Spec{ID: id}})[0].Cause
+	}
+	if a, b := cause("t"), cause("u"); a != "battery" || b != "no_robot" {
+		t.Errorf("causes %s, %s", a, b)
+	}
+	f.Warehouse.TaskWaits[0].Task = "u" // one Facts serves one moment
+	if c := cause("u"); c != "no_robot" {
+		t.Errorf("read again: %s", c)
+	}
+}
