@@ -391,6 +391,9 @@ func (sh *shard) close(to phase) bool {
 	if was == phaseOpen {
 		sh.sys.metrics.shards.Dec()
 	}
+	if f := sh.floor.Load(); f != nil && f.tables != nil {
+		sh.sys.tables.drop(f.tables) // another life of the shard has tables of its own
+	}
 	err := sh.refusal()
 	for _, b := range all {
 		for _, m := range b.seal() {

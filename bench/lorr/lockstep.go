@@ -32,7 +32,8 @@ type Run struct {
 	OneZone   bool // one zone for the whole map
 
 	Admission congestion.Rules
-	Active    int // robots that may hold tasks at once; 0 = as the engine limits them, < 0 = all
+	LiveCosts bool // routes are led around lanes for which robots wait
+	Active    int  // robots that may hold tasks at once; 0 = as the engine limits them, < 0 = all
 }
 
 // team is how many robots run.
@@ -67,12 +68,12 @@ type stepper struct {
 // Lockstep runs a problem in virtual time through the real cores and actors, one action of each robot a step, and writes
 // the recording.
 func Lockstep(ctx context.Context, run Run) (record.Summary, error) {
-	return virtual(ctx, run, hall.Options{Lockstep: true, Seed: run.Seed, Admission: run.Admission, Active: run.Active})
+	return virtual(ctx, run, hall.Options{Lockstep: true, Seed: run.Seed, Admission: run.Admission, Active: run.Active, LiveCosts: run.LiveCosts})
 }
 
 // Virtual does the same with robots that drive as in life: zones decide four times a second, nobody moves in step.
 func Virtual(ctx context.Context, run Run) (record.Summary, error) {
-	return virtual(ctx, run, hall.Options{Motion: run.Motion, Delays: run.Delays, Seed: run.Seed, Admission: run.Admission, Active: run.Active})
+	return virtual(ctx, run, hall.Options{Motion: run.Motion, Delays: run.Delays, Seed: run.Seed, Admission: run.Admission, Active: run.Active, LiveCosts: run.LiveCosts})
 }
 
 func virtual(ctx context.Context, run Run, o hall.Options) (record.Summary, error) {
