@@ -9,6 +9,8 @@ test("each shortcut of the list does what the list says", async ({ page, server,
   await page.keyboard.press("?");
   const help = page.getByRole("dialog", { name: "Keys and signs" });
   await expect(help).toBeVisible();
+  // The box has the focus when the list opens, and for a moment after it has closed.
+  await expect(help.getByRole("checkbox")).toBeFocused();
   await page.keyboard.press("Escape");
   await expect(help).toBeHidden();
 
@@ -17,6 +19,12 @@ test("each shortcut of the list does what the list says", async ({ page, server,
     await expect(page.getByRole("tab", { name })).toHaveAttribute("aria-selected", "true");
   }
   await page.keyboard.press("1");
+  await expect(page.getByRole("tabpanel")).toBeHidden();
+  await page.getByLabel("Layers").click();
+  await page.getByRole("checkbox", { name: "Names" }).check(); // who has ticked a box goes on with the keys
+  await page.keyboard.press("2");
+  await expect(page.getByRole("tab", { name: "Robots" })).toHaveAttribute("aria-selected", "true");
+  await page.keyboard.press("2");
   await expect(page.getByRole("tabpanel")).toBeHidden();
   await page.keyboard.press("f");
   await floor.looksAt({ x: 250, y: 70 }, 1);

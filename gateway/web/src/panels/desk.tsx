@@ -15,8 +15,12 @@ import { focusSearch } from "./search.js";
 /** On narrow screens: which of the side columns lies over the map. */
 export const column = signal<"attention" | null>(null);
 
+/** Fields that take no letters: who has ticked a box goes on with the keys. */
+const LETTERLESS: readonly string[] = ["checkbox", "radio"];
+
 function typing(e: KeyboardEvent): boolean {
   const at = e.target as HTMLElement;
+  if (at instanceof HTMLInputElement && LETTERLESS.includes(at.type)) return false;
   return at.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(at.tagName);
 }
 
