@@ -1,0 +1,89 @@
+package kafka
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Options say how to connect. The zero value of a field is its stated default.
+type Options struct {
+	Brokers     []string      // host:port, to begin with; at least one
+	Prefix      string        // of the names of topics and groups on the brokers; "" = none
+	ClientID    string        // names the process to the brokers; "" = starling
+	Replication int           // replicas of topics that are created; 0 = as the brokers are told
+	JSON        bool          // a mirror of each topic of facts in JSON, <topic>.json
+	Timeout     time.Duration // after which a record that is not known to be kept is given up; 0 = 10 s, at least 1 s
+	Linger      time.Duration // how long a record waits for company; 0 = 2 ms
+	Buffered    int           // records that wait at most; 0 = 65,536
+	Log         *slog.Logger  // nil = silence
+	Registerer  prometheus.Registerer
+}
+
+// errNoBrokers: a dependency without an address does not exist; nobody should have come this far.
+var errNoBrokers = errors.New("connect to kafka: no brokers")
+
+// NewClient prepares a client of the brokers, with more of its options; it connects when it is first used. Consumers begin
+// here. Errors: no brokers, or options that contradict one another.
+func NewClient(o Options, more ...kgo.Opt) (*kgo.Client, error) {
+	if len(o.Brokers) == 0 {
+		return nil, errNoBrokers
+	}
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	c, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(o.Brokers...),
+		kgo.ClientID(cmp.Or(o.ClientID, "starling")),
+		kgo.WithLogger(libraryLog{log}),
+		kgo.DialTimeout(2 * time.Second),
+		kgo.RequestTimeoutOverhead(5 * time.Second), // of one answer; a broker that hangs is left
+		kgo.RetryTimeout(10 * time.Second),
+		kgo.RetryBackoffFn(backoff),
+		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.MetadataMaxAge(time.Minute),
+	}, more...)...)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the client of kafka: %w", err)
+	}
+	return c, nil
+}
+
+// backoff is how long the library waits before its nth try of a request: soon, then twice as long, up to a second, so that
+// a broker that is back is noticed within it.
+func backoff(n int) time.Duration {
+	return min(50*time.Millisecond<<min(n, 5), time.Second)
+}
+
+// Name is a topic's or group's name on the brokers.
+func (o *Options) Name(name string) string { return o.Prefix + name }
+
+// libraryLog takes what the library would say. It says much while brokers are away: what matters of that is a metric and a
+// line of ours.
+type libraryLog struct{ log *slog.Logger }
+
+// Level implements kgo.Logger.
+func (l libraryLog) Level() kgo.LogLevel {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		return kgo.LogLevelInfo
+	}
+	return kgo.LogLevelNone
+}
+
+// Log implements kgo.Logger.
+func (l libraryLog) Log(_ kgo.LogLevel, msg string, pairs ...any) {
+	var detail strings.Builder
+	detail.WriteString(msg)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		fmt.Fprintf(&detail, " %v=%v", pairs[i], pairs[i+1])
+	}
+	l.log.LogAttrs(context.Background(), slog.LevelDebug, "kafka client", slog.String("event", "kafka.client"), slog.String("detail", detail.String()))
+}

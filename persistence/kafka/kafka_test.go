@@ -1,0 +1,136 @@
+package kafka_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"starling/persistence/kafka"
+)
+
+// broker is a Kafka in the process.
+func broker(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
+	t.Helper()
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func open(t *testing.T, o kafka.Options) *kafka.Client {
+	t.Helper()
+	c, err := kafka.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// read returns the next n records of a topic.
+func read(t *testing.T, o kafka.Options, topic string, n int) []*kgo.Record {
+	t.Helper()
+	c, err := kafka.NewClient(o, kgo.ConsumeTopics(o.Name(topic)), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var got []*kgo.Record
+	for len(got) < n {
+		f := c.PollFetches(ctx)
+		if err := ctx.Err(); err != nil {
+			t.Fatalf("%d of %d records of %s: %v", len(got), n, topic, err)
+		}
+		got = append(got, f.Records()...)
+	}
+	return got
+}
+
+func TestWhatIsPublishedIsThereWithKeyAndHeaders(t *testing.T) {
+	t.Parallel()
+	o := kafka.Options{Brokers: broker(t).ListenAddrs(), Prefix: "east."}
+	c := open(t, o)
+	if err := c.EnsureTopics(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	records := []kafka.Record{
+		{Topic: kafka.TopicTaskEvents, Key: "a", Value: []byte("1"), TenantID: "t", Headers: []kafka.Header{{Key: "ce_id", Value: []byte("x")}}},
+		{Topic: kafka.TopicTaskEvents, Key: "a", Value: []byte("2")},
+	}
+	for _, err := range c.Publish(t.Context(), records) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := read(t, o, kafka.TopicTaskEvents, 2)
+	if string(got[0].Value)+string(got[1].Value) != "12" || string(got[0].Key) != "a" || got[0].Topic != "east.task.events" {
+		t.Fatalf("got %+v %+v", got[0], got[1])
+	}
+	headers := map[string]string{}
+	for _, h := range got[0].Headers {
+		headers[h.Key] = string(h.Value)
+	}
+	if headers["ce_id"] != "x" || headers["tenant_id"] != "t" {
+		t.Errorf("headers %v", headers)
+	}
+}
+
+func TestARecordThatIsTooLargeIsRefusedAndOthersPass(t *testing.T) {
+	t.Parallel()
+	c := open(t, kafka.Options{Brokers: broker(t).ListenAddrs()})
+	if err := c.EnsureTopics(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	large := []byte(strings.Repeat("x", 2<<20))
+	errs := c.Publish(t.Context(), []kafka.Record{
+		{Topic: kafka.TopicAlerts, Key: "a", Value: large}, {Topic: kafka.TopicAlerts, Key: "b", Value: []byte("small")},
+	})
+	if !errors.Is(errs[0], kafka.ErrRefused) || errs[1] != nil {
+		t.Fatalf("errors %v", errs)
+	}
+}
+
+func TestAnAbsentBrokerMakesPublishGiveUpInItsTime(t *testing.T) {
+	t.Parallel()
+	c := open(t, kafka.Options{Brokers: []string{"127.0.0.1:1"}, Timeout: time.Second})
+	errs := c.Publish(t.Context(), []kafka.Record{{Topic: kafka.TopicAlerts, Key: "a", Value: []byte("1")}})
+	if errs[0] == nil || errors.Is(errs[0], kafka.ErrRefused) {
+		t.Fatalf("error %v", errs[0])
+	}
+	if err := c.Ping(t.Context()); err == nil {
+		t.Error("somebody answered")
+	}
+}
+
+func TestMissingTopicsAreMadeAsTheTableSays(t *testing.T) {
+	t.Parallel()
+	cluster := broker(t)
+	c := open(t, kafka.Options{Brokers: cluster.ListenAddrs(), JSON: true})
+	for range 2 { // the second time all are there
+		if err := c.EnsureTopics(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, topic := range kafka.Topics(true) {
+		info := cluster.TopicInfo(topic.Name)
+		if info == nil || len(cluster.PartitionInfos(topic.Name)) != int(topic.Partitions) {
+			t.Errorf("topic %s: %+v", topic.Name, info)
+			continue
+		}
+		if p := info.Configs["cleanup.policy"]; p == nil || strings.Contains(*p, "compact") != topic.Compacted {
+			t.Errorf("topic %s: policy %v", topic.Name, p)
+		}
+	}
+	if cluster.TopicInfo("task.events.json") == nil || cluster.TopicInfo("robot.status.json") != nil {
+		t.Error("mirrors stand beside facts alone")
+	}
+}
