@@ -144,6 +144,11 @@ func Ensure(ctx context.Context, w io.Writer) error {
 	if _, lookErr := exec.LookPath("apt-get"); lookErr != nil {
 		return err
 	}
+	unlock, err := lockApt()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	fmt.Fprintf(w, "installing %s\n", packages)
 	if err := apt(ctx, w, "update", "-q"); err != nil {
 		return err

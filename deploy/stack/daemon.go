@@ -3,9 +3,10 @@ package stack
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -26,6 +27,7 @@ const (
 	lowestPort    = 21000 // below the ports that systems give to outgoing connections
 	highestPort   = 31999
 	portTries     = 64
+	portsName     = "ports"
 	privateFolder = 0o700
 )
 
@@ -45,8 +47,9 @@ type child struct {
 	how   error         // of its end; nil = exit code 0
 }
 
-// newDaemon makes the folder, and its guard before anything runs in it. A server that runs there already is an error.
-func newDaemon(dir string, guarded bool) (*daemon, error) {
+// newDaemon makes the folder, and its guard before anything runs in it. A server that runs there already is an error,
+// unless it is to be adopted.
+func newDaemon(dir string, guarded, adopt bool) (*daemon, error) {
 	if dir == "" {
 		return nil, errors.New("start a server: no directory given")
 	}
@@ -61,7 +64,7 @@ func newDaemon(dir string, guarded bool) (*daemon, error) {
 		return nil, fmt.Errorf("locate a server's folder: %w", err)
 	}
 	d := &daemon{base: abs}
-	if pid := d.pid(); pid != 0 { // which a guard would end
+	if pid := d.pid(); pid != 0 && !adopt { // which a guard would end
 		return nil, fmt.Errorf("start a server in %s: one runs there already as process %d", abs, pid)
 	}
 	if guarded {
@@ -205,6 +208,9 @@ func (d *daemon) endedByItself() error {
 	c := d.child
 	d.mu.Unlock()
 	how := errors.New("its end is not known")
+	if c == nil { // another process started it
+		return fmt.Errorf("the server ended by itself: %w: %s", how, d.logTail())
+	}
 	select {
 	case <-c.ended:
 		how = cmp.Or(c.how, errors.New("exit status 0"))
@@ -238,13 +244,71 @@ while [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$1" ]; do sleep 0.05; done
 	return []string{"sh", "-c", script, "kill", d.base}
 }
 
+// keepPorts answers the n ports of the server, the first of them first unless that is 0: those that it had in this folder
+// before, as far as they are free or it runs, else others.
+func (d *daemon) keepPorts(ctx context.Context, first, n int) ([]int, error) {
+	ports := make([]int, n)
+	if b, err := os.ReadFile(d.path(portsName)); err == nil {
+		for i, word := range strings.Fields(string(b))[:min(n, len(strings.Fields(string(b))))] {
+			ports[i], _ = strconv.Atoi(word) // 0 = choose anew
+		}
+	}
+	if d.pid() != 0 {
+		return ports, nil
+	}
+	if first != 0 {
+		ports[0] = first
+	}
+	var text strings.Builder
+	for i := range ports {
+		if i == 0 && first != 0 || ports[i] != 0 && portFree(ctx, ports[i]) {
+			continue
+		}
+		var err error
+		if ports[i], err = quietPort(ctx); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range ports {
+		fmt.Fprintln(&text, p)
+	}
+	if err := os.WriteFile(d.path(portsName), []byte(text.String()), 0o600); err != nil {
+		return nil, fmt.Errorf("keep a server's ports: %w", err)
+	}
+	return ports, nil
+}
+
+// keepSecret answers what a file of the folder holds; where there is none it gets a new random text.
+func (d *daemon) keepSecret(name string) (string, error) {
+	b, err := os.ReadFile(d.path(name))
+	if err == nil {
+		return string(b), nil
+	}
+	secret := rand.Text()
+	if err := os.WriteFile(d.path(name), []byte(secret), 0o600); err != nil {
+		return "", fmt.Errorf("write a server's secret: %w", err)
+	}
+	return secret, nil
+}
+
+func portFree(ctx context.Context, port int) bool {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp4", loopback(port))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+// loopback is the address of a port on 127.0.0.1.
+func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
 // quietPort finds a free port that no outgoing connection takes while the server is away for a moment.
 func quietPort(ctx context.Context) (int, error) {
 	var lc net.ListenConfig
 	var last error
 	for range portTries {
-		port := lowestPort + rand.IntN(highestPort-lowestPort+1) //nolint:gosec // no secret
-		l, err := lc.Listen(ctx, "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		port := lowestPort + mathrand.IntN(highestPort-lowestPort+1) //nolint:gosec // no secret
+		l, err := lc.Listen(ctx, "tcp4", loopback(port))
 		if err != nil {
 			last = err
 			continue

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -40,11 +39,13 @@ const (
 type KeycloakOptions struct {
 	// Dir is the folder that it lives in, made if missing.
 	Dir string
-	// Port on 127.0.0.1; 0 = any free one.
+	// Port on 127.0.0.1; 0 = the one it had in Dir before, else any free one.
 	Port int
 	// Guarded: it ends with the process that started it, however that ends, and its folder with it. Else it outlives that
 	// process until Stop or Kill.
 	Guarded bool
+	// Adopt: one that runs in Dir already is taken as it is. Else that is an error.
+	Adopt bool
 	// Log gets a line per step; nil = silence.
 	Log *slog.Logger
 }
@@ -63,7 +64,7 @@ type Keycloak struct {
 }
 
 // StartKeycloak starts a Keycloak in o.Dir and returns when it is ready. One that runs there
-// already is an error. Errors: ErrNoKeycloak, or what Keycloak said.
+// already is an error. Errors: ErrNoJava, or what Keycloak said.
 func StartKeycloak(ctx context.Context, o KeycloakOptions) (*Keycloak, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -97,6 +98,9 @@ func (k *Keycloak) prepare(ctx context.Context, template string) error {
 		return fmt.Errorf("read Keycloak's password: %w", err)
 	}
 	k.adminPassword = string(password)
+	if k.pid() != 0 {
+		return k.untilReady(ctx)
+	}
 	return k.StartAgain(ctx)
 }
 
@@ -115,7 +119,7 @@ func copyTemplate(template string, d *daemon) error {
 
 // newKeycloak prepares a home of its own: programs and themes are the distribution's, data is not.
 func newKeycloak(ctx context.Context, dist distribution, o KeycloakOptions) (*Keycloak, error) {
-	d, err := newDaemon(o.Dir, o.Guarded)
+	d, err := newDaemon(o.Dir, o.Guarded, o.Adopt)
 	if err != nil {
 		return nil, err
 	}
@@ -126,19 +130,18 @@ func newKeycloak(ctx context.Context, dist distribution, o KeycloakOptions) (*Ke
 	return k, nil
 }
 
-func (k *Keycloak) makeHome(ctx context.Context) (err error) {
+func (k *Keycloak) makeHome(ctx context.Context) error {
 	for _, name := range []string{"lib", "conf", "providers", "themes"} {
 		if err := os.Symlink(filepath.Join(k.dist.dir, name), k.path(name)); err != nil && !errors.Is(err, os.ErrExist) {
 			return fmt.Errorf("make a home for Keycloak: %w", err)
 		}
 	}
-	if k.port == 0 {
-		if k.port, err = quietPort(ctx); err != nil {
-			return err
-		}
+	ports, err := k.keepPorts(ctx, k.port, 2)
+	if err != nil {
+		return err
 	}
-	k.management, err = quietPort(ctx)
-	return err
+	k.port, k.management = ports[0], ports[1]
+	return nil
 }
 
 // StartAgain starts it after Stop or Kill: the same address, keys and data. Of the half second before Kill data may be lost.
@@ -150,7 +153,7 @@ func (k *Keycloak) run(ctx context.Context, env []string, args ...string) error 
 	}
 	// What bin/kc.sh would run, without the shell in between, tuned for a short life: small heap, no second compiler.
 	argv := []string{
-		k.dist.java, "-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:MaxMetaspaceSize=256m", "-XX:+ExitOnOutOfMemoryError",
+		k.dist.java, "-Xms64m", "-Xmx384m", "-XX:-UsePerfData", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:MaxMetaspaceSize=256m", "-XX:+ExitOnOutOfMemoryError",
 		"-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US",
 		"--add-opens=java.base/java.util=ALL-UNNAMED", "--add-opens=java.base/java.util.concurrent=ALL-UNNAMED",
 		"--add-opens=java.base/java.security=ALL-UNNAMED", "--add-opens=java.base/java.lang=ALL-UNNAMED", "--enable-native-access=ALL-UNNAMED",
@@ -161,26 +164,30 @@ func (k *Keycloak) run(ctx context.Context, env []string, args ...string) error 
 		"start", "--optimized", "--http-enabled=true", "--http-host=127.0.0.1", "--http-port=" + strconv.Itoa(k.port), "--hostname=" + k.URL(),
 		"--http-management-host=127.0.0.1", "--http-management-port=" + strconv.Itoa(k.management), "--cache=local", "--log-level=warn",
 	}
-	ctx, cancel := context.WithTimeout(ctx, keycloakTimeout)
-	defer cancel()
 	if err := k.start(append(argv, args...), env); err != nil {
 		return err
 	}
-	if err := k.await(ctx, k.ready); err != nil {
+	if err := k.untilReady(ctx); err != nil {
 		return errors.Join(err, k.Kill())
 	}
 	k.log.LogAttrs(ctx, slog.LevelInfo, "keycloak runs", slog.String("issuer", k.Issuer()), slog.String("dir", k.base))
 	return nil
 }
 
+func (k *Keycloak) untilReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, keycloakTimeout)
+	defer cancel()
+	return k.await(ctx, k.ready)
+}
+
 func (k *Keycloak) ready(ctx context.Context) error {
-	_, err := k.ask(ctx, http.MethodGet, "http://"+net.JoinHostPort("127.0.0.1", strconv.Itoa(k.management))+"/health/ready", "", nil, nil)
+	_, err := k.ask(ctx, http.MethodGet, "http://"+loopback(k.management)+"/health/ready", "", nil, nil)
 	return err
 }
 
 // URL is its address: http://127.0.0.1:port.
 func (k *Keycloak) URL() string {
-	return "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(k.port))
+	return "http://" + loopback(k.port)
 }
 
 // Issuer is what its tokens name as their issuer: the setting OIDC_ISSUER.

@@ -14,11 +14,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -26,14 +23,10 @@ const (
 	keycloakVersion = "26.7.3"
 	keycloakSHA256  = "77657f30b7e90d70f727712ce1c967f430fd6a5e9f458d32d8c6df0635345f47"
 	keycloakFile    = "keycloak-quarkus-dist-" + keycloakVersion + ".tar.gz"
-	oldestJava      = 17
 	keptTemplates   = 8
 	templateData    = "h2"
 	templateAdmin   = "admin-password"
 )
-
-// ErrNoKeycloak says that Java or Maven is missing, so that Keycloak cannot be had; the text says what to install.
-var ErrNoKeycloak = errors.New("Keycloak cannot be had")
 
 //go:embed realm/starling-realm.json
 var realmJSON []byte
@@ -43,18 +36,6 @@ type distribution struct {
 	java  string
 	dir   string
 	cache string
-}
-
-func cacheDir() (string, error) {
-	base := os.Getenv("XDG_CACHE_HOME")
-	if base == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", fmt.Errorf("find the cache: %w", err)
-		}
-		base = filepath.Join(home, ".cache")
-	}
-	return filepath.Join(base, "starling", "servers"), nil
 }
 
 // findDistribution returns Keycloak as the cache holds it, and gets it first where it does not.
@@ -71,7 +52,7 @@ func findDistribution(ctx context.Context, log *slog.Logger) (distribution, erro
 	if d.built() {
 		return d, nil
 	}
-	unlock, err := lockCache(cache)
+	unlock, err := lockCache(cache, "keycloak")
 	if err != nil {
 		return distribution{}, err
 	}
@@ -87,26 +68,11 @@ func (d distribution) built() bool {
 	return err == nil
 }
 
-// lockCache keeps other processes from making the same thing at the same time.
-func lockCache(cache string) (unlock func(), err error) {
-	if err := os.MkdirAll(cache, 0o755); err != nil { // programs, no secrets
-		return nil, fmt.Errorf("make the cache of servers: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("lock the cache of servers: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil { //nolint:gosec // a descriptor is small
-		return nil, errors.Join(fmt.Errorf("lock the cache of servers: %w", err), f.Close())
-	}
-	return func() { _ = f.Close() }, nil
-}
-
 // get fetches, checks, unpacks and builds into a folder beside the final one and renames it.
 func (d distribution) get(ctx context.Context, log *slog.Logger) error {
-	maven, err := exec.LookPath("mvn")
+	maven, err := findMaven()
 	if err != nil {
-		return missingJava("no Maven found")
+		return err
 	}
 	fresh, err := os.MkdirTemp(d.cache, "keycloak-new-")
 	if err != nil {
@@ -137,29 +103,6 @@ func (d distribution) get(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-func said(cmd *exec.Cmd) error {
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, tail(string(out)))
-	}
-	return nil
-}
-
-func checkSum(path, want string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("check Keycloak's archive: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return fmt.Errorf("check Keycloak's archive: %w", err)
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != want {
-		return fmt.Errorf("check Keycloak's archive: its SHA-256 is %s, want %s", got, want)
-	}
-	return nil
-}
-
 // template returns a folder with the database of a Keycloak that has our realm, made once per realm: a copy of it
 // starts three times as fast as an import. Its administrator's password is in it.
 func (d distribution) template(ctx context.Context, log *slog.Logger) (string, error) {
@@ -168,7 +111,7 @@ func (d distribution) template(ctx context.Context, log *slog.Logger) (string, e
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}
-	unlock, err := lockCache(d.cache)
+	unlock, err := lockCache(d.cache, "keycloak")
 	if err != nil {
 		return "", err
 	}
@@ -233,53 +176,17 @@ func (d distribution) prune() error {
 	return nil
 }
 
-var javaMajor = regexp.MustCompile(`version "(\d+)`)
-
-// findJava looks at JAVA_HOME, PATH and Debian's folders.
-func findJava(ctx context.Context) (string, error) {
-	var all []string
-	if home := os.Getenv("JAVA_HOME"); home != "" {
-		all = append(all, filepath.Join(home, "bin", "java"))
-	}
-	if path, err := exec.LookPath("java"); err == nil {
-		all = append(all, path)
-	}
-	found, err := filepath.Glob("/usr/lib/jvm/*/bin/java")
-	if err != nil {
-		return "", fmt.Errorf("look for Java: %w", err)
-	}
-	for _, java := range append(all, found...) {
-		out, err := exec.CommandContext(ctx, java, "-version").CombinedOutput()
-		m := javaMajor.FindSubmatch(out)
-		if err != nil || m == nil {
-			continue
-		}
-		if major, err := strconv.Atoi(string(m[1])); err == nil && major >= oldestJava {
-			return java, nil
-		}
-	}
-	return "", missingJava("no Java " + strconv.Itoa(oldestJava) + " or newer found")
-}
-
-func missingJava(what string) error {
-	return fmt.Errorf("%w: %s; install Java %d or newer and Maven (Debian: `apt-get install default-jre-headless maven`)", ErrNoKeycloak, what, oldestJava)
-}
-
 // EnsureKeycloak makes Keycloak ready to start: it installs Java and Maven where they are missing and the caller is
 // root on a system with apt-get, gets Keycloak from Maven Central, builds it and imports the realm, each once. Else
-// what is missing is ErrNoKeycloak with what to install.
+// what is missing is ErrNoJava with what to install.
 func EnsureKeycloak(ctx context.Context, w io.Writer) error {
 	log := slog.New(slog.NewTextHandler(w, nil))
-	d, err := findDistribution(ctx, log)
-	if errors.Is(err, ErrNoKeycloak) && canInstall() {
-		if err := install(ctx, w, "default-jre-headless", "maven"); err != nil {
+	return withJava(ctx, w, func() error {
+		d, err := findDistribution(ctx, log)
+		if err != nil {
 			return err
 		}
-		d, err = findDistribution(ctx, log)
-	}
-	if err != nil {
+		_, err = d.template(ctx, log)
 		return err
-	}
-	_, err = d.template(ctx, log)
-	return err
+	})
 }

@@ -3,7 +3,6 @@ package stack
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,8 +22,6 @@ const (
 	redisConf     = "redis.conf"
 	redisPatience = 10 * time.Second
 	redisTimeout  = 20 * time.Second
-	// While this file says so, Debian's packages start no server of their own.
-	policyFile = "/usr/sbin/policy-rc.d"
 )
 
 // ErrNoRedis says that Redis is not installed; the text around it says what to install.
@@ -35,11 +31,13 @@ var ErrNoRedis = errors.New("Redis is not installed")
 type RedisOptions struct {
 	// Dir is the folder that it lives in, made if missing.
 	Dir string
-	// Port on 127.0.0.1; 0 = any free one.
+	// Port on 127.0.0.1; 0 = the one it had in Dir before, else any free one.
 	Port int
 	// Guarded: it ends with the process that started it, however that ends, and its folder with it. Else it outlives that
 	// process until Stop or Kill.
 	Guarded bool
+	// Adopt: one that runs in Dir already is taken as it is. Else that is an error.
+	Adopt bool
 	// Log gets a line per step; nil = silence.
 	Log *slog.Logger
 }
@@ -61,7 +59,7 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: on Debian install it with `apt-get install %s`, elsewhere install Redis 7 or newer", ErrNoRedis, redisPackage)
 	}
-	d, err := newDaemon(o.Dir, o.Guarded)
+	d, err := newDaemon(o.Dir, o.Guarded, o.Adopt)
 	if err != nil {
 		return nil, err
 	}
@@ -75,28 +73,19 @@ func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
 	return r, nil
 }
 
-func (r *Redis) prepare(ctx context.Context) (err error) {
-	if r.port == 0 {
-		if r.port, err = quietPort(ctx); err != nil {
-			return err
-		}
-	}
-	if r.password, err = r.keepPassword(); err != nil {
+func (r *Redis) prepare(ctx context.Context) error {
+	ports, err := r.keepPorts(ctx, r.port, 1)
+	if err != nil {
 		return err
 	}
+	r.port = ports[0]
+	if r.password, err = r.keepSecret(redisPassword); err != nil {
+		return err
+	}
+	if r.pid() != 0 {
+		return r.untilReady(ctx)
+	}
 	return r.StartAgain(ctx)
-}
-
-func (r *Redis) keepPassword() (string, error) {
-	b, err := os.ReadFile(r.path(redisPassword))
-	if err == nil {
-		return string(b), nil
-	}
-	password := rand.Text()
-	if err := os.WriteFile(r.path(redisPassword), []byte(password), 0o600); err != nil {
-		return "", fmt.Errorf("write the password of Redis: %w", err)
-	}
-	return password, nil
 }
 
 // StartAgain starts it after Stop or Kill: the same port, password and data.
@@ -108,19 +97,23 @@ func (r *Redis) StartAgain(ctx context.Context) error {
 	if err := os.WriteFile(r.path(redisConf), []byte(conf), 0o600); err != nil { // not as arguments: other users can read those
 		return fmt.Errorf("write the settings of Redis: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
-	defer cancel()
 	if err := r.start([]string{r.program, r.path(redisConf)}, nil); err != nil {
 		return err
 	}
-	if err := r.await(ctx, r.ping); err != nil {
+	if err := r.untilReady(ctx); err != nil {
 		return errors.Join(err, r.Kill())
 	}
 	r.log.LogAttrs(ctx, slog.LevelInfo, "redis runs", slog.Int("port", r.port), slog.String("dir", r.base))
 	return nil
 }
 
-func (r *Redis) addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)) }
+func (r *Redis) untilReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, redisTimeout)
+	defer cancel()
+	return r.await(ctx, r.ping)
+}
+
+func (r *Redis) addr() string { return loopback(r.port) }
 
 func (r *Redis) ping(ctx context.Context) error {
 	var dialer net.Dialer
@@ -169,44 +162,6 @@ func (r *Redis) Remove() error { return r.remove() }
 // EnsureRedis installs Debian's package when Redis is missing and the caller is root on a system with apt-get; else a
 // missing Redis is ErrNoRedis with what to install. No server of the distribution is started.
 func EnsureRedis(ctx context.Context, w io.Writer) error {
-	if _, err := exec.LookPath("redis-server"); err == nil {
-		return nil
-	}
 	missing := fmt.Errorf("%w: install Redis 7 or newer (Debian: `apt-get install %s`)", ErrNoRedis, redisPackage)
-	if !canInstall() {
-		return missing
-	}
-	policy, err := os.OpenFile(policyFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o755) // a system file
-	switch {
-	case errors.Is(err, os.ErrExist): // somebody has decided already
-	case err != nil:
-		return fmt.Errorf("tell Debian to start no server: %w", err)
-	default:
-		_, err := policy.WriteString("#!/bin/sh\nexit 101\n")
-		defer func() { _ = os.Remove(policyFile) }()
-		if err := errors.Join(err, policy.Close()); err != nil {
-			return fmt.Errorf("tell Debian to start no server: %w", err)
-		}
-	}
-	if err := install(ctx, w, redisPackage); err != nil {
-		return err
-	}
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		return missing
-	}
-	return nil
-}
-
-// canInstall: root on a system with apt-get.
-func canInstall() bool {
-	_, err := exec.LookPath("apt-get")
-	return err == nil && isRoot()
-}
-
-func install(ctx context.Context, w io.Writer, names ...string) error {
-	fmt.Fprintf(w, "installing %s\n", strings.Join(names, " "))
-	if err := apt(ctx, w, "update", "-q"); err != nil {
-		return err
-	}
-	return apt(ctx, w, append([]string{"install", "-q", "-y", "--no-install-recommends"}, names...)...)
+	return ensureProgram(ctx, w, "redis-server", redisPackage, missing)
 }

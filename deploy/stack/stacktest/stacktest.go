@@ -1,4 +1,4 @@
-// Package stacktest gives integration tests real servers: PostgreSQL with PostGIS, Redis and Keycloak, one private
+// Package stacktest gives integration tests real servers: PostgreSQL with PostGIS, Redis, Kafka and Keycloak, one private
 // instance of each per test binary, started at first use. Only tests import it. A missing server fails the test, it
 // never skips. Database gives one fresh database per call; what tests write into Redis or change in Keycloak stays
 // until the binary ends, so they use keys of their own and put back what they changed.
@@ -35,6 +35,7 @@ var (
 	postgres server[*stack.Postgres]
 	redis    server[*stack.Redis]
 	keycloak server[*stack.Keycloak]
+	kafka    server[*stack.Kafka]
 )
 
 // Main runs the tests of a package and then stops the servers that were started, waiting until they are gone:
@@ -42,7 +43,7 @@ var (
 //	func TestMain(m *testing.M) { stacktest.Main(m) }
 func Main(m *testing.M) {
 	m.Run()
-	if err := errors.Join(keycloak.stop(), redis.stop(), postgres.stop()); err != nil {
+	if err := errors.Join(kafka.stop(), keycloak.stop(), redis.stop(), postgres.stop()); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the test servers:", err)
 	}
 }
@@ -84,6 +85,19 @@ func Redis(tb testing.TB) *stack.Redis {
 	})
 }
 
+// Kafka returns the Kafka of this test binary. It makes no topic by itself; tests use topics and groups of their own. A
+// test that stops or kills it starts its own with OwnKafka.
+func Kafka(tb testing.TB) *stack.Kafka {
+	tb.Helper()
+	return kafka.get(tb, startKafka)
+}
+
+// OwnKafka starts a Kafka for one test and ends it with the test, or with the binary.
+func OwnKafka(tb testing.TB) *stack.Kafka {
+	tb.Helper()
+	return own(tb, startKafka)
+}
+
 // Keycloak returns the Keycloak of this test binary, with the realm of deploy/stack/realm as it stands there. A test
 // that stops it or turns its keys starts its own with OwnKeycloak.
 func Keycloak(tb testing.TB) *stack.Keycloak {
@@ -94,14 +108,20 @@ func Keycloak(tb testing.TB) *stack.Keycloak {
 // OwnKeycloak starts a Keycloak for one test and ends it with the test, or with the binary.
 func OwnKeycloak(tb testing.TB) *stack.Keycloak {
 	tb.Helper()
-	var own server[*stack.Keycloak]
-	k := own.get(tb, startKeycloak)
+	return own(tb, startKeycloak)
+}
+
+// own starts a server for one test.
+func own[S any](tb testing.TB, start func(ctx context.Context, dir string) (S, func() error, error)) S {
+	tb.Helper()
+	var s server[S]
+	started := s.get(tb, start)
 	tb.Cleanup(func() {
-		if err := own.stop(); err != nil {
-			tb.Errorf("stop the test's Keycloak: %v", err)
+		if err := s.stop(); err != nil {
+			tb.Errorf("stop the test's server: %v", err)
 		}
 	})
-	return k
+	return started
 }
 
 func startPostgres(ctx context.Context, dir string) (*stack.Postgres, func() error, error) {
@@ -118,6 +138,11 @@ func startPostgres(ctx context.Context, dir string) (*stack.Postgres, func() err
 
 func startKeycloak(ctx context.Context, dir string) (*stack.Keycloak, func() error, error) {
 	k, err := stack.StartKeycloak(ctx, stack.KeycloakOptions{Dir: dir, Guarded: true})
+	return k, k.Remove, err
+}
+
+func startKafka(ctx context.Context, dir string) (*stack.Kafka, func() error, error) {
+	k, err := stack.StartKafka(ctx, stack.KafkaOptions{Dir: dir, Guarded: true, Fast: true})
 	return k, k.Remove, err
 }
 
