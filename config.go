@@ -79,6 +79,12 @@ type Config struct {
 	AuditMonths  int    // AUDIT_RETENTION_MONTHS: whole months kept before the present one
 	RedisURL     Secret // REDIS_URL: redis://…; "" = quotas are counted by each process alone
 
+	KafkaBrokers     []string // KAFKA_BROKERS: host:port, separated by commas; empty = there is no Kafka, facts wait in the outbox
+	KafkaPrefix      string   // KAFKA_TOPIC_PREFIX: of the names of topics and groups
+	KafkaReplication int      // KAFKA_REPLICATION: replicas of topics that are created; 0 = as the brokers are told
+	KafkaJSON        bool     // KAFKA_JSON: facts in JSON too, in topics <topic>.json
+	OutboxDays       int      // OUTBOX_RETENTION_DAYS: whole days that sent facts are kept
+
 	Lease            time.Duration // LEASE_MS: how long a shard is owned after a renewal was sent
 	LeaseRenew       time.Duration // LEASE_RENEW_MS: how often it is renewed, at most a third of Lease
 	ZoneTick         time.Duration // ZONE_TICK_MS: how often a zone decides

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -79,6 +80,12 @@ func configKeys() []configKey {
 		{name: "AUDIT_RETENTION_MONTHS", fallback: "24", set: number(func(c *Config) *int { return &c.AuditMonths }, 1, 240)},
 		{name: "REDIS_URL", set: setRedisURL, secret: true},
 		{name: "REDIS_URL" + fileSuffix, set: text(unkept, 4096)},
+
+		{name: "KAFKA_BROKERS", set: setBrokers},
+		{name: "KAFKA_TOPIC_PREFIX", set: setTopicPrefix},
+		{name: "KAFKA_REPLICATION", fallback: "0", set: number(func(c *Config) *int { return &c.KafkaReplication }, 0, 100)},
+		{name: "KAFKA_JSON", fallback: "false", set: flag(func(c *Config) *bool { return &c.KafkaJSON })},
+		{name: "OUTBOX_RETENTION_DAYS", fallback: "3", set: number(func(c *Config) *int { return &c.OutboxDays }, 1, 365)},
 
 		{name: "LEASE_MS", fallback: "1500", set: duration(func(c *Config) *time.Duration { return &c.Lease }, time.Millisecond, 300, 60_000)},
 		{name: "LEASE_RENEW_MS", fallback: "300", set: duration(func(c *Config) *time.Duration { return &c.LeaseRenew }, time.Millisecond, 50, 20_000)},
@@ -190,6 +197,33 @@ func setRedisURL(c *Config, value string) string {
 		return "want a URL redis://user:password@host:port/number or rediss://…"
 	}
 	c.RedisURL = NewSecret(value)
+	return ""
+}
+
+func setBrokers(c *Config, value string) string {
+	var brokers []string
+	for part := range strings.SplitSeq(value, ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
+			continue
+		}
+		host, port, err := net.SplitHostPort(part)
+		if n, bad := strconv.Atoi(port); err != nil || host == "" || bad != nil || n < 1 || n > 65535 {
+			return "want host:port, several separated by commas"
+		}
+		brokers = append(brokers, part)
+	}
+	c.KafkaBrokers = brokers
+	return ""
+}
+
+func setTopicPrefix(c *Config, value string) string {
+	if len(value) > 100 || strings.ContainsFunc(value, func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_", r)
+	}) {
+		return "want at most 100 letters, digits and .-_"
+	}
+	c.KafkaPrefix = value
 	return ""
 }
 
