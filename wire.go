@@ -102,6 +102,12 @@ func (l *lateLinks) ProgressDone(id fleet.RobotID, number uint64) {
 	}
 }
 
+func (l *lateLinks) AskRate(id fleet.RobotID, hz float64) {
+	if s := l.server.Load(); s != nil {
+		s.AskRate(id, hz)
+	}
+}
+
 func (l *lateLinks) HangUp(id fleet.RobotID) {
 	if s := l.server.Load(); s != nil {
 		s.HangUp(id)

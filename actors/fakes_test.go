@@ -294,6 +294,7 @@ type window struct {
 	commands  []robot.Command
 	progress  map[fleet.RobotID]uint64
 	hungUp    []fleet.RobotID
+	rates     map[fleet.RobotID]float64
 }
 
 func newWindow() *window {
@@ -350,6 +351,15 @@ func (w *window) ProgressDone(id fleet.RobotID, n uint64) {
 	w.mu.Lock()
 	w.progress[id] = max(w.progress[id], n)
 	w.mu.Unlock()
+}
+
+func (w *window) AskRate(id fleet.RobotID, hz float64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.rates == nil {
+		w.rates = map[fleet.RobotID]float64{}
+	}
+	w.rates[id] = hz
 }
 
 func (w *window) HangUp(id fleet.RobotID) {

@@ -56,6 +56,8 @@ type Links interface {
 	// ProgressDone says that the robot's entry of the reliable lane, and all before it, has been folded: the link
 	// may tell it so.
 	ProgressDone(id fleet.RobotID, number uint64)
+	// AskRate asks the robot for so many statuses a second.
+	AskRate(id fleet.RobotID, hz float64)
 	// HangUp ends the stream that carries the robot, if there is one: its actor has been restarted and must hear from the
 	// robot itself where it stands and what it holds.
 	HangUp(id fleet.RobotID)

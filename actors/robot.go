@@ -23,6 +23,7 @@ type robotShell struct {
 	alarm time.Time
 	spec  *robot.Spec     // what is registered; replaced, never changed, so that views may share it
 	known *dispatch.Robot // what the dispatcher was told last, nil = nothing
+	rates *robot.Sampling // that the core was told last, nil = none
 }
 
 var _ trade[robot.Msg, robot.Event, robot.Effect] = (*robotShell)(nil)
@@ -47,7 +48,7 @@ func (r *robotShell) load() (any, error) {
 
 // restore implements living.
 func (r *robotShell) restore(rec any, absent bool) {
-	r.state, r.known = robot.New(r.box.sys.now(), r.box.sys.RobotRules), nil
+	r.state, r.known, r.rates = robot.New(r.box.sys.now(), r.box.sys.RobotRules), nil, nil
 	r.graph = r.box.sh.graph()
 	if absent {
 		r.decide(robot.MapActivated{Graph: r.graph}, nil)
@@ -79,6 +80,10 @@ func (r *robotShell) absent() bool { return !r.state.Exists() }
 func (r *robotShell) Decide(now time.Time, m robot.Msg, out []robot.Effect) []robot.Effect {
 	if g, ok := m.(robot.MapActivated); ok {
 		r.graph = g.Graph
+	}
+	if rates := r.box.sh.rates.Load(); rates != r.rates { // whoever is told something hears of them first
+		r.rates = rates
+		out = r.state.Decide(now, robot.SamplingChanged{Sampling: *rates}, out)
 	}
 	return r.state.Decide(now, m, out)
 }
@@ -227,7 +232,7 @@ func (r *robotShell) woke() (robot.Msg, bool) {
 func (r *robotShell) soft(m robot.Msg) bool {
 	switch m.(type) {
 	case *robot.StatusReported, robot.Progressed, robot.LinkOpened, robot.LinkClosed, robot.Granted, robot.Refused,
-		robot.ZoneRestarted, robot.MapActivated, robot.LaneLimited, robot.TaskAwarded, robot.TaskWithdrawn, robot.Sent,
+		robot.ZoneRestarted, robot.MapActivated, robot.LaneLimited, robot.SamplingChanged, robot.TaskAwarded, robot.TaskWithdrawn, robot.Sent,
 		robot.Woke:
 		return true
 	default:
@@ -239,7 +244,7 @@ func (r *robotShell) rank(f robot.Effect) rank {
 	switch f.(type) {
 	case robot.Record:
 		return rankRecord
-	case robot.AskZone, robot.ReportZone, robot.SendOrder, robot.WakeAt:
+	case robot.AskZone, robot.ReportZone, robot.SendOrder, robot.AskRate, robot.WakeAt:
 		return rankSoft
 	case robot.Show, robot.Measure:
 		return rankGlimpse
@@ -287,6 +292,8 @@ func (r *robotShell) perform(f robot.Effect, a *ask) {
 		sys.Links.SendOrder(f.Order, r.graph)
 	case robot.SendCommand:
 		sys.Links.SendCommand(f.Command)
+	case robot.AskRate:
+		sys.Links.AskRate(id, f.Hz)
 	case robot.StartedTask:
 		r.tell(kindTask, string(f.Task), task.RobotStarted{Robot: id})
 	case robot.ReachedErrand:

@@ -15,6 +15,7 @@ import (
 
 	"starling/engine/fact"
 	"starling/engine/fleet"
+	"starling/engine/robot"
 )
 
 // phase is how far a shard is in our hands.
@@ -40,6 +41,7 @@ type shard struct {
 	lease atomic.Pointer[time.Time] // no grants from then on
 	until atomic.Pointer[time.Time] // no grants before (the former owner's lease)
 	floor atomic.Pointer[floor]
+	rates atomic.Pointer[robot.Sampling] // at which robots are watched, nil = the usual ones
 
 	mu      sync.RWMutex
 	opening chan struct{}

@@ -50,6 +50,8 @@ type Options struct {
 	Meter Meter
 	// Care gives the rules of each warehouse's batteries and idle robots; nil = the usual ones.
 	Care Care
+	// Sampling gives the rates at which a warehouse's robots are watched; nil = the usual ones. It may read the store.
+	Sampling func(ctx context.Context, shard fleet.Shard) robot.Sampling
 	// Lost is called, once a shard, when a newer owner has been found; nil = nobody. It must not block.
 	Lost func(fleet.Shard)
 

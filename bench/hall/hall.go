@@ -266,6 +266,9 @@ func (h *Hall) ProgressDone(fleet.RobotID, uint64) {}
 // HangUp implements actors.Links: the robots have no streams.
 func (h *Hall) HangUp(fleet.RobotID) {}
 
+// AskRate implements the actors' port: lock-step robots say what they have to say.
+func (h *Hall) AskRate(fleet.RobotID, float64) {}
+
 // views takes what the engine shows: tasks are passed on, the rest has no taker here.
 type views struct{ h *Hall }
 

@@ -47,6 +47,8 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		return s.mapActivated(now, m, out)
 	case LaneLimited:
 		return s.laneLimited(m.Lane, out)
+	case SamplingChanged:
+		return s.samplingChanged(m, out)
 	case Woke:
 		return s.woke(now, out)
 	case Restored:
@@ -76,7 +78,7 @@ func (s *State) statusReported(now time.Time, m *StatusReported, out []Effect) [
 	if s.connection != fleet.Online {
 		out = s.connect(now, fleet.Online, "robot", out)
 	}
-	out = append(out, Show{}, Measure{})
+	out = s.sample(now, append(out, Show{}))
 	out = s.localise(now, out)
 	out = s.tellStopped(now, out)
 	if s.wake.IsZero() {

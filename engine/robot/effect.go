@@ -7,7 +7,7 @@ import (
 )
 
 // Effect is what the shell must do. Where one Decide returns Record effects, its other effects wait for them,
-// except Soft ones (AskZone, ReportZone, SendOrder, Show, Measure), which promise nothing that is recorded.
+// except Soft ones (AskZone, ReportZone, SendOrder, AskRate, Show, Measure), which promise nothing that is recorded.
 //
 //sumtype:decl
 type Effect interface{ isRobotEffect() }
@@ -58,6 +58,8 @@ type (
 	Show struct{}
 	// Measure hands the newest status on to the telemetry writer.
 	Measure struct{}
+	// AskRate asks the robot, down its link, for so many statuses a second.
+	AskRate struct{ Hz float64 }
 	// WakeAt asks for Woke; a later one replaces it; zero cancels.
 	WakeAt struct{ At time.Time }
 )
@@ -76,6 +78,7 @@ func (LetGoTask) isRobotEffect()      {}
 func (TellDispatcher) isRobotEffect() {}
 func (Show) isRobotEffect()           {}
 func (Measure) isRobotEffect()        {}
+func (AskRate) isRobotEffect()        {}
 func (WakeAt) isRobotEffect()         {}
 
 // Order is what the robot is told to drive: state, not a delta. Base is everything granted and not yet reached.

@@ -203,6 +203,9 @@ func (z *fuzzed) rarely(kind int) robot.Msg {
 	case 15:
 		return robot.Woke{}
 	default:
+		if z.next()%8 == 7 {
+			return robot.SamplingChanged{Sampling: robot.Sampling{MovingHz: z.metres(), IdleHz: z.metres(), AlarmedHz: z.metres()}}
+		}
 		if z.next()%2 == 0 {
 			return robot.LaneLimited{Lane: int32(z.next()) - 1}
 		}

@@ -107,6 +107,8 @@ type (
 	MapActivated struct{ Graph *roadmap.Graph }
 	// LaneLimited says that a lane has another speed limit: whoever is to drive it is sent its order again.
 	LaneLimited struct{ Lane int32 }
+	// SamplingChanged gives the rates at which robots are watched.
+	SamplingChanged struct{ Sampling Sampling }
 	// Woke comes from the timing wheel.
 	Woke struct{}
 	// Restored follows recovery.
@@ -143,5 +145,6 @@ func (CommandRequested) isRobotMsg()    {}
 func (CommandAcknowledged) isRobotMsg() {}
 func (MapActivated) isRobotMsg()        {}
 func (LaneLimited) isRobotMsg()         {}
+func (SamplingChanged) isRobotMsg()     {}
 func (Woke) isRobotMsg()                {}
 func (Restored) isRobotMsg()            {}

@@ -71,6 +71,7 @@ func scripted(t *testing.T, rows []string) script.Core {
 			robot.CommandRequested{},
 			robot.CommandAcknowledged{},
 			robot.LaneLimited{},
+			robot.SamplingChanged{},
 			robot.Woke{},
 			MapActivated{},
 			Restarted{},

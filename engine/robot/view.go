@@ -38,4 +38,7 @@ type View struct {
 	Waiting    fleet.Wait // Cause CauseNone = it does not wait
 	Since      time.Time  // of the present state
 	Move       Move       // of the dispatcher, Kind NoMove = none: what it does is no customer's task
+	Pace       Pace       // how closely it is watched
+	SamplingHz float64    // how many statuses a second are wanted of it
+	Key        bool       // the last measurement tells all, not only what always changes
 }

@@ -19,6 +19,9 @@ func (s *State) setGoal(now time.Time, v fleet.Vertex, since time.Time, out []Ef
 	s.update = 0
 	s.horizon = nil
 	s.waiting = fleet.Wait{}
+	if v != fleet.NoVertex {
+		out = s.rouse(out)
+	}
 	if s.at == fleet.NoVertex {
 		return out
 	}
@@ -188,7 +191,7 @@ func (s *State) linkOpened(now time.Time, m LinkOpened, out []Effect) []Effect {
 	if !s.exists || m.Session < s.session {
 		return out
 	}
-	s.session = m.Session
+	s.session, s.sampler.hz = m.Session, 0
 	if m.BootID != "" && m.BootID != s.boot {
 		s.reboot(m.BootID)
 	}
@@ -211,7 +214,7 @@ func (s *State) linkOpened(now time.Time, m LinkOpened, out []Effect) []Effect {
 	for i := range s.commands {
 		s.commands[i].sent = time.Time{}
 	}
-	out = s.tendCommands(now, out)
+	out = s.askRate(s.tendCommands(now, out))
 	return s.wakeAt(now.Add(retryAfter), s.tellDispatcher(now, out))
 }
 

@@ -79,7 +79,7 @@ func (r *robotActor) rank(f robot.Effect) rank {
 	switch f.(type) {
 	case robot.Record:
 		return rankRecord
-	case robot.AskZone, robot.ReportZone, robot.SendOrder, robot.Show, robot.Measure:
+	case robot.AskZone, robot.ReportZone, robot.SendOrder, robot.AskRate, robot.Show, robot.Measure:
 		return rankSoft
 	default:
 		return rankHeld
@@ -94,7 +94,7 @@ func (r *robotActor) event(f robot.Effect) (robot.Event, fleet.Actor) {
 func (r *robotActor) perform(f robot.Effect, a *ask) {
 	s := r.site
 	switch f := f.(type) {
-	case robot.Record, robot.Measure:
+	case robot.Record, robot.Measure, robot.AskRate:
 	case robot.Reply:
 		a.reply(f.Outcome, nil)
 	case robot.AskZone:

@@ -128,6 +128,7 @@ func (t *stream) next() (m *linkv1.Downlink, last bool) {
 	case t.sampling != nil:
 		m := t.sampling
 		t.sampling = nil
+		t.askAgain()
 		return &linkv1.Downlink{Frame: &linkv1.Downlink_Sampling{Sampling: m}}, false
 	case t.closing != nil:
 		return &linkv1.Downlink{Frame: &linkv1.Downlink_Closing{Closing: t.closing}}, true
@@ -152,11 +153,17 @@ func (t *stream) next() (m *linkv1.Downlink, last bool) {
 		}
 		return &linkv1.Downlink{Frame: &linkv1.Downlink_HighWater{HighWater: w}}, false
 	}
+	if m := t.nextWish(); m != nil {
+		return &linkv1.Downlink{Frame: &linkv1.Downlink_Sampling{Sampling: m}}, false
+	}
 	return nil, false
 }
 
 // introduce lets out what waited for the welcome of the next n handles. t.mu is held.
 func (t *stream) introduce(n uint32) {
+	for h := t.known + 1; h <= t.known+n && int(h) <= len(t.wishes); h++ {
+		t.ask(h)
+	}
 	t.known += n
 	early, unknown := t.early, t.unknown
 	t.early, t.unknown = nil, nil

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"starling/engine/fleet"
-	linkv1 "starling/proto/gen/starling/link/v1"
 )
 
 // Quotas bounds what all streams of a tenant may use together.
@@ -65,7 +64,7 @@ func (t *stream) admit(now time.Time, handles []uint32) (places []int32, all boo
 		s.since = now
 	case passed >= tellEvery:
 		if hz := s.rate(passed, len(t.robots)); hz > 0 {
-			t.putSampling(hz)
+			t.slowDown(hz, s.asked > 0)
 		}
 		s.since, s.offered, s.taken = now, 0, 0
 	}
@@ -126,14 +125,6 @@ func (s *sampled) rate(passed time.Duration, robots int) float64 {
 		}
 	}
 	return s.asked
-}
-
-// putSampling tells the sender at which rate to report: the newest such wish counts.
-func (t *stream) putSampling(hz float64) {
-	t.mu.Lock()
-	t.sampling = &linkv1.Sampling{StatusHz: float32(hz)}
-	t.mu.Unlock()
-	t.nudge()
 }
 
 // place takes a place for the robot, unless a stream carries it already, whose place it then becomes.

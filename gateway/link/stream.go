@@ -69,7 +69,10 @@ type stream struct {
 	orders    map[uint32]*linkv1.Order
 	orderly   []uint32 // handles in the order in which their orders came
 	highWater map[uint32]uint64
-	sampling  *linkv1.Sampling
+	sampling  *linkv1.Sampling // for all robots of the stream
+	most      float32          // what that is, while the tenant's quota is used up; 0 = no bound
+	wishes    []wish           // by handle - 1
+	unasked   []uint32         // handles whose wish waits to be sent
 	closing   *linkv1.Closing
 	over      codes.Code // with which the stream ends after closing
 	wake      chan struct{}
