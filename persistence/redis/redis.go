@@ -1,10 +1,12 @@
-// Package redis keeps in Redis what may be lost: the counts of tenants' quotas that all processes share. One script a
-// decision, by the server's clock; every key lapses by itself. It does not decide what happens when Redis is away: it
-// returns within Options.Timeout, and whoever calls goes on alone.
+// Package redis keeps in Redis what may be lost: the counts of tenants' quotas that all processes share, the newest views
+// of robots and tasks for processes that do not hold them, and the locks of dispatching and replanning. Every decision is
+// one script, by the server's clock; every key lapses by itself. What is lost is made again: counts begin anew, views are
+// read from the store of facts, locks keep their tokens. It does not decide what happens when Redis is away: calls return
+// within their bound, and whoever calls goes on alone.
 //
-// Keys: starling:{<tenant>}:quota:<kind>, a rate; starling:{<tenant>}:held:<kind>, things that last. A tenant's keys
-// share a slot (the braces), so that a cluster of Redis divides tenants. Size: 100 bytes a key, and of these only
-// tenants that do something now.
+// Keys are listed in docs/redis.md; all of a tenant share a slot (the braces), so that a cluster of Redis divides tenants.
+// Size: 100 bytes a quota, and of these only tenants that do something now; a robot's view 0.7 kB, an open task's 0.8 kB
+// and its payload; at most Mirror's PerSecond views a second.
 package redis
 
 import (
@@ -19,7 +21,6 @@ import (
 
 	"github.com/google/uuid"
 	goredis "github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"starling/engine/fleet"
 )
@@ -51,31 +52,15 @@ var tallyScript string
 // Open prepares connections and makes none: a server that is away is found at the first call. Errors: the URL cannot
 // be read.
 func Open(o Options) (*Counter, error) {
-	c, err := goredis.ParseURL(o.URL)
-	if err != nil {
-		return nil, errors.New("read the URL of Redis: want redis://host:port/db") // its own error may repeat the password
-	}
 	timeout := cmp.Or(o.Timeout, 50*time.Millisecond)
-	c.PoolSize, c.MaxRetries = cmp.Or(o.Conns, 16), -1 // a call that is sent twice counts twice
-	c.DialTimeout, c.ReadTimeout, c.WriteTimeout, c.PoolTimeout = timeout, timeout, timeout, timeout
-	c.DialerRetries = 1
-	c.ContextTimeoutEnabled = true
-	c.ConnMaxIdleTime = time.Minute
-	c.DisableIdentity = true
-	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	goredis.SetLogger(complaints{cmp.Or(o.Log, slog.New(slog.DiscardHandler))})
+	client, err := dial(&o, timeout)
+	if err != nil {
+		return nil, err
+	}
 	return &Counter{
-		client: goredis.NewClient(c), timeout: timeout, process: cmp.Or(o.Process, uuid.NewString()),
+		client: client, timeout: timeout, process: cmp.Or(o.Process, uuid.NewString()),
 		take: goredis.NewScript(takeScript), tally: goredis.NewScript(tallyScript),
 	}, nil
-}
-
-// complaints takes what the library would print.
-type complaints struct{ log *slog.Logger }
-
-// Printf implements the library's logger.
-func (c complaints) Printf(ctx context.Context, format string, v ...any) {
-	c.log.LogAttrs(ctx, slog.LevelDebug, "redis client", slog.String("event", "redis.client"), slog.String("detail", fmt.Sprintf(format, v...)))
 }
 
 // Close ends all connections.
@@ -83,12 +68,7 @@ func (c *Counter) Close() error { return c.client.Close() }
 
 // Ping asks for a sign of life.
 func (c *Counter) Ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	if err := c.client.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("ping redis: %w", err)
-	}
-	return nil
+	return ping(ctx, c.client, c.timeout)
 }
 
 // Take takes cost from the bucket of the tenant and kind where that keeps its debt within tolerance. debt is how long
@@ -154,10 +134,6 @@ func (c *Counter) tallies(ctx context.Context, held []Held, keep time.Duration) 
 		out[i] = n
 	}
 	return out, nil
-}
-
-func key(tenant fleet.TenantID, what, kind string) string {
-	return "starling:{" + string(tenant) + "}:" + what + ":" + kind
 }
 
 // micros writes microseconds with the nanoseconds as a fraction.

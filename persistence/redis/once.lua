@@ -1,0 +1,5 @@
+-- Takes a lock that only saves work. KEYS[1]: the lock. ARGV: token, ttl in ms. Answers 1 where it was free.
+if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
+	return 1
+end
+return 0
