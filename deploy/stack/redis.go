@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"time"
@@ -55,7 +54,7 @@ type Redis struct {
 // StartRedis starts a Redis in o.Dir and returns when it answers. One that runs there already is
 // an error. Errors: ErrNoRedis, or what Redis said.
 func StartRedis(ctx context.Context, o RedisOptions) (*Redis, error) {
-	program, err := exec.LookPath("redis-server")
+	program, err := findProgram("redis-server")
 	if err != nil {
 		return nil, fmt.Errorf("%w: on Debian install it with `apt-get install %s`, elsewhere install Redis 7 or newer", ErrNoRedis, redisPackage)
 	}

@@ -1,7 +1,7 @@
-// Package stacktest gives integration tests real servers: PostgreSQL with PostGIS, Redis, Kafka and Keycloak, one private
-// instance of each per test binary, started at first use. Only tests import it. A missing server fails the test, it
-// never skips. Database gives one fresh database per call; what tests write into Redis or change in Keycloak stays
-// until the binary ends, so they use keys of their own and put back what they changed.
+// Package stacktest gives integration tests real servers: PostgreSQL with PostGIS, Redis, Kafka, InfluxDB, Mosquitto and
+// Keycloak, one private instance of each per test binary, started at first use. Only tests import it. A missing server
+// fails the test, it never skips. Database gives one fresh database per call; what tests write into the others or change
+// in Keycloak stays until the binary ends, so they use keys and topics of their own and put back what they changed.
 //
 // The servers end with the test binary, however that ends (stack.Guard).
 package stacktest
@@ -20,7 +20,7 @@ import (
 	"starling/deploy/stack"
 )
 
-const startTimeout = 5 * time.Minute // the first Keycloak of a machine is fetched and built
+const startTimeout = 15 * time.Minute // what a machine has for the first time is fetched and built
 
 // server is one server of this test binary.
 type server[S any] struct {
@@ -36,6 +36,8 @@ var (
 	redis    server[*stack.Redis]
 	keycloak server[*stack.Keycloak]
 	kafka    server[*stack.Kafka]
+	influx   server[*stack.Influx]
+	mqtt     server[*stack.Mosquitto]
 )
 
 // Main runs the tests of a package and then stops the servers that were started, waiting until they are gone:
@@ -43,7 +45,7 @@ var (
 //	func TestMain(m *testing.M) { stacktest.Main(m) }
 func Main(m *testing.M) {
 	m.Run()
-	if err := errors.Join(kafka.stop(), keycloak.stop(), redis.stop(), postgres.stop()); err != nil {
+	if err := errors.Join(mqtt.stop(), influx.stop(), kafka.stop(), keycloak.stop(), redis.stop(), postgres.stop()); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the test servers:", err)
 	}
 }
@@ -76,13 +78,10 @@ func Cluster(tb testing.TB) *stack.Postgres {
 	return postgres.get(tb, startPostgres)
 }
 
-// Redis returns the Redis of this test binary. A test that stops or kills it starts its own with stack.StartRedis.
+// Redis returns the Redis of this test binary. A test that stops or kills it starts its own with OwnRedis.
 func Redis(tb testing.TB) *stack.Redis {
 	tb.Helper()
-	return redis.get(tb, func(ctx context.Context, dir string) (*stack.Redis, func() error, error) {
-		r, err := stack.StartRedis(ctx, stack.RedisOptions{Dir: dir, Guarded: true})
-		return r, r.Remove, err
-	})
+	return redis.get(tb, startRedis)
 }
 
 // Kafka returns the Kafka of this test binary. It makes no topic by itself; tests use topics and groups of their own. A
@@ -96,6 +95,34 @@ func Kafka(tb testing.TB) *stack.Kafka {
 func OwnKafka(tb testing.TB) *stack.Kafka {
 	tb.Helper()
 	return own(tb, startKafka)
+}
+
+// Influx returns the InfluxDB of this test binary; tests use buckets of their own. A test that stops or kills it starts
+// its own with OwnInflux.
+func Influx(tb testing.TB) *stack.Influx {
+	tb.Helper()
+	return influx.get(tb, startInflux)
+}
+
+// OwnInflux starts an InfluxDB for one test and ends it with the test, or with the binary.
+func OwnInflux(tb testing.TB) *stack.Influx {
+	tb.Helper()
+	return own(tb, startInflux)
+}
+
+// Mosquitto returns the MQTT broker of this test binary; tests use topics of their own.
+func Mosquitto(tb testing.TB) *stack.Mosquitto {
+	tb.Helper()
+	return mqtt.get(tb, func(ctx context.Context, dir string) (*stack.Mosquitto, func() error, error) {
+		m, err := stack.StartMosquitto(ctx, stack.MosquittoOptions{Dir: dir, Guarded: true})
+		return m, m.Remove, err
+	})
+}
+
+// OwnRedis starts a Redis for one test and ends it with the test, or with the binary.
+func OwnRedis(tb testing.TB) *stack.Redis {
+	tb.Helper()
+	return own(tb, startRedis)
 }
 
 // Keycloak returns the Keycloak of this test binary, with the realm of deploy/stack/realm as it stands there. A test
@@ -139,6 +166,16 @@ func startPostgres(ctx context.Context, dir string) (*stack.Postgres, func() err
 func startKeycloak(ctx context.Context, dir string) (*stack.Keycloak, func() error, error) {
 	k, err := stack.StartKeycloak(ctx, stack.KeycloakOptions{Dir: dir, Guarded: true})
 	return k, k.Remove, err
+}
+
+func startRedis(ctx context.Context, dir string) (*stack.Redis, func() error, error) {
+	r, err := stack.StartRedis(ctx, stack.RedisOptions{Dir: dir, Guarded: true})
+	return r, r.Remove, err
+}
+
+func startInflux(ctx context.Context, dir string) (*stack.Influx, func() error, error) {
+	i, err := stack.StartInflux(ctx, stack.InfluxOptions{Dir: dir, Guarded: true})
+	return i, i.Remove, err
 }
 
 func startKafka(ctx context.Context, dir string) (*stack.Kafka, func() error, error) {
