@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -42,7 +44,8 @@ type devOptions struct {
 	TasksMin  int
 	Problem   string
 	Seed      uint64
-	Quiet     bool // no log on standard error (the bench)
+	External  bool // the servers that the environment names, no private ones
+	Quiet     bool // no log, and no servers but the database (the bench)
 	Views     func(*view.Store) actors.Views
 }
 
@@ -63,6 +66,9 @@ func newDevCmd() *cobra.Command {
 			if o.Robots < 0 || o.Robots > most {
 				return usageError{fmt.Errorf("--robots: want 0..%d", most)}
 			}
+			if o.External && o.Reset {
+				return usageError{errors.New("--reset forgets private servers' data; those of --external are not this program's to clear")}
+			}
 			return runDev(cmd.Context(), o, cmd.OutOrStdout())
 		},
 	}
@@ -73,6 +79,7 @@ func newDevCmd() *cobra.Command {
 	f.IntVar(&o.Metrics, "metrics-port", 0, "port of /metrics, 0 = the HTTP port")
 	f.IntVar(&o.Postgres, "postgres-port", 0, "private PostgreSQL's port, 0 = a free one")
 	f.BoolVar(&o.Reset, "reset", false, "forget all data first")
+	f.BoolVar(&o.External, "external", false, "use the servers of DATABASE_URL, REDIS_URL, KAFKA_BROKERS …, start none")
 	f.StringVar(&o.ReadyFile, "ready-file", "", "write what a client needs to know here once robots move")
 	f.IntVar(&o.Robots, "robots", 200, "robots of the demo, 0 = no demo")
 	f.IntVar(&o.TasksMin, "tasks-per-minute", 60, "tasks that the demo creates")
@@ -85,7 +92,8 @@ func newDevCmd() *cobra.Command {
 type dev struct {
 	*app
 	o      devOptions
-	pg     *stack.Postgres
+	pg     *stack.Postgres // nil = the database is not ours
+	parts  *embedded
 	lock   *os.File
 	client *client
 	token  string
@@ -115,21 +123,19 @@ func startDev(ctx context.Context, o devOptions) (*dev, error) {
 	if err != nil {
 		return d, err
 	}
-	if d.pg, err = stack.Start(ctx, stack.Options{Dir: filepath.Join(o.Data, "postgres"), Port: o.Postgres, Log: log}); err != nil {
-		return d, err
-	}
-	if _, err := postgres.Migrate(ctx, d.pg.URL(), "up"); err != nil {
+	settings, err := d.servers(ctx, o, log)
+	if err != nil {
 		return d, err
 	}
 	key, err := devKey(o.Data)
 	if err != nil {
 		return d, err
 	}
-	settings := map[string]string{
-		"ENV": envDev, "DATABASE_URL": d.pg.URL(), "DATABASE_URL" + fileSuffix: "", "HTTP_HOST": "127.0.0.1", "LINK_HOST": "127.0.0.1",
+	maps.Copy(settings, map[string]string{
+		"ENV": envDev, "HTTP_HOST": "127.0.0.1", "LINK_HOST": "127.0.0.1",
 		"HTTP_PORT": fmt.Sprint(o.Port), "LINK_PORT": fmt.Sprint(o.LinkPort), "METRICS_PORT": fmt.Sprint(o.Metrics),
 		"AUDIT_DIR": filepath.Join(o.Data, "audit"),
-	}
+	})
 	if os.Getenv("REQUEST_TIMEOUT_MS") == "" {
 		settings["REQUEST_TIMEOUT_MS"] = "60000" // the demo's map is imported by a request, on whatever machine, however busy
 	}
@@ -143,11 +149,39 @@ func startDev(ctx context.Context, o devOptions) (*dev, error) {
 		return d, err
 	}
 	c.HTTPCertFile, c.LinkCertFile, c.LinkClientCAFile = "", "", "" // what it listens on is loopback, and its own client speaks plainly
-	w := wiring{Config: c, Log: log, Roles: []string{roleGateway, roleEngine}, Alone: true, DevKey: key, Views: o.Views}
+	w := wiring{Config: c, Log: log, Roles: []string{roleGateway, roleEngine}, Alone: !o.External, DevKey: key, Views: o.Views}
 	if d.app, err = start(ctx, w); err != nil {
 		return d, err
 	}
 	return d, d.admit(ctx)
+}
+
+// servers starts the private servers, or takes those of the environment, brings the schema up and says what to put into
+// the configuration.
+func (d *dev) servers(ctx context.Context, o devOptions, log *slog.Logger) (map[string]string, error) {
+	if o.External {
+		at := os.Getenv("DATABASE_URL")
+		if at == "" {
+			return nil, usageError{errNoServers}
+		}
+		_, err := postgres.Migrate(ctx, at, "up")
+		return map[string]string{}, err
+	}
+	var err error
+	if d.pg, err = stack.Start(ctx, stack.Options{Dir: filepath.Join(o.Data, "postgres"), Port: o.Postgres, Log: log}); err != nil {
+		return nil, err
+	}
+	if _, err := postgres.Migrate(ctx, d.pg.URL(), "up"); err != nil {
+		return nil, err
+	}
+	settings := map[string]string{}
+	if !o.Quiet {
+		if d.parts, settings, err = startEmbedded(ctx, filepath.Join(o.Data, "embedded"), os.Getenv); err != nil {
+			return nil, err
+		}
+	}
+	settings["DATABASE_URL"], settings["DATABASE_URL"+fileSuffix] = d.pg.URL(), ""
+	return settings, nil
 }
 
 // resetData stops a database that a killed process has left and forgets all data.
@@ -213,6 +247,9 @@ func (d *dev) linkAddr() string { return d.linkAt.Addr().String() }
 func (d *dev) stop() {
 	if d.app != nil {
 		d.app.stop()
+	}
+	if d.parts != nil {
+		d.parts.stop()
 	}
 	if d.pg != nil {
 		_ = d.pg.Stop()

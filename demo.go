@@ -99,7 +99,7 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) error {
 		c.posed = x
 	}
 	o.Views = func(s *view.Store) actors.Views { return counted{s, c} }
-	fmt.Fprintln(out, "starting PostgreSQL and the engine …")
+	fmt.Fprintln(out, "starting the servers and the engine …")
 	d, err := startDev(ctx, o)
 	defer d.stop()
 	if err != nil {
