@@ -72,6 +72,7 @@ type app struct {
 	audit    *audit.Recorder // nil = nothing is on record
 	quotas   *quota.Quotas
 	counter  *redis.Counter // nil = quotas are counted by this process alone
+	mirror   *redis.Mirror  // nil = views stay in this process
 	http     *http.Server
 	listener net.Listener
 	linkAt   net.Listener
@@ -140,6 +141,9 @@ func start(ctx context.Context, w wiring) (*app, error) {
 	if err := a.bound(registry); err != nil {
 		return a, err
 	}
+	if err := a.startCache(registry); err != nil {
+		return a, err
+	}
 	if err := a.startAudit(registry); err != nil {
 		return a, err
 	}
@@ -206,8 +210,11 @@ func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) er
 	if a.wiring.Views != nil {
 		o.Views = a.wiring.Views(a.views)
 	}
+	if a.mirror != nil {
+		o.Views = mirroredViews{o.Views, a.mirror}
+	}
 	if !a.Alone {
-		o.Ownership = a.store
+		o.Ownership = a.ownership()
 		o.Lost = func(s fleet.Shard) {
 			a.Log.Warn("shard lost to a newer owner", slog.String(keyEvent, "shard.lost"), slog.String("shard", s.Key()))
 		}
@@ -242,7 +249,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	o := rest.Options{
 		Audit: a.acts(), AuditReads: c.AuditReads, Intent: postgres.WithAudit, Quotas: a.quotas,
-		Views: a.views, Facts: newFacts(a.store), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
+		Views: a.views, Facts: a.facts(), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
 		Checks:   append([]rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}}, a.quotaChecks()...),
 		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins, TrustedProxies: c.TrustedProxies,
 	}
@@ -360,6 +367,7 @@ func (a *app) stop() {
 	if a.system != nil {
 		until("actors", 92, a.system.Stop)
 	}
+	a.stopCache()
 	a.unbind()
 	until("audit", 94, a.audit.Stop)
 	if a.store != nil {

@@ -102,4 +102,6 @@ type Robot struct {
 	Spec    robot.Spec
 	Version int64
 	Last    robot.LastKnown
+	// Seen is its newest view where another process holds it; nil = there is none, or it is older than Last.
+	Seen *robot.View
 }

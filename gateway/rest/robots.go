@@ -95,11 +95,17 @@ func (a *api) robotOf(ctx context.Context, r *Robot) robotBody {
 		b.Connection = aged(l.Connection, silent).String()
 		b.Pose, b.BatterySOC, b.AgeMS, b.State = &poseBody{X: l.Pose.X, Y: l.Pose.Y, Theta: l.Pose.Theta}, &l.Battery, &age, stateName(l.State)
 	}
-	if a.Views == nil {
-		return b
+	if a.Views != nil {
+		if v, _, ok := a.Views.Robot(fleet.Shard{Tenant: s.Tenant, Warehouse: s.Warehouse}, s.ID); ok {
+			a.overlay(ctx, &b, &v)
+			return b
+		}
 	}
-	if v, _, ok := a.Views.Robot(fleet.Shard{Tenant: s.Tenant, Warehouse: s.Warehouse}, s.ID); ok {
-		a.overlay(ctx, &b, &v)
+	if v := r.Seen; v != nil {
+		a.overlay(ctx, &b, v)
+		if !v.ReceivedAt.IsZero() { // whoever wrote it may be gone
+			b.Connection = aged(v.Connection, max(0, a.Now().Sub(v.ReceivedAt))).String()
+		}
 	}
 	return b
 }
