@@ -183,11 +183,11 @@ func stamp(t time.Time) *timestamppb.Timestamp {
 	return timestamppb.New(t)
 }
 
-// pump is the outbox shard of an aggregate: FNV-1a of its id, one of 16.
+// pump is the outbox shard of an aggregate: FNV-1a of its id.
 func pump(aggregateID string) int16 {
 	h := uint32(2166136261)
 	for i := range len(aggregateID) {
 		h = (h ^ uint32(aggregateID[i])) * 16777619
 	}
-	return int16(h % 16)
+	return int16(h % OutboxShards)
 }

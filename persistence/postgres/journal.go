@@ -95,6 +95,25 @@ func fill(errs []error, err error) {
 	}
 }
 
+// announce says which shards of the outbox have something new.
+func (g *group) announce() {
+	if g.s.o.Outbox == nil {
+		return
+	}
+	var shards uint16
+	for _, it := range g.items {
+		if it.err != nil || it.lost {
+			continue
+		}
+		for i := range it.outbox {
+			shards |= 1 << pump(it.outbox[i].aggregateID)
+		}
+	}
+	if shards != 0 {
+		g.s.o.Outbox(shards)
+	}
+}
+
 // intents lists those of the units that are recorded.
 func (g *group) intents() (list []*fact.AuditEntry) {
 	for _, it := range g.items {
@@ -133,6 +152,7 @@ func (g *group) run(ctx context.Context, careful bool) error {
 	err = g.s.seal(ctx, conn, g.intents())
 	g.s.metrics.commit.Observe(time.Since(began).Seconds())
 	if err == nil {
+		g.announce()
 		return nil
 	}
 	if decidedly(err) {

@@ -24,16 +24,17 @@ import (
 // Options says how to connect. The zero value of a field is its stated default.
 type Options struct {
 	URL              string
-	MaxConns         int           // 16; two more are kept for the leases, two for taking shards
-	MinConns         int           // 2
-	MaxIdle          time.Duration // 5 min
-	MaxLifetime      time.Duration // 1 h
-	StatementTimeout time.Duration // 10 s; of one statement, on the server
-	Lease            time.Duration // 1.5 s: how long a renewed lease lasts
-	Drift            time.Duration // 100 ms: how far clocks may run apart within a lease
-	PartitionDays    int           // 3: days for which partitions are made ahead
-	AuditMonths      int           // whole months of the audit log kept before the present one; 0 = all
-	Log              *slog.Logger  // nil = silence
+	MaxConns         int                 // 16; two more are kept for the leases, two for taking shards
+	MinConns         int                 // 2
+	MaxIdle          time.Duration       // 5 min
+	MaxLifetime      time.Duration       // 1 h
+	StatementTimeout time.Duration       // 10 s; of one statement, on the server
+	Lease            time.Duration       // 1.5 s: how long a renewed lease lasts
+	Drift            time.Duration       // 100 ms: how far clocks may run apart within a lease
+	PartitionDays    int                 // 3: days for which partitions are made ahead
+	AuditMonths      int                 // whole months of the audit log kept before the present one; 0 = all
+	Outbox           func(shards uint16) // hears of each commit that left facts in the outbox, bit i: in shard i; must not wait. nil = nobody
+	Log              *slog.Logger        // nil = silence
 	Registerer       prometheus.Registerer
 }
 

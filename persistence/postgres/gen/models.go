@@ -69,6 +69,25 @@ type Command struct {
 	Traceparent    string
 }
 
+type DeadLetter struct {
+	EventID       string
+	TenantID      string
+	Shard         int16
+	AggregateType string
+	AggregateID   string
+	Topic         string
+	Key           string
+	EventType     string
+	Cause         string
+	Attempts      int32
+	Deaths        int32
+	CreatedAt     time.Time
+	DeadAt        time.Time
+	State         string
+	HandledAt     *time.Time
+	HandledBy     *string
+}
+
 type Decision struct {
 	DecisionID   string
 	TenantID     string
@@ -179,6 +198,7 @@ type OutboxEvent struct {
 	LastError     *string
 	Seq           *int64
 	Shard         int16
+	Held          bool
 }
 
 type OutboxEventsDefault struct {
@@ -285,6 +305,32 @@ type TaskEvent struct {
 	ActorPart   string
 	Payload     []byte
 	Traceparent string
+}
+
+type TaskTiming struct {
+	TaskID       string
+	TenantID     string
+	WarehouseID  string
+	TaskType     string
+	RobotID      *string
+	Fleet        string
+	Priority     int16
+	Version      int64
+	Phase        string
+	PhaseAt      time.Time
+	CreatedAt    time.Time
+	DueAt        time.Time
+	Deadline     *time.Time
+	AssignedAt   *time.Time
+	StartedAt    *time.Time
+	FinishedAt   *time.Time
+	Awards       int32
+	Errands      int32
+	DelayedMs    int64
+	WaitingMs    int64
+	ApproachMs   int64
+	ExecutingMs  int64
+	CancellingMs int64
 }
 
 type Tenant struct {
