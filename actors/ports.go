@@ -80,6 +80,8 @@ type Views interface {
 // Telemetry takes measured statuses; it may drop and counts what it drops. Calls never block.
 type Telemetry interface {
 	Measure(shard fleet.Shard, v *robot.View)
+	// TaskEnded takes a task that has just ended, once in this process's life of it.
+	TaskEnded(v *task.View)
 }
 
 // Meter is shown what actors do, in manual mode, on the goroutine that drives them.

@@ -67,6 +67,9 @@ func (t *taskShell) apply(at time.Time, e task.Event) {
 	t.state.Apply(at, e)
 	v := *t.state
 	t.box.sys.Views.TaskChanged(t.box.sh.id, e, &v)
+	if t.box.sys.Telemetry != nil && v.Status.Final() {
+		t.box.sys.Telemetry.TaskEnded(&v)
+	}
 	if _, ok := e.(task.Assigned); ok && t.state.Awards == 1 {
 		since := t.state.Spec.CreatedAt
 		if start := t.state.Spec.EarliestStart; start.After(since) {

@@ -74,3 +74,9 @@ type Forgotten struct {
 	Outbox int // partitions, that is days
 	Inbox  int // rows
 }
+
+// Told is a recorded event as a consumer of facts gets it.
+type Told struct {
+	Fact
+	Shard fleet.Shard
+}

@@ -223,7 +223,12 @@ func (s *State) View(v *View) {
 		v.MapID, v.MapVersion = s.graph.MapID, s.graph.Version
 		if s.at != fleet.NoVertex {
 			v.Zone = s.zoneOf(s.at)
+			if len(s.base) > 0 && s.joined(s.at, s.base[0]) {
+				l, _ := s.graph.Lane(s.at, s.base[0])
+				v.Lane = s.graph.Lanes[l].ID
+			}
 		}
+		v.GoalZone = s.zoneOf(s.goal)
 	}
 }
 

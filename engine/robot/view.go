@@ -22,6 +22,8 @@ type View struct {
 	Vertex     fleet.Vertex
 	Zone       fleet.ZoneID
 	Goal       fleet.Vertex
+	Lane       fleet.LaneID // that it drives, or is about to; "" = none
+	GoalZone   fleet.ZoneID
 	Velocity   float64
 	Battery    float64
 	Errors     []fleet.RobotError
