@@ -62,6 +62,8 @@ type Settings struct {
 	limits  [kinds]int
 	origins []string // sorted
 	rules   rules
+
+	cancelLate time.Duration
 }
 
 // Usual are the settings of a tenant of whom nothing is said.
@@ -88,11 +90,15 @@ func parse(settings, limits json.RawMessage) Settings {
 		Charging json.RawMessage            `json:"charging"`
 		Parking  json.RawMessage            `json:"parking"`
 		Dispatch json.RawMessage            `json:"dispatch"`
+		Tasks    json.RawMessage            `json:"tasks"`
 	}
 	_ = json.Unmarshal(settings, &doc)
 	var granted map[string]json.RawMessage
 	_ = json.Unmarshal(limits, &granted)
 	s := Settings{rules: rules{doc.Charging, doc.Parking, doc.Dispatch}}
+	if len(doc.Tasks) > 0 {
+		s.cancelLate = new(checker).tasks(doc.Tasks)
+	}
 	for k := range kinds {
 		s.limits[k] = grant(k, granted)
 		if n, ok := number(doc.Quotas[k.String()]); ok {
@@ -169,6 +175,8 @@ func Check(raw, limits json.RawMessage) []Problem {
 			c.parking(value)
 		case settingDispatch:
 			c.dispatch(value)
+		case settingTasks:
+			c.tasks(value)
 		case "degradation_level":
 			if n, ok := number(value); !ok || n > maxDegradation {
 				c.add(name, "want a whole number 0..%d", maxDegradation)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -22,6 +23,10 @@ func TestEveryFaultOfSettingsIsToldAtOnce(t *testing.T) {
 		"members may go":      {`{"quotas":null,"cors":null,"degradation_level":null}`, nil},
 		"within the limits":   {`{"quotas":{"robots":10,"requests_per_s":1e2,"tasks_per_min":0,"ws_clients":null}}`, nil},
 		"no limit is set":     {`{"quotas":{"actors":250000}}`, nil},
+		"late tasks":          {`{"tasks":{"cancel_late_after_s":60}}`, nil},
+		"late tasks may go":   {`{"tasks":{"cancel_late_after_s":null}}`, nil},
+		"too early, and what": {`{"tasks":{"cancel_late_after_s":59,"x":1}}`, []Problem{{"tasks.cancel_late_after_s", "want a whole number 60..2592000"}, {"tasks.x", "there is no such setting"}}},
+		"late is no object":   {`{"tasks":60}`, []Problem{{"tasks", "want an object"}}},
 		"level":               {`{"degradation_level":3}`, nil},
 		"origins":             {`{"cors":{"allowed_origins":["https://a.example","http://localhost:5173","https://[::1]:8443"]}}`, nil},
 		"no origins":          {`{"cors":{"allowed_origins":null}}`, nil},
@@ -142,4 +147,16 @@ func FuzzCheck(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestLateTasksAreCancelledWhereTheTenantWantsIt(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]time.Duration{
+		``: 0, `{}`: 0, `{"tasks":{"cancel_late_after_s":90}}`: 90 * time.Second, `{"tasks":{"cancel_late_after_s":5}}`: 0, `{"tasks":7}`: 0,
+	} {
+		s := parse(json.RawMessage(raw), nil)
+		if got := s.CancelLate(); got != want {
+			t.Errorf("%s: %v, want %v", raw, got, want)
+		}
+	}
 }
