@@ -149,7 +149,7 @@ func startDev(ctx context.Context, o devOptions) (*dev, error) {
 		return d, err
 	}
 	c.HTTPCertFile, c.LinkCertFile, c.LinkClientCAFile = "", "", "" // what it listens on is loopback, and its own client speaks plainly
-	w := wiring{Config: c, Log: log, Roles: []string{roleGateway, roleEngine}, Alone: !o.External, DevKey: key, Views: o.Views}
+	w := wiring{Config: c, Log: log, Roles: []string{roleGateway, roleEngine, roleWorker}, Alone: !o.External, DevKey: key, Views: o.Views}
 	if d.app, err = start(ctx, w); err != nil {
 		return d, err
 	}

@@ -19,20 +19,20 @@ import (
 func newServeCmd() *cobra.Command {
 	var roles []string
 	cmd := &cobra.Command{
-		Use:   "serve --roles gateway,engine",
+		Use:   "serve --roles gateway,engine,worker",
 		Short: "Run in production: every dependency by its URL, any subset of roles",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, r := range roles {
-				if r != roleGateway && r != roleEngine {
-					return usageError{fmt.Errorf("unknown role %q: want %s or %s", r, roleGateway, roleEngine)}
+				if r != roleGateway && r != roleEngine && r != roleWorker {
+					return usageError{fmt.Errorf("unknown role %q: want %s, %s or %s", r, roleGateway, roleEngine, roleWorker)}
 				}
 			}
 			slices.Sort(roles)
 			return serve(cmd.Context(), slices.Compact(roles))
 		},
 	}
-	cmd.Flags().StringSliceVar(&roles, "roles", []string{roleGateway, roleEngine}, "roles of this process")
+	cmd.Flags().StringSliceVar(&roles, "roles", []string{roleGateway, roleEngine, roleWorker}, "roles of this process")
 	return cmd
 }
 

@@ -34,6 +34,7 @@ import (
 	"starling/gateway/stream"
 	"starling/gateway/view"
 	"starling/gateway/web"
+	"starling/persistence/jobs"
 	"starling/persistence/postgres"
 	"starling/persistence/redis"
 )
@@ -42,6 +43,7 @@ import (
 const (
 	roleGateway = "gateway"
 	roleEngine  = "engine"
+	roleWorker  = "worker"
 )
 
 // wiring says what to build besides what the configuration says.
@@ -73,6 +75,8 @@ type app struct {
 	quotas   *quota.Quotas
 	counter  *redis.Counter // nil = quotas are counted by this process alone
 	mirror   *redis.Mirror  // nil = views stay in this process
+	jobs     *jobs.Runner   // nil = none in this process
+	jobRows  *postgres.JobsRepo
 	http     *http.Server
 	listener net.Listener
 	linkAt   net.Listener
@@ -157,6 +161,9 @@ func start(ctx context.Context, w wiring) (*app, error) {
 		if err := a.startLink(ctx, links, registry); err != nil {
 			return a, err
 		}
+	}
+	if err := a.startJobs(ctx, registry); err != nil {
+		return a, err
 	}
 	return a, a.startHTTP(ctx, registry)
 }
@@ -364,6 +371,7 @@ func (a *app) stop() {
 	if a.metrics != nil {
 		_ = a.metrics.Close()
 	}
+	until("jobs", 85, func(context.Context) error { a.stopJobs(); return nil })
 	if a.system != nil {
 		until("actors", 92, a.system.Stop)
 	}

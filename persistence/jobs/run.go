@@ -109,6 +109,7 @@ func (r *Runner) serve(ctx context.Context, t *asynq.Task) error {
 // do does the job, measured.
 func (r *Runner) do(ctx context.Context, k *Kind, j Job) (err error) {
 	began := time.Now()
+	ctx = traced(ctx, &j)
 	r.metrics.running.WithLabelValues(k.Name).Inc()
 	defer func() {
 		r.metrics.running.WithLabelValues(k.Name).Dec()
@@ -116,7 +117,7 @@ func (r *Runner) do(ctx context.Context, k *Kind, j Job) (err error) {
 		r.metrics.done.WithLabelValues(k.Name, outcome(err)).Inc()
 		if err != nil && !errors.Is(err, ErrElsewhere) && r.ctx.Err() == nil {
 			r.log.LogAttrs(ctx, slog.LevelWarn, "job has failed", slog.String("event", "job.failed"), slog.String("job", k.Name),
-				slog.String("tenant_id", string(j.Tenant)), slog.String("key", j.Key), slog.String("trace_id", string(j.Trace)), slog.Any("error", err))
+				slog.String("tenant_id", string(j.Tenant)), slog.String("key", j.Key), slog.String("trace_id", traceID(j.Trace)), slog.Any("error", err))
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, k.Timeout)
