@@ -18,6 +18,22 @@ help: ## show this list
 run: postgres-installed build ## start everything with a demo warehouse; ARGS="--port P --data DIR --reset"
 	@exec bin/starling dev $(ARGS)
 
+# A folder of its own: `make run ARGS=--reset` forgets all that is in .starling.
+STACK ?= .starling-stack
+.PHONY: stack-up stack-down stack-status run-full
+stack-up: servers-installed ## start PostgreSQL, Redis, Kafka, InfluxDB, Mosquitto and Keycloak on loopback; says where their addresses are
+	@$(GO) run ./deploy/stack/cmd/stack up $(STACK)
+
+stack-down: ## stop them (their data stay; `make stack-down FORGET=1` deletes them)
+	@$(GO) run ./deploy/stack/cmd/stack $(if $(FORGET),remove,down) $(STACK)
+
+stack-status: ## which of them run
+	@$(GO) run ./deploy/stack/cmd/stack status $(STACK)
+
+run-full: build ## the demo warehouse of `make run` on the servers of `make stack-up`
+	@[ -f $(STACK)/env ] || { echo "run-full: no $(STACK)/env: make stack-up first" >&2; exit 1; }
+	@set -a; . $(abspath $(STACK))/env; set +a; exec bin/starling dev --external --data $(STACK)/run $(ARGS)
+
 dev-api: build ## the gateway role alone, on HTTP_PORT (8080); settings: deploy/config/dev.example.yaml
 	@exec bin/starling serve --roles gateway $(ARGS)
 
@@ -42,9 +58,8 @@ postgres-installed: # as root on Debian it installs what is missing, else it say
 	@$(GO) run ./deploy/stack/cmd/postgres ensure
 
 .PHONY: servers-installed
-servers-installed: postgres-installed # what the suites want besides: Redis, and Keycloak (Java and Maven); `make run` does not
-	@$(GO) run ./deploy/stack/cmd/redis ensure
-	@$(GO) run ./deploy/stack/cmd/keycloak ensure
+servers-installed: # what the suites want: all servers, some fetched, InfluxDB built once (3 CPU-minutes); `make run` wants PostgreSQL alone
+	@$(GO) run ./deploy/stack/cmd/stack ensure
 
 # The engine has no goroutines: its tests run without the race detector, everything else runs with it.
 FUZZTOTAL ?= 120s

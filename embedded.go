@@ -89,4 +89,4 @@ func (e *embedded) stop() {
 }
 
 // errNoServers says that --external was asked for without the servers' addresses.
-var errNoServers = errors.New("--external takes its servers from the environment, and DATABASE_URL is not set (make stack-up; . .starling/stack/env)")
+var errNoServers = errors.New("--external takes its servers from the environment, and DATABASE_URL is not set (make stack-up; set -a; . .starling-stack/env)")
