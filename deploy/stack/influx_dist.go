@@ -62,7 +62,7 @@ func findInflux(ctx context.Context, log *slog.Logger) (string, error) {
 		recipe.Write(b)
 	}
 	dir, err := cached(ctx, "influxd-"+InfluxVersion, recipe.Bytes(), func(ctx context.Context, fresh string) error {
-		b, err := newInfluxBuild(ctx, filepath.Join(fresh, "work"))
+		b, err := newInfluxBuild(ctx, filepath.Join(fresh, "work"), log)
 		if err != nil {
 			return err
 		}
@@ -80,10 +80,11 @@ type influxBuild struct {
 	dir    string
 	goTool string
 	cargo  string
+	log    *slog.Logger
 }
 
-func newInfluxBuild(ctx context.Context, dir string) (*influxBuild, error) {
-	b := &influxBuild{dir: dir}
+func newInfluxBuild(ctx context.Context, dir string, log *slog.Logger) (*influxBuild, error) {
+	b := &influxBuild{dir: dir, log: log}
 	var err error
 	if b.goTool, err = exec.LookPath("go"); err != nil {
 		return nil, fmt.Errorf("%w: no Go found", ErrNoInflux)
@@ -130,6 +131,7 @@ func (b *influxBuild) make(ctx context.Context, out string) error {
 	if err := errors.Join(err, <-fetched); err != nil {
 		return err
 	}
+	b.log.LogAttrs(ctx, slog.LevelInfo, "its Rust half is built")
 	return b.goRun(ctx, "build", "-tags", influxTags, "-ldflags", "-s -w -X main.version=v"+InfluxVersion, "-o", out, ".")
 }
 
