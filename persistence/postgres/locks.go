@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,27 +28,33 @@ const (
 type Locks struct {
 	o    *Outbox
 	mu   sync.Mutex
-	conn *pgx.Conn // nil = none
-	held map[int]bool
+	conn *pgx.Conn     // nil = none
+	held atomic.Uint32 // bit i: shard i
 }
 
+// locksWithin bounds each call; lockIdle is when the server ends a session that says nothing: its process hangs.
+const (
+	locksWithin = 4 * time.Second
+	lockIdle    = 8 * time.Second
+)
+
 // NewLocks prepares; it connects at the first call.
-func (o *Outbox) NewLocks() *Locks { return &Locks{o: o, held: map[int]bool{}} }
+func (o *Outbox) NewLocks() *Locks { return &Locks{o: o} }
 
 // Held says whether this process is the shard's pump, as far as it knows.
 func (l *Locks) Held(shard int) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.held[shard]
+	return l.held.Load()&(1<<shard) != 0
 }
 
 // Try makes this process the shard's only pump, if none is.
 func (l *Locks) Try(ctx context.Context, shard int) (bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.held[shard] {
+	if l.Held(shard) {
 		return true, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, locksWithin)
+	defer cancel()
 	q, err := l.session(ctx)
 	if err != nil {
 		return false, err
@@ -57,7 +64,7 @@ func (l *Locks) Try(ctx context.Context, shard int) (bool, error) {
 		return false, l.lost(ctx, err)
 	}
 	if got {
-		l.held[shard] = true
+		l.held.Or(1 << shard)
 	}
 	return got, nil
 }
@@ -66,10 +73,12 @@ func (l *Locks) Try(ctx context.Context, shard int) (bool, error) {
 func (l *Locks) Release(ctx context.Context, shard int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.held[shard] {
+	if !l.Held(shard) {
 		return nil
 	}
-	delete(l.held, shard)
+	ctx, cancel := context.WithTimeout(ctx, locksWithin)
+	defer cancel()
+	l.held.And(^uint32(1 << shard))
 	if _, err := gen.New(l.conn).Unlock(ctx, gen.UnlockParams{Class: lockPump, ID: int32(shard)}); err != nil {
 		return l.lost(ctx, err)
 	}
@@ -80,6 +89,8 @@ func (l *Locks) Release(ctx context.Context, shard int) error {
 func (l *Locks) Workers(ctx context.Context) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, locksWithin)
+	defer cancel()
 	q, err := l.session(ctx)
 	if err != nil {
 		return 0, err
@@ -95,7 +106,7 @@ func (l *Locks) Workers(ctx context.Context) (int, error) {
 func (l *Locks) Close(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	clear(l.held)
+	l.held.Store(0)
 	if l.conn != nil {
 		_ = l.conn.Close(ctx)
 		l.conn = nil
@@ -107,11 +118,9 @@ func (l *Locks) session(ctx context.Context) (*gen.Queries, error) {
 	if l.conn != nil && !l.conn.IsClosed() {
 		return gen.New(l.conn), nil
 	}
-	clear(l.held)
+	l.held.Store(0)
 	config := l.o.pool.Config().ConnConfig
-	config.RuntimeParams["tcp_keepalives_idle"] = "5" // a session whose process is gone without a word gives its shards back
-	config.RuntimeParams["tcp_keepalives_interval"] = "2"
-	config.RuntimeParams["tcp_keepalives_count"] = "3"
+	config.RuntimeParams["idle_session_timeout"] = millis(lockIdle) // whoever hangs gives its shards back
 	config.AfterConnect = func(ctx context.Context, c *pgconn.PgConn) error {
 		return c.Exec(ctx, "SET ROLE "+roleWorker).Close()
 	}
@@ -131,7 +140,7 @@ func (l *Locks) session(ctx context.Context) (*gen.Queries, error) {
 // lost gives the session up after an error: what it holds is not known any more.
 func (l *Locks) lost(ctx context.Context, err error) error {
 	l.o.s.log.LogAttrs(ctx, slog.LevelDebug, "locks of the outbox lost", slog.String("event", "outbox.locks"), slog.Any("error", err))
-	clear(l.held)
+	l.held.Store(0)
 	shut, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	_ = l.conn.Close(shut)

@@ -71,6 +71,8 @@ func (o *Outbox) Close() { o.pool.Close() }
 // indexed runs fn on a connection whose plans, which the session keeps, never read a table whole that was small when they
 // were made.
 func (o *Outbox) indexed(ctx context.Context, fn func(q *gen.Queries) error) error {
+	ctx, cancel := context.WithTimeout(ctx, o.s.o.StatementTimeout+2*time.Second) // a server that hangs says nothing
+	defer cancel()
 	conn, err := o.pool.Acquire(ctx)
 	if err != nil {
 		return readError(err)
