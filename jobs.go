@@ -53,9 +53,6 @@ func (a *app) startJobs(ctx context.Context, registry prometheus.Registerer) err
 	return a.jobs.Start()
 }
 
-// pumps are what wake-ups are for; nil = this process pumps nothing.
-func (a *app) pumps() jobs.Outbox { return nil }
-
 // stopJobs ends them; what is left stands in Redis, or is found again.
 func (a *app) stopJobs() {
 	if a.jobs != nil {

@@ -75,7 +75,9 @@ type app struct {
 	quotas   *quota.Quotas
 	counter  *redis.Counter // nil = quotas are counted by this process alone
 	mirror   *redis.Mirror  // nil = views stay in this process
-	jobs     *jobs.Runner   // nil = none in this process
+	outbox   outboxParts
+	jobs     *jobs.Runner // nil = none in this process
+	wakes    atomic.Pointer[jobs.Runner]
 	jobRows  *postgres.JobsRepo
 	http     *http.Server
 	listener net.Listener
@@ -135,7 +137,7 @@ func start(ctx context.Context, w wiring) (*app, error) {
 	}
 	if a.store, err = postgres.Open(ctx, postgres.Options{
 		URL: c.DatabaseURL.Reveal(), MaxConns: c.DBMaxConns, MinConns: c.DBMinConns, MaxIdle: c.DBConnMaxIdle, MaxLifetime: c.DBConnMaxLifetime,
-		Lease: c.Lease, AuditMonths: c.AuditMonths, Log: w.Log, Registerer: registry,
+		Lease: c.Lease, AuditMonths: c.AuditMonths, Outbox: a.factsCommitted, Log: w.Log, Registerer: registry,
 	}); err != nil {
 		return a, err
 	}
@@ -149,6 +151,9 @@ func start(ctx context.Context, w wiring) (*app, error) {
 		return a, err
 	}
 	if err := a.startAudit(registry); err != nil {
+		return a, err
+	}
+	if err := a.startOutbox(ctx, registry); err != nil {
 		return a, err
 	}
 	links := &lateLinks{}
@@ -165,6 +170,7 @@ func start(ctx context.Context, w wiring) (*app, error) {
 	if err := a.startJobs(ctx, registry); err != nil {
 		return a, err
 	}
+	a.wakes.Store(a.jobs)
 	return a, a.startHTTP(ctx, registry)
 }
 
@@ -257,7 +263,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	o := rest.Options{
 		Audit: a.acts(), AuditReads: c.AuditReads, Intent: postgres.WithAudit, Quotas: a.quotas,
 		Views: a.views, Facts: a.facts(), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
-		Checks:   append([]rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}}, a.quotaChecks()...),
+		Checks:   append([]rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}}, slices.Concat(a.quotaChecks(), a.kafkaChecks())...),
 		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins, TrustedProxies: c.TrustedProxies,
 	}
 	if a.system != nil && slices.Contains(a.Roles, roleGateway) {
@@ -375,6 +381,7 @@ func (a *app) stop() {
 	if a.system != nil {
 		until("actors", 92, a.system.Stop)
 	}
+	until("outbox", 93, a.stopOutbox)
 	a.stopCache()
 	a.unbind()
 	until("audit", 94, a.audit.Stop)

@@ -95,6 +95,8 @@ func (c *Client) Close() {
 
 // Ping asks the brokers for a sign of life.
 func (c *Client) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
 	if err := c.kgo.Ping(ctx); err != nil {
 		return fmt.Errorf("ping kafka: %w", err)
 	}
