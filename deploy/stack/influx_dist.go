@@ -87,7 +87,7 @@ func newInfluxBuild(ctx context.Context, dir string, log *slog.Logger) (*influxB
 	b := &influxBuild{dir: dir, log: log}
 	var err error
 	if b.goTool, err = exec.LookPath("go"); err != nil {
-		return nil, fmt.Errorf("%w: no Go found", ErrNoInflux)
+		return nil, fmt.Errorf("%w: no Go found; install Go 1.24 or newer (https://go.dev/dl)", ErrNoInflux)
 	}
 	if b.cargo, err = findCargo(); err != nil {
 		return nil, fmt.Errorf("%w: no cargo found; install Rust 1.72 or newer (https://rustup.rs)", ErrNoInflux)

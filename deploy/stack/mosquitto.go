@@ -51,6 +51,7 @@ type Mosquitto struct {
 	*daemon
 
 	program  string
+	tool     string
 	port     int
 	password string
 	o        MosquittoOptions
@@ -59,8 +60,9 @@ type Mosquitto struct {
 
 // StartMosquitto starts a broker in o.Dir and returns when it takes clients. Errors: ErrNoMosquitto, or what it said.
 func StartMosquitto(ctx context.Context, o MosquittoOptions) (*Mosquitto, error) {
-	program, err := findProgram(mosquittoPackage)
-	if err != nil {
+	program, err := findProgram("mosquitto")
+	tool, toolErr := findProgram("mosquitto_passwd")
+	if errors.Join(err, toolErr) != nil {
 		return nil, missingMosquitto()
 	}
 	if o.Log == nil {
@@ -70,7 +72,7 @@ func StartMosquitto(ctx context.Context, o MosquittoOptions) (*Mosquitto, error)
 	if err != nil {
 		return nil, err
 	}
-	m := &Mosquitto{daemon: d, program: program, o: o, log: o.Log}
+	m := &Mosquitto{daemon: d, program: program, tool: tool, o: o, log: o.Log}
 	if err := m.orRemove(m.prepare(ctx)); err != nil {
 		return nil, err
 	}
@@ -125,14 +127,10 @@ func (m *Mosquitto) StartAgain(ctx context.Context) error {
 
 // writeUsers makes the file with the password's hash out of one with the password: as an argument others could read it.
 func (m *Mosquitto) writeUsers(ctx context.Context) error {
-	tool, err := exec.LookPath("mosquitto_passwd")
-	if err != nil {
-		return missingMosquitto()
-	}
 	if err := os.WriteFile(m.path(mosquittoUsers), []byte(mosquittoUser+":"+m.password+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the users of Mosquitto: %w", err)
 	}
-	if err := said(exec.CommandContext(ctx, tool, "-U", m.path(mosquittoUsers))); err != nil {
+	if err := said(exec.CommandContext(ctx, m.tool, "-U", m.path(mosquittoUsers))); err != nil {
 		return fmt.Errorf("write the users of Mosquitto: %w", err)
 	}
 	return nil
@@ -201,5 +199,5 @@ func (m *Mosquitto) Remove() error { return m.remove() }
 // EnsureMosquitto installs Debian's package when Mosquitto is missing and the caller is root on a system with apt-get;
 // else a missing Mosquitto is ErrNoMosquitto with what to install. No server of the distribution is started.
 func EnsureMosquitto(ctx context.Context, w io.Writer) error {
-	return ensureProgram(ctx, w, mosquittoPackage, mosquittoPackage, missingMosquitto())
+	return ensureProgram(ctx, w, "mosquitto", mosquittoPackage, missingMosquitto())
 }

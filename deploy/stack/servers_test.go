@@ -278,7 +278,7 @@ func TestKeycloakComesBackAfterKillWithItsKeysAndLeavesNothing(t *testing.T) {
 
 // Whoever is killed leaves nothing of a guarded server, even if that is still starting.
 func TestAGuardedServerEndsWithAProcessThatIsKilled(t *testing.T) {
-	for _, name := range []string{"redis", "keycloak"} {
+	for _, name := range []string{"redis", "kafka", "influx", "mosquitto", "keycloak"} {
 		for _, started := range []bool{true, false} {
 			home, program := t.TempDir(), filepath.Join(t.TempDir(), name)
 			if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./cmd/"+name).CombinedOutput(); err != nil {
@@ -362,6 +362,7 @@ func get(t *testing.T, address string) []byte {
 func TestEnsuringServersThatAreThereDoesNothing(t *testing.T) {
 	stacktest.Keycloak(t)
 	for name, ensure := range map[string]func(context.Context, *bytes.Buffer) error{
+		"all":      func(ctx context.Context, w *bytes.Buffer) error { return stack.EnsureAll(ctx, w) },
 		"redis":    func(ctx context.Context, w *bytes.Buffer) error { return stack.EnsureRedis(ctx, w) },
 		"keycloak": func(ctx context.Context, w *bytes.Buffer) error { return stack.EnsureKeycloak(ctx, w) },
 	} {

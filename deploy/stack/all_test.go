@@ -1,0 +1,120 @@
+//go:build integration
+
+package stack_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"starling/deploy/stack"
+	"starling/deploy/stack/stacktest"
+)
+
+func readEnv(t *testing.T, dir string) string {
+	t.Helper()
+	b, err := os.ReadFile(stack.EnvFile(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(stack.EnvFile(dir))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file holds secrets, and its mode is %v: %v", info, err)
+	}
+	return string(b)
+}
+
+// All servers come up beside each other, are found again, come back where they were after kill -9, and go.
+func TestTheWholeStackComesBackWhereItWasAndGoes(t *testing.T) {
+	d := dir(t)
+	up := func() string {
+		t.Helper()
+		if err := stack.Up(t.Context(), d, slog.New(slog.DiscardHandler)); err != nil {
+			t.Fatal(err)
+		}
+		return readEnv(t, d)
+	}
+	running := func(want int) map[string]int {
+		t.Helper()
+		all, err := stack.Running(t.Context(), d)
+		if err != nil || len(all) != want {
+			t.Fatalf("%v run, want %d: %v", all, want, err)
+		}
+		return all
+	}
+	t.Cleanup(func() { _ = stack.RemoveAll(context.Background(), d) }) // the test's is over
+	before := up()
+	for _, key := range []string{"DATABASE_URL", "REDIS_URL", "KAFKA_BROKERS", "INFLUX_URL", "INFLUX_ORG", "INFLUX_BUCKET", "INFLUX_TOKEN", "MQTT_URL", "OIDC_ISSUER", "OIDC_AUDIENCE"} {
+		if !regexp.MustCompile(`(?m)^` + key + `='[^']+'$`).MatchString(before) {
+			t.Errorf("the file says nothing of %s", key)
+		}
+	}
+	first := running(6)
+	if again := up(); again != before {
+		t.Error("a second Up says something else")
+	}
+	for name, pid := range running(6) {
+		if pid != first[name] {
+			t.Errorf("the second Up started another %s", name)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, "all are dead", func() (int, bool) {
+		all, err := stack.Running(t.Context(), d)
+		return 0, err == nil && len(all) == 0
+	})
+	if again := up(); again != before {
+		t.Error("after kill -9 the servers are elsewhere")
+	}
+	second := running(6)
+	if err := stack.Down(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	running(0)
+	if err := stack.Down(t.Context(), d); err != nil {
+		t.Errorf("stopping a stopped stack: %v", err)
+	}
+	if err := stack.RemoveAll(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(d); !os.IsNotExist(err) {
+		t.Errorf("the folder is still there: %v", err)
+	}
+	for name, pid := range second {
+		if cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd")); err == nil && strings.HasPrefix(cwd, d) {
+			t.Errorf("%s is still there", name)
+		}
+	}
+}
+
+func TestAMissingServerFailsTheTestAndSaysWhatToInstall(t *testing.T) {
+	ask := map[string]func(testing.TB){
+		"redis":     func(tb testing.TB) { stacktest.Redis(tb) },
+		"kafka":     func(tb testing.TB) { stacktest.Kafka(tb) },
+		"influx":    func(tb testing.TB) { stacktest.Influx(tb) },
+		"mosquitto": func(tb testing.TB) { stacktest.Mosquitto(tb) },
+		"keycloak":  func(tb testing.TB) { stacktest.Keycloak(tb) },
+	}
+	const asked = "STACK_TEST_ASKED"
+	if name := os.Getenv(asked); name != "" { // the process that the loop below starts
+		ask[name](t)
+		return
+	}
+	for name := range ask {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestAMissingServerFailsTheTestAndSaysWhatToInstall$", "-test.v")
+		cmd.Env = []string{asked + "=" + name, "PATH=" + t.TempDir(), "HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir()} // no programs, an empty cache
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "--- FAIL") || !strings.Contains(string(out), "install") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
