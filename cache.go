@@ -56,7 +56,15 @@ func (a *app) ownership() actors.Ownership {
 	if a.mirror == nil {
 		return a.store
 	}
-	return mirroredOwnership{a.store, a.mirror}
+	return mirroredOwnership{a.store, a}
+}
+
+// leaveShard ends what this process does in Redis for a shard that it has lost.
+func (a *app) leaveShard(s fleet.Shard) {
+	a.dropLocks(s)
+	if a.mirror != nil {
+		a.mirror.Leave(s)
+	}
 }
 
 // storedViews are the views that can be read from rows.
@@ -141,17 +149,18 @@ func (m mirroredViews) TaskChanged(shard fleet.Shard, e task.Event, v *task.View
 
 var _ actors.Views = mirroredViews{}
 
-// mirroredOwnership tells the mirror as which incarnation its shards' views are written.
+// mirroredOwnership tells the mirror and the locks as which incarnation this process holds its shards.
 type mirroredOwnership struct {
 	actors.Ownership
-	mirror *redis.Mirror
+	app *app
 }
 
 // Take implements actors.Ownership.
 func (m mirroredOwnership) Take(ctx context.Context, shard fleet.Shard, owner string) (fleet.Incarnation, time.Duration, error) {
 	inc, wait, err := m.Ownership.Take(ctx, shard, owner)
 	if err == nil {
-		m.mirror.Own(shard, inc)
+		m.app.mirror.Own(shard, inc)
+		m.app.keepLocks(shard, inc)
 	}
 	return inc, wait, err
 }

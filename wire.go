@@ -75,6 +75,7 @@ type app struct {
 	quotas   *quota.Quotas
 	counter  *redis.Counter // nil = quotas are counted by this process alone
 	mirror   *redis.Mirror  // nil = views stay in this process
+	locks    *redis.Locks   // nil = there are none
 	outbox   outboxParts
 	jobs     *jobs.Runner // nil = none in this process
 	wakes    atomic.Pointer[jobs.Runner]
@@ -150,6 +151,9 @@ func start(ctx context.Context, w wiring) (*app, error) {
 	if err := a.startCache(registry); err != nil {
 		return a, err
 	}
+	if err := a.startLocks(registry); err != nil {
+		return a, err
+	}
 	if err := a.startAudit(registry); err != nil {
 		return a, err
 	}
@@ -210,7 +214,7 @@ func (a *app) url() string {
 func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) error {
 	c := &a.Config
 	o := actors.Options{
-		Journal: a.store, Store: a.store, Links: links, Views: a.views, Log: a.Log, Registerer: registry,
+		Journal: a.journal(), Store: a.store, Links: links, Views: a.views, Log: a.Log, Registerer: registry,
 		Audit:    postgres.AuditOf,
 		ZoneTick: c.ZoneTick, DispatchInterval: c.DispatchInterval, LeaseTTL: c.Lease, RenewEvery: c.LeaseRenew,
 		Place: func(as *actor.ActorSystem, h actors.Host) (actors.Placement, error) { return cluster.Start(as, h) },
@@ -230,6 +234,7 @@ func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) er
 		o.Ownership = a.ownership()
 		o.Lost = func(s fleet.Shard) {
 			a.Log.Warn("shard lost to a newer owner", slog.String(keyEvent, "shard.lost"), slog.String("shard", s.Key()))
+			a.leaveShard(s)
 		}
 	}
 	var err error
@@ -382,6 +387,7 @@ func (a *app) stop() {
 		until("actors", 92, a.system.Stop)
 	}
 	until("outbox", 93, a.stopOutbox)
+	a.stopLocks()
 	a.stopCache()
 	a.unbind()
 	until("audit", 94, a.audit.Stop)

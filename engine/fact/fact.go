@@ -74,6 +74,14 @@ type Unit struct {
 	// Audit is the intent of the request that causes the unit: it becomes durable with it, under a savepoint, and is
 	// completed when the request has been answered. nil = there is none. It is not changed any more.
 	Audit *AuditEntry
+	// Fences are the locks under which the unit was decided: it is refused (ErrFenced) where a newer holder of one is known.
+	Fences []Fence
+}
+
+// Fence is a held lock of the unit's shard, and the token that its holder got with it.
+type Fence struct {
+	Lock  string
+	Token int64
 }
 
 // Fact is one recorded event with its envelope.

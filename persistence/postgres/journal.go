@@ -189,8 +189,13 @@ func (g *group) open(ctx context.Context) error {
 			return err
 		})
 	}
+	var stale fact.Fence
+	g.checkFences(b, &stale)
 	if err := g.conn.SendBatch(ctx, b).Close(); err != nil {
 		return err
+	}
+	if stale.Lock != "" {
+		return fmt.Errorf("append to shard %s with token %d of lock %s: %w", u.Shard.Key(), stale.Token, stale.Lock, fact.ErrFenced)
 	}
 	if fenced {
 		return fmt.Errorf("append to shard %s as incarnation %d: %w", u.Shard.Key(), u.Incarnation, fact.ErrFenced)

@@ -152,6 +152,15 @@ type Lane struct {
 	ChangedByUserID *string
 }
 
+type LockFence struct {
+	TenantID    string
+	WarehouseID string
+	Name        string
+	Token       int64
+	Holder      string
+	RaisedAt    time.Time
+}
+
 type Map struct {
 	MapID           string
 	TenantID        string
