@@ -35,6 +35,7 @@ import (
 	"starling/gateway/view"
 	"starling/gateway/web"
 	"starling/persistence/jobs"
+	"starling/persistence/kafka"
 	"starling/persistence/postgres"
 	"starling/persistence/redis"
 )
@@ -80,6 +81,8 @@ type app struct {
 	jobs     *jobs.Runner // nil = none in this process
 	wakes    atomic.Pointer[jobs.Runner]
 	jobRows  *postgres.JobsRepo
+
+	consumers []*kafka.Consumer
 	http     *http.Server
 	listener net.Listener
 	linkAt   net.Listener
@@ -172,6 +175,9 @@ func start(ctx context.Context, w wiring) (*app, error) {
 		}
 	}
 	if err := a.startJobs(ctx, registry); err != nil {
+		return a, err
+	}
+	if err := a.startConsumers(registry); err != nil {
 		return a, err
 	}
 	a.wakes.Store(a.jobs)
@@ -382,6 +388,7 @@ func (a *app) stop() {
 	if a.metrics != nil {
 		_ = a.metrics.Close()
 	}
+	until("consumers", 82, func(context.Context) error { a.stopConsumers(); return nil })
 	until("jobs", 85, func(context.Context) error { a.stopJobs(); return nil })
 	if a.system != nil {
 		until("actors", 92, a.system.Stop)

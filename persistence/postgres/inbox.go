@@ -14,22 +14,22 @@ import (
 )
 
 // ProjectTasks folds events of one tenant's tasks into their timings, in one transaction with the memory of the consumer
-// (the inbox): an event that the consumer has had before has no effect. It returns the timings of tasks that have ended by
-// these events, and how many events were new. Events may come in any order and twice; those of one task must not be
-// overtaken by later ones. Errors: fact.ErrRejected (an event is bad: the next try will end the same), else try again.
-func (s *Store) ProjectTasks(ctx context.Context, consumer string, tenant fleet.TenantID, events []fact.Told) (ended []task.Timing, fresh int, err error) {
+// (the inbox): an event that the consumer has had before has no effect. It returns how many events were new. Events may come
+// twice; those of one task must not be overtaken by later ones. Errors: fact.ErrRejected (an event is bad: the next try will
+// end the same), else try again.
+func (s *Store) ProjectTasks(ctx context.Context, consumer string, tenant fleet.TenantID, events []fact.Told) (fresh int, err error) {
 	if !isUUID(string(tenant)) {
-		return nil, 0, fmt.Errorf("project events of tenant %q: %w: %w", tenant, fact.ErrRejected, errNotUUID)
+		return 0, fmt.Errorf("project events of tenant %q: %w: %w", tenant, fact.ErrRejected, errNotUUID)
 	}
 	ids := make([]string, len(events))
 	for i := range events {
 		if ids[i] = string(events[i].ID); !isUUID(ids[i]) || !isUUID(events[i].Subject) {
-			return nil, 0, fmt.Errorf("project event %q: %w: %w", ids[i], fact.ErrRejected, errNotUUID)
+			return 0, fmt.Errorf("project event %q: %w: %w", ids[i], fact.ErrRejected, errNotUUID)
 		}
 	}
 	slices.Sort(ids) // one order for all consumers: none waits for another in a circle
 	err = s.inTenant(ctx, writing, tenant, func(q *gen.Queries) error {
-		ended, fresh = nil, 0
+		fresh = 0
 		remembered, err := q.RememberEvents(ctx, gen.RememberEventsParams{TenantID: string(tenant), Consumer: consumer, EventIds: ids})
 		if err != nil || len(remembered) == 0 {
 			return err
@@ -39,17 +39,16 @@ func (s *Store) ProjectTasks(ctx context.Context, consumer string, tenant fleet.
 			isNew[fleet.EventID(id)] = true
 		}
 		fresh = len(remembered)
-		ended, err = fold(ctx, q, tenant, events, isNew)
-		return err
+		return fold(ctx, q, tenant, events, isNew)
 	})
 	if err != nil {
-		return nil, 0, fmt.Errorf("project %d events of tenant %s: %w", len(events), tenant, err)
+		return 0, fmt.Errorf("project %d events of tenant %s: %w", len(events), tenant, err)
 	}
-	return ended, fresh, nil
+	return fresh, nil
 }
 
 // fold applies the new ones of the events to the timings of their tasks and writes those that have changed.
-func fold(ctx context.Context, q *gen.Queries, tenant fleet.TenantID, events []fact.Told, isNew map[fleet.EventID]bool) (ended []task.Timing, err error) {
+func fold(ctx context.Context, q *gen.Queries, tenant fleet.TenantID, events []fact.Told, isNew map[fleet.EventID]bool) error {
 	var of []string
 	byTask := map[string]*task.Timing{}
 	for i := range events {
@@ -61,12 +60,12 @@ func fold(ctx context.Context, q *gen.Queries, tenant fleet.TenantID, events []f
 	slices.Sort(of)
 	rows, err := q.LoadTimings(ctx, gen.LoadTimingsParams{TenantID: string(tenant), TaskIds: of})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i := range rows {
 		t, err := timingOf(&rows[i])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		byTask[rows[i].TaskID] = &t
 	}
@@ -85,20 +84,17 @@ func fold(ctx context.Context, q *gen.Queries, tenant fleet.TenantID, events []f
 	for _, id := range of {
 		if t := byTask[id]; changed[id] {
 			list = append(list, encodeTiming(t))
-			if !t.FinishedAt.IsZero() {
-				ended = append(ended, *t)
-			}
 		}
 	}
 	if len(list) == 0 {
-		return nil, nil
+		return nil
 	}
 	b, err := json.Marshal(list)
 	if err != nil {
-		return nil, fmt.Errorf("encode timings: %w", err)
+		return fmt.Errorf("encode timings: %w", err)
 	}
 	_, err = q.SaveTimings(ctx, gen.SaveTimingsParams{TenantID: string(tenant), Timings: b})
-	return ended, err
+	return err
 }
 
 // timingJSON is a row of task_timing as SaveTimings takes it.
