@@ -63,35 +63,35 @@ type wiring struct {
 // app is a running process. Leaves are built first and closed last.
 type app struct {
 	wiring
-	store    *postgres.Store
-	views    *view.Store
-	system   *actors.System
-	link     *link.Server
-	stream   *stream.Server
-	issuer   *auth.DevIssuer
-	keys     sync.WaitGroup // that fetch issuers' keys
-	forget   func()         // ends them; nil = there are none
-	guard    *auth.Guard
-	audit    *audit.Recorder // nil = nothing is on record
-	quotas   *quota.Quotas
-	counter  *redis.Counter // nil = quotas are counted by this process alone
-	mirror   *redis.Mirror  // nil = views stay in this process
-	locks    *redis.Locks   // nil = there are none
-	outbox   outboxParts
-	jobs     *jobs.Runner // nil = none in this process
-	wakes    atomic.Pointer[jobs.Runner]
-	jobRows  *postgres.JobsRepo
+	store   *postgres.Store
+	views   *view.Store
+	system  *actors.System
+	link    *link.Server
+	stream  *stream.Server
+	issuer  *auth.DevIssuer
+	keys    sync.WaitGroup // that fetch issuers' keys
+	forget  func()         // ends them; nil = there are none
+	guard   *auth.Guard
+	audit   *audit.Recorder // nil = nothing is on record
+	quotas  *quota.Quotas
+	counter *redis.Counter // nil = quotas are counted by this process alone
+	mirror  *redis.Mirror  // nil = views stay in this process
+	locks   *redis.Locks   // nil = there are none
+	outbox  outboxParts
+	jobs    *jobs.Runner // nil = none in this process
+	wakes   atomic.Pointer[jobs.Runner]
+	jobRows *postgres.JobsRepo
 
 	consumers []*kafka.Consumer
-	http     *http.Server
-	listener net.Listener
-	linkAt   net.Listener
-	metrics  net.Listener
-	httpTLS  *tls.Config // nil = plain
-	dropped  *prometheus.CounterVec
-	draining atomic.Bool
-	conns    atomic.Int64 // open HTTP connections
-	failed   chan error
+	http      *http.Server
+	listener  net.Listener
+	linkAt    net.Listener
+	metrics   net.Listener
+	httpTLS   *tls.Config // nil = plain
+	dropped   *prometheus.CounterVec
+	draining  atomic.Bool
+	conns     atomic.Int64 // open HTTP connections
+	failed    chan error
 }
 
 // lateLinks are the actors' way to the link's server, which is built after them.
