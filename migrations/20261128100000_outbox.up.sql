@@ -9,6 +9,9 @@ SET LOCAL lock_timeout = '5s';
 
 ALTER TABLE outbox_events ADD COLUMN held boolean NOT NULL DEFAULT false; -- an earlier fact of its aggregate is a dead letter
 
+-- Whoever serves requests writes facts and reads them; what becomes of them is the pumps'.
+REVOKE UPDATE, DELETE ON outbox_events FROM starling_app;
+
 -- Topics are claimed one by one: one that the brokers do not take must not stand in the way of the others.
 CREATE INDEX outbox_events_next ON outbox_events (shard, topic, seq) WHERE status = 'PENDING' AND NOT held;
 CREATE INDEX outbox_events_held ON outbox_events (aggregate_id, seq) WHERE status = 'PENDING' AND held;

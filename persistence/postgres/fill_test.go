@@ -70,6 +70,19 @@ func (c customer) wants(table, column string) (sql string, ok bool) {
 		return "'award'", true
 	case "outbox_events.status":
 		return "'PENDING'", true
+	case "outbox_events.shard", "dead_letters.shard":
+		if c == owner {
+			return "1", true
+		}
+		return "2", true
+	case "outbox_events.held":
+		return "false", true
+	case "outbox_events.created_at", "dead_letters.created_at":
+		return "date_trunc('day', now(), 'UTC')", true
+	case "outbox_events.next_retry_at":
+		return "now() + interval '1 hour'", true
+	case "dead_letters.state":
+		return "'retrying'", true
 	case "commands.command":
 		return "'pause'", true
 	case "audit_logs.occurred_at":

@@ -18,7 +18,7 @@ import (
 )
 
 // big are the tables that grow with use or with the floor: no query may read one whole.
-var big = []string{"tasks", "task_events", "decisions", "outbox_events", "idempotency_keys", "audit_logs", "robots", "commands", "zone_roster", "lanes", "zones"}
+var big = []string{"tasks", "task_events", "decisions", "outbox_events", "dead_letters", "idempotency_keys", "audit_logs", "robots", "commands", "zone_roster", "lanes", "zones"}
 
 // fill makes the tables of one tenant large, and gives another one a few rows.
 func fill(t *testing.T, url string, shard fleet.Shard) (task, robot, mapID string) {
@@ -42,6 +42,9 @@ func fill(t *testing.T, url string, shard fleet.Shard) (task, robot, mapID strin
 		`INSERT INTO outbox_events (event_id, tenant_id, aggregate_type, aggregate_id, topic, key, payload, status, shard)
 		SELECT gen_random_uuid(), tenant_id, 'task', task_id, 't', '', '', CASE WHEN random() < 0.01 THEN 'PENDING' ELSE 'SENT' END, (random() * 15)::int FROM tasks
 		WHERE tenant_id = $1 AND warehouse_id = $2`,
+		`INSERT INTO dead_letters (event_id, tenant_id, shard, aggregate_type, aggregate_id, topic, key, event_type, cause, attempts, created_at, state)
+		SELECT event_id, tenant_id, shard, aggregate_type, aggregate_id, topic, key, '', '', 1, created_at, CASE WHEN random() < 0.01 THEN 'open' ELSE 'retried' END
+		FROM outbox_events WHERE tenant_id = $1 AND $2::uuid IS NOT NULL`,
 		`INSERT INTO idempotency_keys (tenant_id, route, key, fingerprint, status, headers, body)
 		SELECT $1, 'r', $2::uuid::text || i, '', 201, '{}', '' FROM generate_series(1, 20000) i`,
 		`INSERT INTO commands (command_id, tenant_id, robot_id, command, args, expires_at, accepted_at, done_at)
@@ -146,9 +149,33 @@ func TestNoQueryReadsABigTableWhole(t *testing.T) {
 		}
 	}
 	worker := connect(t, url, "starling_worker")
-	claim := `SELECT event_id, payload FROM outbox_events WHERE shard = $1 AND status = 'PENDING' ORDER BY seq LIMIT 100`
-	if whole := explain(t, worker, claim, int16(3)); len(whole) > 0 {
-		t.Errorf("the outbox pump reads whole: %v", whole)
+	mustExec(t, worker, "SET enable_seqscan = off") // as Outbox does
+	facts, shards := []string{"t", "u"}, []int16{3}
+	for name, q := range map[string][]any{
+		"claim":   {gen.ClaimOutbox, facts, int16(3), []string{none}, int32(500)},
+		"sent":    {gen.MarkSent, time.Now().Add(-time.Hour), time.Now(), []string{none}, []time.Time{time.Now()}},
+		"hold":    {gen.HoldOutbox, time.Now().Add(-time.Hour), time.Now(), []string{none}, []time.Time{time.Now()}},
+		"refuse":  {gen.RefuseOutbox, int32(1), time.Now(), "why", none, time.Now()},
+		"bury":    {gen.BuryOutbox, "type", "why", int32(1), none, time.Now()},
+		"handle":  {gen.HandleDead, int16(3), int32(100)},
+		"waiting": {gen.WaitingOutbox, int16(3), int32(100)},
+		"pending": {gen.PendingOutbox},
+		"asked":   {gen.AskedOutbox},
+		"lag":     {gen.LagOutbox, int32(100), shards, facts},
+		"parked":  {gen.ParkedOutbox, shards},
+	} {
+		if whole := explain(t, worker, q[0].(string), q[1:]...); len(whole) > 0 {
+			t.Errorf("the pump's %s reads whole: %v", name, whole)
+		}
+	}
+	for name, q := range map[string][]any{
+		"letters": {gen.ListDeadLetters, tenant, fleet.Far, last, "", "", int32(51)},
+		"letter":  {gen.GetDeadLetter, tenant, none},
+		"ask":     {gen.AskDeadLetter, "retrying", none, tenant, none},
+	} {
+		if whole := explain(t, conn, q[0].(string), q[1:]...); len(whole) > 0 {
+			t.Errorf("%s reads whole: %v", name, whole)
+		}
 	}
 	auditPlans(t, conn, tenant, warehouse)
 }

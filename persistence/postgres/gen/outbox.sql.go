@@ -324,9 +324,11 @@ func (q *Queries) HoldOutbox(ctx context.Context, arg HoldOutboxParams) error {
 const LagOutbox = `-- name: LagOutbox :many
 SELECT s.shard::smallint AS shard, t.topic::text AS topic, (SELECT count(*) FROM (
         SELECT FROM outbox_events e WHERE e.shard = s.shard AND e.topic = t.topic AND e.status = 'PENDING' AND NOT e.held LIMIT $1) x)::bigint AS pending,
-    coalesce(extract(epoch FROM now() - (SELECT e.created_at FROM outbox_events e
-        WHERE e.shard = s.shard AND e.topic = t.topic AND e.status = 'PENDING' AND NOT e.held ORDER BY e.seq LIMIT 1)), 0)::double precision AS age_seconds
-FROM unnest($2::smallint[]) AS s(shard) CROSS JOIN unnest($3::text[]) AS t(topic)
+    extract(epoch FROM now() - o.created_at)::double precision AS age_seconds
+FROM unnest($2::smallint[]) AS s(shard) CROSS JOIN unnest($3::text[]) AS t(topic) CROSS JOIN LATERAL (
+    SELECT e.created_at FROM outbox_events e
+    WHERE e.shard = s.shard AND e.topic = t.topic AND e.status = 'PENDING' AND NOT e.held ORDER BY e.seq LIMIT 1
+) o
 `
 
 type LagOutboxParams struct {

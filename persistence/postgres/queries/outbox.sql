@@ -80,9 +80,11 @@ SELECT topic, (SELECT count(*) FROM again) AS again, (SELECT count(*) FROM free)
 -- Of each shard and topic that has something: how much, up to a bound, and since when.
 SELECT s.shard::smallint AS shard, t.topic::text AS topic, (SELECT count(*) FROM (
         SELECT FROM outbox_events e WHERE e.shard = s.shard AND e.topic = t.topic AND e.status = 'PENDING' AND NOT e.held LIMIT @at_most) x)::bigint AS pending,
-    coalesce(extract(epoch FROM now() - (SELECT e.created_at FROM outbox_events e
-        WHERE e.shard = s.shard AND e.topic = t.topic AND e.status = 'PENDING' AND NOT e.held ORDER BY e.seq LIMIT 1)), 0)::double precision AS age_seconds
-FROM unnest(@shards::smallint[]) AS s(shard) CROSS JOIN unnest(@topics::text[]) AS t(topic);
+    extract(epoch FROM now() - o.created_at)::double precision AS age_seconds
+FROM unnest(@shards::smallint[]) AS s(shard) CROSS JOIN unnest(@topics::text[]) AS t(topic) CROSS JOIN LATERAL (
+    SELECT e.created_at FROM outbox_events e
+    WHERE e.shard = s.shard AND e.topic = t.topic AND e.status = 'PENDING' AND NOT e.held ORDER BY e.seq LIMIT 1
+) o;
 
 -- name: ParkedOutbox :many
 SELECT topic, count(*) FROM dead_letters WHERE state IN ('open', 'retrying', 'discarding') AND shard = ANY (@shards::smallint[]) GROUP BY topic;
