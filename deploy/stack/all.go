@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -48,14 +49,14 @@ func Up(ctx context.Context, dir string, log *slog.Logger) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil { // the account postgres must pass
 		return fmt.Errorf("make the stack's folder: %w", err)
 	}
-	var env [6][]string // in the order of the file
+	env := make([]map[string]string, 6) // of each server
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		p, err := startKept(ctx, dir, log)
 		if err != nil {
 			return err
 		}
-		env[0] = []string{"DATABASE_URL", p.URL()}
+		env[0] = map[string]string{"DATABASE_URL": p.URL()}
 		return nil
 	})
 	g.Go(func() error {
@@ -63,7 +64,7 @@ func Up(ctx context.Context, dir string, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		env[1] = []string{"REDIS_URL", r.URL()}
+		env[1] = map[string]string{"REDIS_URL": r.URL()}
 		return nil
 	})
 	g.Go(func() error {
@@ -71,7 +72,7 @@ func Up(ctx context.Context, dir string, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		env[2] = []string{"KAFKA_BROKERS", strings.Join(k.Brokers(), ",")}
+		env[2] = map[string]string{"KAFKA_BROKERS": strings.Join(k.Brokers(), ",")}
 		return nil
 	})
 	g.Go(func() error {
@@ -79,7 +80,7 @@ func Up(ctx context.Context, dir string, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		env[3] = []string{"INFLUX_URL", i.URL(), "INFLUX_ORG", i.Org(), "INFLUX_BUCKET", i.Bucket(), "INFLUX_TOKEN", i.Token()}
+		env[3] = map[string]string{"INFLUX_URL": i.URL(), "INFLUX_ORG": i.Org(), "INFLUX_BUCKET": i.Bucket(), "INFLUX_TOKEN": i.Token()}
 		return nil
 	})
 	g.Go(func() error {
@@ -87,7 +88,7 @@ func Up(ctx context.Context, dir string, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		env[4] = []string{"MQTT_URL", m.URL()}
+		env[4] = map[string]string{"MQTT_URL": m.URL()}
 		return nil
 	})
 	g.Go(func() error {
@@ -95,22 +96,32 @@ func Up(ctx context.Context, dir string, log *slog.Logger) error {
 		if err != nil {
 			return err
 		}
-		env[5] = []string{"OIDC_ISSUER", k.Issuer(), "OIDC_AUDIENCE", KeycloakAudience, "OIDC_CLIENT_ID", KeycloakPage}
+		env[5] = map[string]string{"OIDC_ISSUER": k.Issuer(), "OIDC_AUDIENCE": KeycloakAudience, "OIDC_CLIENT_ID": KeycloakPage}
 		return nil
 	})
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return writeEnv(dir, env[:])
+	all := map[string]string{}
+	for _, some := range env {
+		maps.Copy(all, some)
+	}
+	return writeEnv(dir, all)
 }
 
-func writeEnv(dir string, env [][]string) error {
+// EnvKeys are the names in the file of EnvFile, in its order.
+func EnvKeys() []string {
+	return []string{
+		"DATABASE_URL", "REDIS_URL", "KAFKA_BROKERS", "INFLUX_URL", "INFLUX_ORG", "INFLUX_BUCKET", "INFLUX_TOKEN", "MQTT_URL",
+		"OIDC_ISSUER", "OIDC_AUDIENCE", "OIDC_CLIENT_ID",
+	}
+}
+
+func writeEnv(dir string, env map[string]string) error {
 	var b strings.Builder
 	b.WriteString("# Written by `make stack-up`; changes are lost. Secrets: for the eyes of who started it.\n")
-	for _, pairs := range env {
-		for i := 0; i+1 < len(pairs); i += 2 {
-			fmt.Fprintf(&b, "%s='%s'\n", pairs[i], pairs[i+1]) // none of them has a quote in it
-		}
+	for _, key := range EnvKeys() {
+		fmt.Fprintf(&b, "%s='%s'\n", key, env[key]) // none of them has a quote in it
 	}
 	fresh := EnvFile(dir) + ".new"
 	if err := errors.Join(os.WriteFile(fresh, []byte(b.String()), 0o600), os.Rename(fresh, EnvFile(dir))); err != nil {

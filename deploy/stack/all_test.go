@@ -51,7 +51,7 @@ func TestTheWholeStackComesBackWhereItWasAndGoes(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = stack.RemoveAll(context.Background(), d) }) // the test's is over
 	before := up()
-	for _, key := range []string{"DATABASE_URL", "REDIS_URL", "KAFKA_BROKERS", "INFLUX_URL", "INFLUX_ORG", "INFLUX_BUCKET", "INFLUX_TOKEN", "MQTT_URL", "OIDC_ISSUER", "OIDC_AUDIENCE"} {
+	for _, key := range stack.EnvKeys() {
 		if !regexp.MustCompile(`(?m)^` + key + `='[^']+'$`).MatchString(before) {
 			t.Errorf("the file says nothing of %s", key)
 		}

@@ -20,12 +20,14 @@ import (
 )
 
 const (
-	keycloakVersion = "26.7.3"
-	keycloakSHA256  = "77657f30b7e90d70f727712ce1c967f430fd6a5e9f458d32d8c6df0635345f47"
-	keycloakFile    = "keycloak-quarkus-dist-" + keycloakVersion + ".tar.gz"
-	keptTemplates   = 8
-	templateData    = "h2"
-	templateAdmin   = "admin-password"
+	// KeycloakVersion is the one that is fetched.
+	KeycloakVersion = "26.7.3"
+
+	keycloakSHA256 = "77657f30b7e90d70f727712ce1c967f430fd6a5e9f458d32d8c6df0635345f47"
+	keycloakFile   = "keycloak-quarkus-dist-" + KeycloakVersion + ".tar.gz"
+	keptTemplates  = 8
+	templateData   = "h2"
+	templateAdmin  = "admin-password"
 )
 
 //go:embed realm/starling-realm.json
@@ -48,7 +50,7 @@ func findDistribution(ctx context.Context, log *slog.Logger) (distribution, erro
 	if err != nil {
 		return distribution{}, err
 	}
-	d := distribution{java: java, dir: filepath.Join(cache, "keycloak-"+keycloakVersion), cache: cache}
+	d := distribution{java: java, dir: filepath.Join(cache, "keycloak-"+KeycloakVersion), cache: cache}
 	if d.built() {
 		return d, nil
 	}
@@ -79,10 +81,10 @@ func (d distribution) get(ctx context.Context, log *slog.Logger) error {
 		return fmt.Errorf("make a folder for Keycloak: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(fresh) }()
-	log.LogAttrs(ctx, slog.LevelInfo, "getting Keycloak (once)", slog.String("version", keycloakVersion), slog.String("dir", d.dir))
+	log.LogAttrs(ctx, slog.LevelInfo, "getting Keycloak (once)", slog.String("version", KeycloakVersion), slog.String("dir", d.dir))
 	if err := said(exec.CommandContext(ctx, maven, "-q", "-B", "-ntp", "dependency:copy",
-		"-Dartifact=org.keycloak:keycloak-quarkus-dist:"+keycloakVersion+":tar.gz", "-DoutputDirectory="+fresh)); err != nil {
-		return fmt.Errorf("get Keycloak %s from Maven Central: %w", keycloakVersion, err)
+		"-Dartifact=org.keycloak:keycloak-quarkus-dist:"+KeycloakVersion+":tar.gz", "-DoutputDirectory="+fresh)); err != nil {
+		return fmt.Errorf("get Keycloak %s from Maven Central: %w", KeycloakVersion, err)
 	}
 	archive := filepath.Join(fresh, keycloakFile)
 	if err := checkSum(archive, keycloakSHA256); err != nil {
@@ -91,7 +93,7 @@ func (d distribution) get(ctx context.Context, log *slog.Logger) error {
 	if err := said(exec.CommandContext(ctx, "tar", "-xzf", archive, "-C", fresh)); err != nil {
 		return fmt.Errorf("unpack Keycloak: %w", err)
 	}
-	home := filepath.Join(fresh, "keycloak-"+keycloakVersion)
+	home := filepath.Join(fresh, "keycloak-"+KeycloakVersion)
 	build := exec.CommandContext(ctx, filepath.Join(home, "bin", "kc.sh"), "build", "--db=dev-file", "--health-enabled=true", "--metrics-enabled=true")
 	build.Env = append(os.Environ(), "JAVA="+d.java)
 	if err := said(build); err != nil {

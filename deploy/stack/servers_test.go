@@ -168,7 +168,7 @@ func TestKeycloakSignsTheRealmsPeopleInWithWhatTheRealmSaysOfThem(t *testing.T) 
 			tenants = append(tenants, id)
 		}
 		if c["iss"] != k.Issuer() || c["aud"] != stack.KeycloakAudience || !slices.Equal(texts(c["roles"]), u.Roles) || !slices.Equal(tenants, u.Tenants) ||
-			c["email"] != u.Email || text(c["robot_id"]) != u.RobotID || text(c["fleet"]) != u.Fleet {
+			c["email"] != u.Email || word(c["robot_id"]) != u.RobotID || word(c["fleet"]) != u.Fleet {
 			t.Errorf("%s: the token says %v", u.Name, c)
 		}
 	}
@@ -179,12 +179,12 @@ func TestKeycloakSignsTheRealmsPeopleInWithWhatTheRealmSaysOfThem(t *testing.T) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c := claimsOf(t, token); !slices.Equal(texts(c["roles"]), []string{"service"}) || text(c["tenant_id"]) == "" {
+	if c := claimsOf(t, token); !slices.Equal(texts(c["roles"]), []string{"service"}) || word(c["tenant_id"]) == "" {
 		t.Errorf("the service's token says %v", c)
 	}
 }
 
-func text(claim any) string {
+func word(claim any) string {
 	s, _ := claim.(string)
 	return s
 }
@@ -193,7 +193,7 @@ func texts(claim any) []string {
 	out := []string{}
 	list, _ := claim.([]any)
 	for _, x := range list {
-		out = append(out, text(x))
+		out = append(out, word(x))
 	}
 	return out
 }
