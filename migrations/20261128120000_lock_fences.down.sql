@@ -1,3 +1,4 @@
 BEGIN;
+SET LOCAL ROLE starling_migrate;
 DROP TABLE lock_fences;
 COMMIT;

@@ -1,6 +1,8 @@
 -- The newest holder of each lock that lives in Redis: a write that was decided under an older token is refused. Redis may
 -- lose all it has; what is refused stands here.
 BEGIN;
+SET LOCAL ROLE starling_migrate;
+SET LOCAL lock_timeout = '5s';
 CREATE TABLE lock_fences (
     tenant_id    uuid NOT NULL,
     warehouse_id uuid NOT NULL,
