@@ -70,6 +70,20 @@ func (s *store) find(id string) *row {
 	panic("no row " + id)
 }
 
+// edit changes a row as somebody else would.
+func (s *store) edit(id string, change func(r *row)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(s.find(id))
+}
+
+// look is a copy of a row.
+func (s *store) look(id string) row {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return *s.find(id)
+}
+
 func (s *store) parked(aggregate string) bool {
 	return slices.ContainsFunc(s.rows, func(r *row) bool {
 		return r.AggregateID == aggregate && (r.letter == "open" || r.letter == "retrying" || r.letter == "discarding")

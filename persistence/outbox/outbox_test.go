@@ -95,7 +95,7 @@ func TestARefusedFactBecomesADeadLetterAndOnlyItsAggregateWaits(t *testing.T) {
 		if got := sk.effects(topic); !slices.Equal(got, []string{"a-1", "b-1", "b-2", "b-3", "b-4"}) {
 			t.Fatalf("sent %v", got)
 		}
-		letter := st.find("a-2")
+		letter := st.look("a-2")
 		if !letter.dead || letter.letter != "open" || !strings.Contains(letter.cause, "too large") || letter.types != "task.started" || letter.Attempts != 3 {
 			t.Errorf("letter %+v", letter)
 		}
@@ -105,7 +105,7 @@ func TestARefusedFactBecomesADeadLetterAndOnlyItsAggregateWaits(t *testing.T) {
 		if dlq := sk.log[len(sk.log)-1]; header(&dlq, "dead_cause") == "" || dlq.Value != nil || header(&dlq, "dead_attempts") != "4" {
 			t.Errorf("dead letter %+v", dlq)
 		}
-		if !st.find("a-3").held || !st.find("a-4").held {
+		if !st.look("a-3").held || !st.look("a-4").held {
 			t.Error("later facts of the aggregate are not held")
 		}
 		if err := testutil.GatherAndCompare(reg, strings.NewReader("# HELP starling_outbox_dead_letters Dead letters that nobody has dealt with, in the shards that this process pumps.\n"+
@@ -113,7 +113,7 @@ func TestARefusedFactBecomesADeadLetterAndOnlyItsAggregateWaits(t *testing.T) {
 			t.Error(err)
 		}
 		poison.Delete("a-2")
-		letter.letter = "retrying" // somebody has asked for it
+		st.edit("a-2", func(r *row) { r.letter = "retrying" }) // somebody has asked for it
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got := sk.effects(topic); !slices.Equal(got[5:], []string{"a-2", "a-3", "a-4"}) || len(st.undone()) != 0 {
@@ -138,7 +138,7 @@ func TestADiscardedLetterFreesItsAggregate(t *testing.T) {
 		st.add(0, topic, "a", 2)
 		p.Wake(0)
 		time.Sleep(time.Minute)
-		st.find("a-1").letter = "discarding"
+		st.edit("a-1", func(r *row) { r.letter = "discarding" })
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got := sk.effects(topic); !slices.Equal(got, []string{"a-2"}) {
@@ -177,7 +177,7 @@ func TestBrokersThatAreAwayCostNoFactAnAttempt(t *testing.T) {
 			t.Errorf("left %v", left)
 		}
 		for v := range 100 {
-			if r := st.find(fmt.Sprintf("a-%d", v+1)); r.Attempts != 0 || r.dead {
+			if r := st.look(fmt.Sprintf("a-%d", v+1)); r.Attempts != 0 || r.dead {
 				t.Errorf("%s has %d attempts", r.EventID, r.Attempts)
 			}
 		}
@@ -396,11 +396,11 @@ func TestAnEnvelopeThatCannotBeReadIsADeadLetter(t *testing.T) {
 		st, sk := &store{}, &sink{}
 		p := start(t, outbox.Options{Store: st, Locks: newHouse().join(), Sink: sk, Topics: []string{topic}, Attempts: 2})
 		st.add(2, topic, "a", 1)
-		st.find("a-1").Payload = []byte("\xff")
+		st.edit("a-1", func(r *row) { r.Payload = []byte("\xff") })
 		p.Wake(2)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if r := st.find("a-1"); !r.dead || !strings.Contains(r.cause, "envelope") {
+		if r := st.look("a-1"); !r.dead || !strings.Contains(r.cause, "envelope") {
 			t.Errorf("%+v", r)
 		}
 		_ = p.Stop(t.Context())
@@ -442,3 +442,77 @@ func TestAStoreThatIsAwayIsAskedNowAndThen(t *testing.T) {
 	})
 }
 
+func TestRefusalsAreTriedWithGrowingPausesAlsoByTheNextWorker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		st, h := &store{}, newHouse()
+		var tries []time.Time
+		sk := &sink{fate: func(*outbox.Message) (error, bool) {
+			tries = append(tries, time.Now())
+			return outbox.ErrRefused, false
+		}}
+		o := outbox.Options{Store: st, Locks: h.join(), Sink: sk, Topics: []string{topic}, Attempts: 100, MinRetry: time.Second, MaxRetry: time.Hour}
+		p := start(t, o)
+		st.add(2, topic, "a", 1)
+		p.Wake(2)
+		time.Sleep(500 * time.Second)
+		synctest.Wait()
+		for i := 1; i < len(tries)-1; i++ {
+			if pause, least := tries[i].Sub(tries[i-1]), time.Second<<(i-1)/2; pause < least || pause > 2*least+time.Second {
+				t.Errorf("pause %d is %v, want %v to twice that", i, pause, least)
+			}
+		}
+		if n := len(tries); n < 7 || n > 11 {
+			t.Errorf("%d tries", n)
+		}
+		_ = p.Stop(t.Context())
+		count := func() int { sk.mu.Lock(); defer sk.mu.Unlock(); return len(tries) }
+		before, next := count(), st.look("a-1").next
+		o.Locks = h.join()
+		p = start(t, o)
+		time.Sleep(time.Until(next) - time.Millisecond)
+		synctest.Wait()
+		if count() != before {
+			t.Errorf("the next worker tried at once")
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if count() != before+1 {
+			t.Errorf("the next worker tried %d times", count()-before)
+		}
+		_ = p.Stop(t.Context())
+	})
+}
+
+// Another worker has sent what a resting topic waited for: the pump comes to rest.
+func TestATopicThatIsDoneWithElsewhereIsNotAskedForAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		st := &store{}
+		sk := &sink{fate: func(*outbox.Message) (error, bool) { return errAway, false }}
+		claims := 0
+		st.fail = func(call string) error {
+			if call == "claim" {
+				claims++
+			}
+			return nil
+		}
+		p := start(t, outbox.Options{Store: st, Locks: newHouse().join(), Sink: sk, Topics: []string{topic}})
+		st.add(2, topic, "a", 1)
+		p.Wake(2)
+		time.Sleep(time.Minute)
+		_ = st.Sent(t.Context(), []outbox.Event{{EventID: "a-1"}})
+		time.Sleep(10 * time.Second)
+		st.mu.Lock()
+		claims = 0
+		st.mu.Unlock()
+		time.Sleep(10 * time.Minute)
+		st.mu.Lock()
+		n := claims
+		st.mu.Unlock()
+		if n > 16*11 {
+			t.Errorf("%d claims in ten minutes of nothing", n)
+		}
+		_ = p.Stop(t.Context())
+	})
+}
