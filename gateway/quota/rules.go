@@ -41,11 +41,12 @@ const (
 	settingCharging = "charging"
 	settingParking  = "parking"
 	settingDispatch = "dispatch"
+	settingSampling = "sampling"
 	maxAfter        = time.Hour
 )
 
 // rules are what settings say of batteries, of idle robots and of how tasks are matched, as they are stored.
-type rules struct{ charging, parking, dispatch json.RawMessage }
+type rules struct{ charging, parking, dispatch, sampling json.RawMessage }
 
 // Rules are those of one warehouse: what its own part of the settings says, else the tenant's, else what is usual.
 func (s *Settings) Rules(warehouse fleet.WarehouseID) dispatch.RulesChanged {

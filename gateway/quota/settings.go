@@ -90,12 +90,13 @@ func parse(settings, limits json.RawMessage) Settings {
 		Charging json.RawMessage            `json:"charging"`
 		Parking  json.RawMessage            `json:"parking"`
 		Dispatch json.RawMessage            `json:"dispatch"`
+		Sampling json.RawMessage            `json:"sampling"`
 		Tasks    json.RawMessage            `json:"tasks"`
 	}
 	_ = json.Unmarshal(settings, &doc)
 	var granted map[string]json.RawMessage
 	_ = json.Unmarshal(limits, &granted)
-	s := Settings{rules: rules{doc.Charging, doc.Parking, doc.Dispatch}}
+	s := Settings{rules: rules{doc.Charging, doc.Parking, doc.Dispatch, doc.Sampling}}
 	if len(doc.Tasks) > 0 {
 		s.cancelLate = new(checker).tasks(doc.Tasks)
 	}
@@ -175,6 +176,8 @@ func Check(raw, limits json.RawMessage) []Problem {
 			c.parking(value)
 		case settingDispatch:
 			c.dispatch(value)
+		case settingSampling:
+			c.sampling(value)
 		case settingTasks:
 			c.tasks(value)
 		case "degradation_level":
