@@ -19,7 +19,7 @@ const (
 )
 
 // ErrNoJava says that Java or Maven is missing, so that Kafka and Keycloak cannot be had; the text says what to install.
-var ErrNoJava = errors.New("Java cannot be used")
+var ErrNoJava = errors.New("no Java with Maven can be used")
 
 var javaMajor = regexp.MustCompile(`version "(\d+)`)
 
