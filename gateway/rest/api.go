@@ -85,6 +85,7 @@ type api struct {
 	graphs  graphs
 	policy  *auth.Policy
 	share   *quota.Share // of requests under way
+	probes  *probes
 
 	overviews overviews
 }
@@ -136,7 +137,7 @@ func build(o Options) (http.Handler, huma.API) {
 	if o.MaxUploads <= 0 {
 		o.MaxUploads = 4
 	}
-	a := &api{Options: o, metrics: newMetrics(o.Registr), uploads: quota.NewShare(o.MaxUploads), policy: auth.NewPolicy(), share: quota.NewShare(o.MaxInFlight)}
+	a := &api{Options: o, metrics: newMetrics(o.Registr), uploads: quota.NewShare(o.MaxUploads), policy: auth.NewPolicy(), share: quota.NewShare(o.MaxInFlight), probes: newProbes(o.Checks)}
 	r := chi.NewRouter()
 	r.Use(a.armour, identify, a.access, a.witness, a.plain)
 	if len(o.CORS) > 0 || o.Quotas != nil {

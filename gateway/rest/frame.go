@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -12,9 +11,6 @@ import (
 
 	"starling/gateway/auth"
 )
-
-// probeBound is how long one dependency may take to answer for /readyz.
-const probeBound = 2 * time.Second
 
 // frame is what every role serves: health, readiness, metrics, the documents, in development the issuer.
 func (a *api) frame(r chi.Router) {
@@ -52,41 +48,6 @@ func answerJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v)
-}
-
-// ready says whether requests should come here, and how each dependency does.
-func (a *api) ready(w http.ResponseWriter, r *http.Request) {
-	if len(a.Missing) > 0 || a.Invalid != nil {
-		e := newError(http.StatusServiceUnavailable, codePrecondition, "the configuration is incomplete or invalid")
-		missing := a.Missing
-		if missing == nil {
-			missing = []string{}
-		}
-		a.write(w, r, e.with("missing", missing).with("invalid", a.Invalid))
-		return
-	}
-	states, down := map[string]string{}, false
-	for _, c := range a.Checks {
-		ctx, cancel := context.WithTimeout(r.Context(), probeBound)
-		err := c.Probe(ctx)
-		cancel()
-		switch {
-		case err == nil:
-			states[c.Name] = "ok"
-		case c.Critical:
-			states[c.Name], down = "down", true
-		default:
-			states[c.Name] = "degraded"
-		}
-	}
-	if a.stopping() {
-		states["process"], down = "stopping", true
-	}
-	if down {
-		a.write(w, r, newError(http.StatusServiceUnavailable, codeUnavailable, "a dependency is down").with("dependencies", states))
-		return
-	}
-	answerJSON(w, http.StatusOK, map[string]any{"status": "ok", "dependencies": states})
 }
 
 // maxDevToken is how long a development token may last, in seconds.

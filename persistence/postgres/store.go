@@ -169,7 +169,7 @@ func (s *Store) closePools() {
 
 // Ping asks the server for an answer (SELECT 1) on a connection of the pool.
 func (s *Store) Ping(ctx context.Context) error {
-	if _, err := s.pool.Exec(ctx, "SELECT 1"); err != nil {
+	if _, err := s.leases.Exec(ctx, "SELECT 1"); err != nil { // those of requests may all be in use
 		return fmt.Errorf("ping postgres: %w", readError(err))
 	}
 	return nil
