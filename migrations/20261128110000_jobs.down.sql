@@ -1,5 +1,7 @@
 BEGIN;
 SET LOCAL ROLE starling_migrate;
+DROP FUNCTION forget_outbox(integer);
+GRANT UPDATE, DELETE ON inbox_events TO starling_app;
 DROP TABLE task_timing;
 REVOKE SELECT (tenant_id, warehouse_id, robot_id, removed_at, connection, connection_at, reported_at) ON robots FROM starling_worker;
 DROP POLICY worker ON robots;

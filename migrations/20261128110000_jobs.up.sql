@@ -42,4 +42,37 @@ CREATE INDEX task_timing_finished ON task_timing (tenant_id, warehouse_id, finis
 ALTER TABLE task_timing ADD PRIMARY KEY (tenant_id, task_id);
 ALTER TABLE task_timing ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON task_timing TO starling_app USING (tenant_id = (SELECT app_tenant()));
+-- What a consumer has had it forgets only when the worker says so.
+REVOKE UPDATE, DELETE ON inbox_events FROM starling_app;
+
+-- forget_outbox drops the days of sent events that ended more than so many days before today; returns how many went. What
+-- is not sent in them moves to the default partition first, so that nothing is lost however long the brokers are away. It is
+-- the worker's. Dropping shuts the outbox for a moment: it is given up where it does not come at once, since whoever writes
+-- would wait behind it.
+CREATE FUNCTION forget_outbox(days integer)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' SET lock_timeout = '5s' AS $$
+DECLARE
+    gone integer := 0;
+    name text;
+BEGIN
+    IF days IS NULL OR days < 1 THEN
+        RAISE EXCEPTION 'sent events are kept for a day at least, not for %', days USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM pg_advisory_xact_lock(7264120260002);
+    DELETE FROM outbox_events_default WHERE status = 'SENT' AND created_at < current_date - days;
+    PERFORM set_config('lock_timeout', '200ms', true);
+    FOR name IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'outbox_events'::regclass AND c.relname ~ '_\d{8}$'
+          AND to_date(right(c.relname, 8), 'YYYYMMDD') < current_date - days
+        ORDER BY c.relname
+    LOOP
+        EXECUTE format('ALTER TABLE outbox_events DETACH PARTITION %I', name);
+        EXECUTE format('INSERT INTO outbox_events OVERRIDING SYSTEM VALUE SELECT * FROM %I WHERE status <> ''SENT''', name);
+        EXECUTE format('DROP TABLE %I', name);
+        gone := gone + 1;
+    END LOOP;
+    RETURN gone;
+END $$;
+REVOKE ALL ON FUNCTION forget_outbox(integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION forget_outbox(integer) TO starling_worker;
 COMMIT;

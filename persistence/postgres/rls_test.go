@@ -188,16 +188,18 @@ func rowless() map[string]string {
 		"EnsurePartitions": "makes tables",
 		"ForgetPartitions": "drops tables",
 		"ForgetAudit":      "drops tables",
+		"ForgetSent":       "drops tables",
 	}
 }
 
 // workers are the queries that write what starling_app may only read: they are denied to every tenant, the owner too.
-func workers() []string { return []string{"BuryOutbox", "ForgetDead", "HandleDead", "HoldOutbox", "MarkSent", "RefuseOutbox"} }
+func workers() []string { return []string{"BuryOutbox", "ForgetDead", "ForgetInbox", "HandleDead", "HoldOutbox", "MarkSent", "RefuseOutbox"} }
 
 // unasked are the queries that name no tenant and show whoever asks its own rows, by what only the owner's rows show.
 func unasked() map[string]string {
 	return map[string]string{
 		"ListTenants": owner.tenant(), "TenantOrigins": owner.tenant(), "AskedOutbox": "[1", "PendingOutbox": "{Shard:1 ",
+		"BusyShards": owner.tenant(), "IdleShards": owner.tenant(), "StaleRobots": owner.tenant(), "StuckTasks": owner.tenant(),
 	}
 }
 
@@ -313,6 +315,16 @@ func number(name string) int {
 // special is what a query wants where the name of its parameter says too little: mostly an id of something new.
 func special(query, name string) (any, bool) {
 	switch query + "." + name {
+	case "StuckTasks.AfterTenant", "StuckTasks.AfterID", "StaleRobots.AfterTenant", "StaleRobots.AfterID":
+		return uuid.Nil.String(), true
+	case "StuckTasks.DeadlineSeconds", "IdleShards.LeaseSeconds", "StaleRobots.SilentSeconds":
+		return -3600.0, true // what was written a moment ago is old enough
+	case "SaveTimings.Timings":
+		return []byte(`[{"task_id":"` + uuid.NewString() + `","warehouse_id":"` + owner.id("warehouse_id") + `","task_type":"patrol","fleet":"","priority":1,
+			"version":1,"phase":"CREATED","phase_at":"2026-01-01T00:00:00Z","created_at":"2026-01-01T00:00:00Z","due_at":"2026-01-01T00:00:00Z",
+			"awards":0,"errands":0,"delayed_ms":0,"waiting_ms":0,"approach_ms":0,"executing_ms":0,"cancelling_ms":0}]`), true
+	case "RememberEvents.EventIds":
+		return []string{uuid.NewString()}, true
 	case "GetTenantBySlug.":
 		return "t-" + owner.tenant()[:30], true
 	case "CreateTenant.TenantID", "CreateWarehouse.WarehouseID", "CreateMap.MapID", "UpsertUser.UserID", "AcceptCommand.CommandID",
