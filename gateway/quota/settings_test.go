@@ -19,7 +19,7 @@ func TestEveryFaultOfSettingsIsToldAtOnce(t *testing.T) {
 		"nothing":             {`{}`, nil},
 		"no object":           {`[]`, []Problem{{"", "want an object"}}},
 		"null":                {`null`, []Problem{{"", "want an object"}}},
-		"others are free":     {`{"sampling":{"hz":1},"weights":[1]}`, nil},
+		"others are free":     {`{"retention":{"days":1},"weights":[1]}`, nil},
 		"members may go":      {`{"quotas":null,"cors":null,"degradation_level":null}`, nil},
 		"within the limits":   {`{"quotas":{"robots":10,"requests_per_s":1e2,"tasks_per_min":0,"ws_clients":null}}`, nil},
 		"no limit is set":     {`{"quotas":{"actors":250000}}`, nil},
