@@ -66,7 +66,8 @@ FUZZTOTAL ?= 120s
 test: test-go test-python test-clients test-page ## all suites, on real servers and in a real browser (2 cores: about 8 min warm, up to 25 cold)
 	@echo "test: all passed"
 
-test-go: servers-installed page # unit, simulation, integration on real servers, short fuzzing
+test-go: # unit, simulation, integration on real servers, short fuzzing
+	@$(MAKE) --no-print-directory -j2 servers-installed page
 	$(GO) vet -tags integration ./...
 	@$(GO) run ./scripts/gotest \
 	  --suite -tags integration -timeout 15m ./engine/... \

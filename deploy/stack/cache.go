@@ -47,6 +47,15 @@ func cached(ctx context.Context, name string, contents []byte, fill func(ctx con
 	if _, err := os.Stat(dir); err == nil { // another process made it meanwhile
 		return dir, nil
 	}
+	left, err := filepath.Glob(filepath.Join(cache, name+"-new-*")) // by processes that were killed: who works there holds the lock
+	if err != nil {
+		return "", fmt.Errorf("look for what is left of %s: %w", name, err)
+	}
+	for _, old := range left {
+		if err := os.RemoveAll(old); err != nil {
+			return "", fmt.Errorf("remove what is left of %s: %w", name, err)
+		}
+	}
 	fresh, err := os.MkdirTemp(cache, name+"-new-")
 	if err != nil {
 		return "", fmt.Errorf("make a folder for %s: %w", name, err)
