@@ -326,4 +326,3 @@ func sum(t *testing.T, g prometheus.Gatherer, name string, values ...string) flo
 	}
 	return total
 }
-
