@@ -145,6 +145,8 @@ func floorRules() []Rule {
 		{Door: "DELETE /api/v1/zones/{zone_id}", Roles: admin, Kind: Write, Action: "zone.delete", Resource: "zone"},
 		{Door: "GET /api/v1/overview", Roles: readers()},
 		{Door: "GET /api/v1/waits", Roles: readers()},
+		{Door: "GET /api/v1/congestion/zones/{zone_id}/history", Roles: readers()},
+		{Door: "GET /api/v1/congestion/lanes/{lane_id}/history", Roles: readers()},
 	}
 }
 
@@ -161,6 +163,7 @@ func robotRules() []Rule {
 		{Door: "POST /api/v1/robots/{robot_id}/commands", Roles: []string{Operator}, Kind: Write, Action: "robot.command", Resource: "robot"},
 		{Door: "GET /api/v1/robots/{robot_id}/commands/{command_id}", Roles: []string{Viewer}},
 		{Door: "GET /api/v1/robots/{robot_id}/why", Roles: []string{Viewer}, Kind: Read, Action: "robot.why", Resource: "robot"},
+		{Door: "GET /api/v1/robots/{robot_id}/history", Roles: readers()},
 		{Door: LinkDoor, Roles: devices, Kind: Write, Action: "link.connect", Resource: "link"},
 	}
 }

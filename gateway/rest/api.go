@@ -38,6 +38,7 @@ type Check struct {
 type Options struct {
 	Engine  Engine // nil = this process has no engine role: engine routes answer UNAVAILABLE
 	Views   Views
+	History History // nil = this process keeps none
 	Facts   Facts
 	Auth    *auth.Guard
 	Dev     *auth.DevIssuer // nil = not in development
@@ -144,7 +145,7 @@ func build(o Options) (http.Handler, huma.API) {
 		r.Use(cors.Handler(cors.Options{
 			AllowOriginFunc: a.mayAsk, AllowedMethods: []string{"GET", "POST", "PUT", "PATCH", "DELETE"},
 			AllowedHeaders: []string{"Authorization", "Content-Type", "If-Match", "Idempotency-Key", "X-Request-ID", "X-Tenant-ID", "X-Tenant-Slug", "Traceparent", "Last-Event-ID"},
-			ExposedHeaders: []string{"ETag", "Location", "X-Request-ID", "Idempotent-Replayed", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"}, MaxAge: 600,
+			ExposedHeaders: []string{"ETag", "Location", "X-Request-ID", "Idempotent-Replayed", "X-Next-Cursor", "Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"}, MaxAge: 600,
 		}))
 	}
 	r.Use(a.bound, middleware.GetHead)
@@ -177,6 +178,7 @@ func build(o Options) (http.Handler, huma.API) {
 	a.zones()
 	a.robots()
 	a.statuses()
+	a.histories()
 	a.commands()
 	a.tasks()
 	a.explanations()

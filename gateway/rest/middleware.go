@@ -29,6 +29,7 @@ type requestKey struct{}
 type request struct {
 	id, trace            string
 	tenant, robot, task  string
+	accept               string
 	errorCode, errorText string
 	stack                string
 	who                  *auth.Identity
@@ -56,7 +57,7 @@ var (
 // identify gives every request an id and a place for what the log will say of it.
 func identify(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		q := &request{id: r.Header.Get("X-Request-ID"), trace: r.Header.Get("Traceparent")}
+		q := &request{id: r.Header.Get("X-Request-ID"), trace: r.Header.Get("Traceparent"), accept: strings.Join(r.Header.Values("Accept"), ",")}
 		if !idShape.MatchString(q.id) {
 			q.id = uuid.NewString()
 		}

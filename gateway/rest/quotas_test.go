@@ -104,7 +104,7 @@ func TestThePlatformBoundsWhatATenantMayGrantItself(t *testing.T) {
 	g.do(http.MethodPatch, "/api/v1/tenants/"+string(fleet.NilTenant), platform, `{"name":"x"}`).fails(404, codeNotFound)
 	g.do(http.MethodPatch, "/api/v1/tenants/current/settings", admin, `{"quotas":{"robots":11,"robot":1},"degradation_level":9}`).
 		faulty("body.quotas.robots", "body.quotas.robot", "body.degradation_level")
-	g.do(http.MethodPatch, "/api/v1/tenants/current/settings", admin, `{"quotas":{"robots":10},"sampling":{"robot_status_hz":1}}`).want(200)
+	g.do(http.MethodPatch, "/api/v1/tenants/current/settings", admin, `{"quotas":{"robots":10},"sampling":{"moving_hz":1}}`).want(200)
 	if m := g.get(path, platform).want(200).object(); m["limits"] == nil || m["slug"] != "tenant-0" {
 		t.Errorf("%v", m)
 	}

@@ -35,6 +35,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/congestion/lanes/{lane_id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long driving a lane took */
+        get: operations["lane-history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/congestion/zones/{zone_id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How full a zone was */
+        get: operations["zone-history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/lanes": {
         parameters: {
             query?: never;
@@ -304,6 +338,23 @@ export interface paths {
         };
         /** How far a command has got */
         get: operations["get-command"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/robots/{robot_id}/history": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was measured of a robot */
+        get: operations["robot-history"];
         put?: never;
         post?: never;
         delete?: never;
@@ -958,6 +1009,30 @@ export interface components {
             /** Format: int64 */
             rows: number;
         } | null;
+        History: {
+            /** @description As asked for; null = every measurement */
+            every: string | null;
+            /** @description The oldest first */
+            items: components["schemas"]["HistoryItem"][];
+            /** @description null at the end */
+            next_cursor: string | null;
+            /**
+             * @description memory: the time-series store is not there or does not answer, and this is what the engine remembers
+             * @enum {string}
+             */
+            source: "store" | "memory" | "both";
+        };
+        HistoryItem: {
+            /**
+             * Format: date-time
+             * @description Of the measurement, or the beginning of the window or gap
+             */
+            at: string;
+            /** @description By the names that were asked for; null = a gap: nothing was measured */
+            fields: {
+                [key: string]: unknown;
+            } | null;
+        };
         Item: {
             accepted: boolean;
             error: components["schemas"]["Err"];
@@ -1865,6 +1940,138 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "lane-history": {
+        parameters: {
+            query?: {
+                /** @description Of windows: what holds for fields without a suffix */
+                agg?: "mean" | "last" | "min" | "max";
+                /** @description next_cursor of the page before */
+                cursor?: string;
+                /** @description One point for each window of that length, 1 s to 1 d: 30s, 5m, 1h; a number alone is seconds. Absent = every measurement */
+                every?: string;
+                /** @description Which, separated by commas; of a window the mean of a number and the last of anything else, or what a suffix says: battery_soc.min. Absent = the usual ones */
+                fields?: string[];
+                /** @description The first instant; absent = an hour before to */
+                from?: string;
+                /** @description Points of a page */
+                limit?: number;
+                /** @description The first instant that is not in it any more; absent = now */
+                to?: string;
+            };
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path: {
+                lane_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            "000": {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description OK */
+            200: {
+                headers: {
+                    Vary?: string;
+                    "X-Next-Cursor"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                    "text/csv": string;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "zone-history": {
+        parameters: {
+            query?: {
+                /** @description Of windows: what holds for fields without a suffix */
+                agg?: "mean" | "last" | "min" | "max";
+                /** @description next_cursor of the page before */
+                cursor?: string;
+                /** @description One point for each window of that length, 1 s to 1 d: 30s, 5m, 1h; a number alone is seconds. Absent = every measurement */
+                every?: string;
+                /** @description Which, separated by commas; of a window the mean of a number and the last of anything else, or what a suffix says: battery_soc.min. Absent = the usual ones */
+                fields?: string[];
+                /** @description The first instant; absent = an hour before to */
+                from?: string;
+                /** @description Points of a page */
+                limit?: number;
+                /** @description The first instant that is not in it any more; absent = now */
+                to?: string;
+            };
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path: {
+                zone_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            "000": {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description OK */
+            200: {
+                headers: {
+                    Vary?: string;
+                    "X-Next-Cursor"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                    "text/csv": string;
+                };
             };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
@@ -2794,6 +3001,72 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Command"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "robot-history": {
+        parameters: {
+            query?: {
+                /** @description Of windows: what holds for fields without a suffix */
+                agg?: "mean" | "last" | "min" | "max";
+                /** @description next_cursor of the page before */
+                cursor?: string;
+                /** @description One point for each window of that length, 1 s to 1 d: 30s, 5m, 1h; a number alone is seconds. Absent = every measurement */
+                every?: string;
+                /** @description Which, separated by commas; of a window the mean of a number and the last of anything else, or what a suffix says: battery_soc.min. Absent = the usual ones */
+                fields?: string[];
+                /** @description The first instant; absent = an hour before to */
+                from?: string;
+                /** @description Points of a page */
+                limit?: number;
+                /** @description The first instant that is not in it any more; absent = now */
+                to?: string;
+            };
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path: {
+                robot_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            "000": {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["History"];
+                };
+            };
+            /** @description OK */
+            200: {
+                headers: {
+                    Vary?: string;
+                    "X-Next-Cursor"?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                    "text/csv": string;
                 };
             };
             400: components["responses"]["BadRequest"];
