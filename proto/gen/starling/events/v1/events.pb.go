@@ -224,6 +224,7 @@ type Envelope struct {
 	//	*Envelope_RobotRegistered
 	//	*Envelope_RobotRemoved
 	//	*Envelope_RobotConnectionChanged
+	//	*Envelope_RobotStatus
 	//	*Envelope_MapActivated
 	//	*Envelope_LaneChanged
 	Body          isEnvelope_Body `protobuf_oneof:"body"`
@@ -464,6 +465,15 @@ func (x *Envelope) GetRobotConnectionChanged() *RobotConnectionChanged {
 	return nil
 }
 
+func (x *Envelope) GetRobotStatus() *RobotStatus {
+	if x != nil {
+		if x, ok := x.Body.(*Envelope_RobotStatus); ok {
+			return x.RobotStatus
+		}
+	}
+	return nil
+}
+
 func (x *Envelope) GetMapActivated() *MapActivated {
 	if x != nil {
 		if x, ok := x.Body.(*Envelope_MapActivated); ok {
@@ -542,6 +552,10 @@ type Envelope_RobotConnectionChanged struct {
 	RobotConnectionChanged *RobotConnectionChanged `protobuf:"bytes,62,opt,name=robot_connection_changed,json=robotConnectionChanged,proto3,oneof"`
 }
 
+type Envelope_RobotStatus struct {
+	RobotStatus *RobotStatus `protobuf:"bytes,63,opt,name=robot_status,json=robotStatus,proto3,oneof"`
+}
+
 type Envelope_MapActivated struct {
 	MapActivated *MapActivated `protobuf:"bytes,80,opt,name=map_activated,json=mapActivated,proto3,oneof"`
 }
@@ -577,6 +591,8 @@ func (*Envelope_RobotRegistered) isEnvelope_Body() {}
 func (*Envelope_RobotRemoved) isEnvelope_Body() {}
 
 func (*Envelope_RobotConnectionChanged) isEnvelope_Body() {}
+
+func (*Envelope_RobotStatus) isEnvelope_Body() {}
 
 func (*Envelope_MapActivated) isEnvelope_Body() {}
 
@@ -1720,7 +1736,7 @@ var File_starling_events_v1_events_proto protoreflect.FileDescriptor
 
 const file_starling_events_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x1fstarling/events/v1/events.proto\x12\x12starling.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\f\n" +
+	"\x1fstarling/events/v1/events.proto\x12\x12starling.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fstarling/events/v1/status.proto\"\x93\r\n" +
 	"\bEnvelope\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12\x1b\n" +
 	"\ttenant_id\x18\x02 \x01(\tR\btenantId\x12!\n" +
@@ -1748,7 +1764,8 @@ const file_starling_events_v1_events_proto_rawDesc = "" +
 	"\x0ecycle_resolved\x18) \x01(\v2!.starling.events.v1.CycleResolvedH\x00R\rcycleResolved\x12P\n" +
 	"\x10robot_registered\x18< \x01(\v2#.starling.events.v1.RobotRegisteredH\x00R\x0frobotRegistered\x12G\n" +
 	"\rrobot_removed\x18= \x01(\v2 .starling.events.v1.RobotRemovedH\x00R\frobotRemoved\x12f\n" +
-	"\x18robot_connection_changed\x18> \x01(\v2*.starling.events.v1.RobotConnectionChangedH\x00R\x16robotConnectionChanged\x12G\n" +
+	"\x18robot_connection_changed\x18> \x01(\v2*.starling.events.v1.RobotConnectionChangedH\x00R\x16robotConnectionChanged\x12D\n" +
+	"\frobot_status\x18? \x01(\v2\x1f.starling.events.v1.RobotStatusH\x00R\vrobotStatus\x12G\n" +
 	"\rmap_activated\x18P \x01(\v2 .starling.events.v1.MapActivatedH\x00R\fmapActivated\x12D\n" +
 	"\flane_changed\x18Q \x01(\v2\x1f.starling.events.v1.LaneChangedH\x00R\vlaneChangedB\x06\n" +
 	"\x04body\"4\n" +
@@ -1891,6 +1908,7 @@ var file_starling_events_v1_events_proto_goTypes = []any{
 	(*MapActivated)(nil),           // 21: starling.events.v1.MapActivated
 	(*LaneChanged)(nil),            // 22: starling.events.v1.LaneChanged
 	(*timestamppb.Timestamp)(nil),  // 23: google.protobuf.Timestamp
+	(*RobotStatus)(nil),            // 24: starling.events.v1.RobotStatus
 }
 var file_starling_events_v1_events_proto_depIdxs = []int32{
 	23, // 0: starling.events.v1.Envelope.occurred_at:type_name -> google.protobuf.Timestamp
@@ -1909,21 +1927,22 @@ var file_starling_events_v1_events_proto_depIdxs = []int32{
 	18, // 13: starling.events.v1.Envelope.robot_registered:type_name -> starling.events.v1.RobotRegistered
 	19, // 14: starling.events.v1.Envelope.robot_removed:type_name -> starling.events.v1.RobotRemoved
 	20, // 15: starling.events.v1.Envelope.robot_connection_changed:type_name -> starling.events.v1.RobotConnectionChanged
-	21, // 16: starling.events.v1.Envelope.map_activated:type_name -> starling.events.v1.MapActivated
-	22, // 17: starling.events.v1.Envelope.lane_changed:type_name -> starling.events.v1.LaneChanged
-	0,  // 18: starling.events.v1.TaskCreated.task_type:type_name -> starling.events.v1.TaskType
-	23, // 19: starling.events.v1.TaskCreated.earliest_start:type_name -> google.protobuf.Timestamp
-	23, // 20: starling.events.v1.TaskCreated.deadline:type_name -> google.protobuf.Timestamp
-	14, // 21: starling.events.v1.AwardDecided.cost:type_name -> starling.events.v1.Cost
-	15, // 22: starling.events.v1.AwardDecided.alternatives:type_name -> starling.events.v1.Alternative
-	2,  // 23: starling.events.v1.RobotRegistered.control:type_name -> starling.events.v1.Control
-	1,  // 24: starling.events.v1.RobotConnectionChanged.from:type_name -> starling.events.v1.Connection
-	1,  // 25: starling.events.v1.RobotConnectionChanged.to:type_name -> starling.events.v1.Connection
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	24, // 16: starling.events.v1.Envelope.robot_status:type_name -> starling.events.v1.RobotStatus
+	21, // 17: starling.events.v1.Envelope.map_activated:type_name -> starling.events.v1.MapActivated
+	22, // 18: starling.events.v1.Envelope.lane_changed:type_name -> starling.events.v1.LaneChanged
+	0,  // 19: starling.events.v1.TaskCreated.task_type:type_name -> starling.events.v1.TaskType
+	23, // 20: starling.events.v1.TaskCreated.earliest_start:type_name -> google.protobuf.Timestamp
+	23, // 21: starling.events.v1.TaskCreated.deadline:type_name -> google.protobuf.Timestamp
+	14, // 22: starling.events.v1.AwardDecided.cost:type_name -> starling.events.v1.Cost
+	15, // 23: starling.events.v1.AwardDecided.alternatives:type_name -> starling.events.v1.Alternative
+	2,  // 24: starling.events.v1.RobotRegistered.control:type_name -> starling.events.v1.Control
+	1,  // 25: starling.events.v1.RobotConnectionChanged.from:type_name -> starling.events.v1.Connection
+	1,  // 26: starling.events.v1.RobotConnectionChanged.to:type_name -> starling.events.v1.Connection
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_starling_events_v1_events_proto_init() }
@@ -1931,6 +1950,7 @@ func file_starling_events_v1_events_proto_init() {
 	if File_starling_events_v1_events_proto != nil {
 		return
 	}
+	file_starling_events_v1_status_proto_init()
 	file_starling_events_v1_events_proto_msgTypes[0].OneofWrappers = []any{
 		(*Envelope_TaskCreated)(nil),
 		(*Envelope_TaskAssigned)(nil),
@@ -1946,6 +1966,7 @@ func file_starling_events_v1_events_proto_init() {
 		(*Envelope_RobotRegistered)(nil),
 		(*Envelope_RobotRemoved)(nil),
 		(*Envelope_RobotConnectionChanged)(nil),
+		(*Envelope_RobotStatus)(nil),
 		(*Envelope_MapActivated)(nil),
 		(*Envelope_LaneChanged)(nil),
 	}
