@@ -170,7 +170,7 @@ func (x *Consumer) take(ctx context.Context, records []*kgo.Record) {
 	defer x.kgo.AllowRebalance()
 	batch := make([]Message, len(records))
 	for i, r := range records {
-		batch[i] = x.message(r)
+		batch[i] = messageOf(&x.o, r)
 	}
 	began := time.Now()
 	done, err := x.handle(ctx, batch)
@@ -181,17 +181,6 @@ func (x *Consumer) take(ctx context.Context, records []*kgo.Record) {
 	if err != nil {
 		x.rewind(records[done:])
 	}
-}
-
-func (x *Consumer) message(r *kgo.Record) Message {
-	m := Message{
-		Topic: strings.TrimPrefix(r.Topic, x.o.Prefix), Partition: r.Partition, Offset: r.Offset, Key: string(r.Key), Value: r.Value, At: r.Timestamp,
-		Headers: make([]Header, len(r.Headers)),
-	}
-	for i, h := range r.Headers {
-		m.Headers[i] = Header{Key: h.Key, Value: h.Value}
-	}
-	return m
 }
 
 // handle puts the batch into effect. done messages, from the front, are: handled or dead. The error is that of what is
@@ -242,8 +231,12 @@ func (x *Consumer) bury(ctx context.Context, m *Message, cause error) error {
 		}
 	}
 	for _, h := range [][2]string{
-		{"dead_cause", text}, {"dead_attempts", strconv.Itoa(x.c.Attempts)}, {"dead_topic", m.Topic}, {"dead_by", x.c.Group},
-		{"dead_partition", strconv.Itoa(int(m.Partition))}, {"dead_offset", strconv.FormatInt(m.Offset, 10)},
+		{"dead_cause", text},
+		{"dead_attempts", strconv.Itoa(x.c.Attempts)},
+		{"dead_topic", m.Topic},
+		{"dead_by", x.c.Group},
+		{"dead_partition", strconv.Itoa(int(m.Partition))},
+		{"dead_offset", strconv.FormatInt(m.Offset, 10)},
 	} {
 		r.Headers = append(r.Headers, Header{Key: h[0], Value: []byte(h[1])})
 	}
