@@ -134,7 +134,7 @@ func startDev(ctx context.Context, o devOptions) (*dev, error) {
 	maps.Copy(settings, map[string]string{
 		"ENV": envDev, "HTTP_HOST": "127.0.0.1", "LINK_HOST": "127.0.0.1",
 		"HTTP_PORT": fmt.Sprint(o.Port), "LINK_PORT": fmt.Sprint(o.LinkPort), "METRICS_PORT": fmt.Sprint(o.Metrics),
-		"AUDIT_DIR": filepath.Join(o.Data, "audit"),
+		"AUDIT_DIR": filepath.Join(o.Data, "audit"), "INFLUX_DIR": filepath.Join(o.Data, "influx"),
 	})
 	if os.Getenv("REQUEST_TIMEOUT_MS") == "" {
 		settings["REQUEST_TIMEOUT_MS"] = "60000" // the demo's map is imported by a request, on whatever machine, however busy

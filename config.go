@@ -79,6 +79,13 @@ type Config struct {
 	AuditMonths  int    // AUDIT_RETENTION_MONTHS: whole months kept before the present one
 	RedisURL     Secret // REDIS_URL: redis://…; "" = quotas are counted by each process alone
 
+	InfluxURL    string // INFLUX_URL: http(s)://host:port; "" = there is no InfluxDB, histories are what the engine remembers
+	InfluxOrg    string // INFLUX_ORG
+	InfluxToken  Secret // INFLUX_TOKEN
+	InfluxBucket string // INFLUX_BUCKET: of what was measured; <bucket>_1m and <bucket>_15m stand beside it
+	InfluxDir    string // INFLUX_DIR: where measurements wait while InfluxDB is away
+	InfluxSpool  int    // INFLUX_SPOOL_MB: there, at most
+
 	KafkaBrokers     []string // KAFKA_BROKERS: host:port, separated by commas; empty = there is no Kafka, facts wait in the outbox
 	KafkaPrefix      string   // KAFKA_TOPIC_PREFIX: of the names of topics and groups
 	KafkaReplication int      // KAFKA_REPLICATION: replicas of topics that are created; 0 = as the brokers are told
@@ -294,6 +301,10 @@ func (c *Config) check(faults *Faults, read func(string) ([]byte, error)) {
 	}
 	require("DATABASE_URL", c.DatabaseURL.Reveal())
 	c.checkOIDC(faults, read, require)
+	if c.InfluxURL != "" {
+		require("INFLUX_ORG", c.InfluxOrg)
+		require("INFLUX_TOKEN", c.InfluxToken.Reveal())
+	}
 	if c.DBMinConns > c.DBMaxConns && !has("DB_MIN_CONNS") && !has("DB_MAX_CONNS") {
 		faults.invalid("DB_MIN_CONNS", "want at most DB_MAX_CONNS")
 	}

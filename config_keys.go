@@ -81,6 +81,14 @@ func configKeys() []configKey {
 		{name: "REDIS_URL", set: setRedisURL, secret: true},
 		{name: "REDIS_URL" + fileSuffix, set: text(unkept, 4096)},
 
+		{name: "INFLUX_URL", set: webURL(func(c *Config) *string { return &c.InfluxURL })},
+		{name: "INFLUX_ORG", set: text(func(c *Config) *string { return &c.InfluxOrg }, 256)},
+		{name: "INFLUX_TOKEN", set: setInfluxToken, secret: true},
+		{name: "INFLUX_TOKEN" + fileSuffix, set: text(unkept, 4096)},
+		{name: "INFLUX_BUCKET", fallback: "starling", set: text(func(c *Config) *string { return &c.InfluxBucket }, 256)},
+		{name: "INFLUX_DIR", fallback: ".starling/influx", set: text(func(c *Config) *string { return &c.InfluxDir }, 4096)},
+		{name: "INFLUX_SPOOL_MB", fallback: "256", set: number(func(c *Config) *int { return &c.InfluxSpool }, 1, 1_000_000)},
+
 		{name: "KAFKA_BROKERS", set: setBrokers},
 		{name: "KAFKA_TOPIC_PREFIX", set: setTopicPrefix},
 		{name: "KAFKA_REPLICATION", fallback: "0", set: number(func(c *Config) *int { return &c.KafkaReplication }, 0, 100)},
@@ -197,6 +205,11 @@ func setRedisURL(c *Config, value string) string {
 		return "want a URL redis://user:password@host:port/number or rediss://…"
 	}
 	c.RedisURL = NewSecret(value)
+	return ""
+}
+
+func setInfluxToken(c *Config, value string) string {
+	c.InfluxToken = NewSecret(value)
 	return ""
 }
 

@@ -59,6 +59,7 @@ func TestTheEnvironmentBeatsTheFileBeatsTheDefaults(t *testing.T) {
 		HTTPMaxConns: 20_000, LinkMaxConns: 20_000, MaxConnsPerIP: 1_000_000,
 		LinkTrustDomain: "starling", OIDCClientID: "starling-page",
 		AuditEnabled: true, AuditReads: true, AuditDir: ".starling/audit", AuditMonths: 24, OutboxDays: 3,
+		InfluxBucket: "starling", InfluxDir: ".starling/influx", InfluxSpool: 256,
 		Lease: 1500 * time.Millisecond, LeaseRenew: 300 * time.Millisecond,
 		ZoneTick: 100 * time.Millisecond, DispatchInterval: 250 * time.Millisecond,
 	}

@@ -7,6 +7,7 @@ import (
 	"starling/engine/fleet"
 	"starling/engine/robot"
 	"starling/engine/task"
+	"starling/engine/zone"
 )
 
 // What is measured: no fact, it promises nothing and may be dropped, by count.
@@ -50,8 +51,8 @@ func FillStatus(s *Status, shard fleet.Shard, v *robot.View) {
 	}
 }
 
-// Congestion is how full a zone or a lane was at a moment (ZoneCongestionTimeSeries). Index is 0..1: how much longer than
-// on a free way driving takes, or how full the zone is, whichever is more.
+// Congestion is how full a zone or a lane was at a moment (ZoneCongestionTimeSeries). Index is 0..1: by how
+// much driving is slower than on a free way, or the share of the robots there that wait, whichever is more.
 type Congestion struct {
 	Shard      fleet.Shard
 	Kind       CongestionKind
@@ -162,4 +163,31 @@ type HistoryQuery struct {
 type HistoryPoint struct {
 	At     time.Time
 	Values []any
+}
+
+// CongestionOf appends how full the zone was, and those of its lanes on which driving took longer than on a free way.
+// lane names a lane of the map by its number, "" = it is not known.
+func CongestionOf(shard fleet.Shard, at time.Time, v *zone.View, lane func(int32) fleet.LaneID, out []Congestion) []Congestion {
+	z := Congestion{
+		Shard: shard, Kind: OfZone, ID: string(v.Zone), At: at, SpeedRatio: 1, Queue: v.Queue, Occupancy: v.Occupancy, Capacity: v.Capacity,
+		Production: v.Window.Production,
+	}
+	var free, cost float64
+	for _, f := range v.Flow {
+		if f.Cost == 0 || f.Free > f.Cost {
+			continue
+		}
+		weight := float64(max(1, f.Robots))
+		free, cost = free+weight*float64(f.Free), cost+weight*float64(f.Cost)
+		if id := lane(f.Lane); id != "" {
+			ratio := float64(f.Free) / float64(f.Cost)
+			out = append(out, Congestion{Shard: shard, Kind: OfLane, ID: string(id), At: at, Index: 1 - ratio, SpeedRatio: ratio, Occupancy: int(f.Robots)})
+		}
+	}
+	if cost > 0 {
+		z.SpeedRatio = free / cost
+	}
+	waiting := float64(v.Queue) / max(1, float64(v.Occupancy), float64(v.Capacity)/4) // a lone robot that waits is no jam
+	z.Index = min(1, max(1-z.SpeedRatio, waiting))
+	return append(out, z)
 }

@@ -6,6 +6,7 @@
 package view
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -183,6 +184,16 @@ func (s *Store) Robots(shard fleet.Shard, f func(*robot.View) bool) {
 			more = f(&r.Value)
 		}
 	})
+}
+
+// EachZone calls f for a copy of every zone of all tenants, in no order.
+func (s *Store) EachZone(f func(shard fleet.Shard, v *zone.View)) {
+	s.mu.RLock()
+	tenants := maps.Clone(s.tenants)
+	s.mu.RUnlock()
+	for id, t := range tenants {
+		t.Zones.Changes(0, nil, func(r *Row[zone.View]) { f(fleet.Shard{Tenant: id, Warehouse: r.Warehouse}, &r.Value) })
+	}
 }
 
 // in returns an entry of a warehouse.
