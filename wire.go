@@ -56,6 +56,8 @@ type wiring struct {
 	Alone bool
 	// DevKey signs development tokens; nil = there is no development issuer.
 	DevKey []byte
+	// JobsEvery is how often jobs look for what wants care; 0 = as is usual.
+	JobsEvery time.Duration
 	// Views sees what actors show besides the store of views; nil = nobody.
 	Views func(*view.Store) actors.Views
 }
@@ -63,24 +65,25 @@ type wiring struct {
 // app is a running process. Leaves are built first and closed last.
 type app struct {
 	wiring
-	store   *postgres.Store
-	views   *view.Store
-	system  *actors.System
-	link    *link.Server
-	stream  *stream.Server
-	issuer  *auth.DevIssuer
-	keys    sync.WaitGroup // that fetch issuers' keys
-	forget  func()         // ends them; nil = there are none
-	guard   *auth.Guard
-	audit   *audit.Recorder // nil = nothing is on record
-	quotas  *quota.Quotas
-	counter *redis.Counter // nil = quotas are counted by this process alone
-	mirror  *redis.Mirror  // nil = views stay in this process
-	locks   *redis.Locks   // nil = there are none
-	outbox  outboxParts
-	jobs    *jobs.Runner // nil = none in this process
-	wakes   atomic.Pointer[jobs.Runner]
-	jobRows *postgres.JobsRepo
+	store     *postgres.Store
+	views     *view.Store
+	system    *actors.System
+	link      *link.Server
+	stream    *stream.Server
+	issuer    *auth.DevIssuer
+	keys      sync.WaitGroup // that fetch issuers' keys
+	forget    func()         // ends them; nil = there are none
+	guard     *auth.Guard
+	audit     *audit.Recorder // nil = nothing is on record
+	quotas    *quota.Quotas
+	counter   *redis.Counter // nil = quotas are counted by this process alone
+	mirror    *redis.Mirror  // nil = views stay in this process
+	locks     *redis.Locks   // nil = there are none
+	outbox    outboxParts
+	telemetry telemetryParts
+	jobs      *jobs.Runner // nil = none in this process
+	wakes     atomic.Pointer[jobs.Runner]
+	jobRows   *postgres.JobsRepo
 
 	consumers []*kafka.Consumer
 	http      *http.Server
@@ -163,11 +166,15 @@ func start(ctx context.Context, w wiring) (*app, error) {
 	if err := a.startOutbox(ctx, registry); err != nil {
 		return a, err
 	}
+	if err := a.startTelemetry(ctx, registry); err != nil {
+		return a, err
+	}
 	links := &lateLinks{}
 	if slices.Contains(w.Roles, roleEngine) {
 		if err := a.startEngine(links, registry); err != nil {
 			return a, err
 		}
+		a.watchCrowds()
 	}
 	if slices.Contains(w.Roles, roleEngine) && slices.Contains(w.Roles, roleGateway) {
 		if err := a.startLink(ctx, links, registry); err != nil {
@@ -221,6 +228,7 @@ func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) er
 	c := &a.Config
 	o := actors.Options{
 		Journal: a.journal(), Store: a.store, Links: links, Views: a.views, Log: a.Log, Registerer: registry,
+		Telemetry: &a.telemetry, Sampling: a.watching,
 		Audit:    postgres.AuditOf,
 		ZoneTick: c.ZoneTick, DispatchInterval: c.DispatchInterval, LeaseTTL: c.Lease, RenewEvery: c.LeaseRenew,
 		Place: func(as *actor.ActorSystem, h actors.Host) (actors.Placement, error) { return cluster.Start(as, h) },
@@ -273,8 +281,8 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	o := rest.Options{
 		Audit: a.acts(), AuditReads: c.AuditReads, Intent: postgres.WithAudit, Quotas: a.quotas,
-		Views: a.views, Facts: a.facts(), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
-		Checks:   append([]rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}}, slices.Concat(a.quotaChecks(), a.kafkaChecks())...),
+		Views: a.views, History: a.histories(), Facts: a.facts(), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
+		Checks:   append([]rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}}, slices.Concat(a.quotaChecks(), a.kafkaChecks(), a.telemetryChecks())...),
 		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins, TrustedProxies: c.TrustedProxies,
 	}
 	if a.system != nil && slices.Contains(a.Roles, roleGateway) {
@@ -393,6 +401,7 @@ func (a *app) stop() {
 	if a.system != nil {
 		until("actors", 92, a.system.Stop)
 	}
+	until("telemetry", 93, a.stopTelemetry)
 	until("outbox", 93, a.stopOutbox)
 	a.stopLocks()
 	a.stopCache()
