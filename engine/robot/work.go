@@ -358,7 +358,7 @@ func (s *State) restored(now time.Time, m Restored, out []Effect) []Effect {
 		s.connection = l.Connection
 	}
 	s.located = !l.ReportedAt.IsZero()
-	if s.located {
+	if s.located || s.connection != fleet.NeverSeen {
 		s.receivedAt = now // silence counts from our own start
 	}
 	if t := m.ActiveTask; t != nil && s.exists && s.spec.Control == fleet.ControlEngine {
