@@ -159,7 +159,7 @@ func (r *Runner) tick(k *Kind, beat time.Time) {
 		ctx, cancel := context.WithTimeout(r.ctx, min(k.Every/2, 2*time.Second))
 		// Retention keeps the id taken until no process can come with the same beat any more.
 		keep := max(2*k.Every, 30*time.Second)
-		_, err := r.enqueue(ctx, k, j, fmt.Sprintf("%s@%d", k.Name, beat.Unix()), asynq.Retention(keep), asynq.Deadline(beat.Add(max(2*k.Every, k.Timeout))), asynq.MaxRetry(0))
+		_, err := r.enqueue(ctx, k, j, fmt.Sprintf("%s@%d", k.Name, beat.UnixMilli()), asynq.Retention(keep), asynq.Deadline(beat.Add(max(2*k.Every, k.Timeout))), asynq.MaxRetry(0))
 		cancel()
 		if err == nil || r.ctx.Err() != nil {
 			return
