@@ -20,7 +20,7 @@ type Options struct {
 	ClientID    string        // names the process to the brokers; "" = starling
 	Replication int           // replicas of topics that are created; 0 = as the brokers are told
 	JSON        bool          // a mirror of each topic of facts in JSON, <topic>.json
-	Timeout     time.Duration // after which a record that is not known to be kept is given up; 0 = 10 s, at least 1 s
+	Timeout     time.Duration // after which a record that is not known to be kept is given up; 0 = 10 s
 	Linger      time.Duration // how long a record waits for company; 0 = 2 ms
 	Buffered    int           // records that wait at most; 0 = 65,536
 	Log         *slog.Logger  // nil = silence
@@ -45,7 +45,7 @@ func NewClient(o Options, more ...kgo.Opt) (*kgo.Client, error) {
 		kgo.ClientID(cmp.Or(o.ClientID, "starling")),
 		kgo.WithLogger(libraryLog{log}),
 		kgo.DialTimeout(2 * time.Second),
-		kgo.RequestTimeoutOverhead(5 * time.Second), // of one answer; a broker that hangs is left
+		kgo.RequestTimeoutOverhead(3 * time.Second), // of one answer; a broker that hangs is left
 		kgo.RetryTimeout(10 * time.Second),
 		kgo.RetryBackoffFn(backoff),
 		kgo.MetadataMinAge(250 * time.Millisecond),

@@ -84,6 +84,25 @@ func TestWhatIsPublishedIsThereWithKeyAndHeaders(t *testing.T) {
 	}
 }
 
+// What has waited in the outbox while the brokers were away is old when it leaves.
+func TestAnOldRecordIsKept(t *testing.T) {
+	t.Parallel()
+	o := kafka.Options{Brokers: broker(t).ListenAddrs()}
+	c := open(t, o)
+	if err := c.EnsureTopics(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
+	for range 3 {
+		if errs := c.Publish(t.Context(), []kafka.Record{{Topic: kafka.TopicAlerts, Key: "a", Value: []byte("1"), At: at}}); errs[0] != nil {
+			t.Fatal(errs[0])
+		}
+	}
+	if got := read(t, o, kafka.TopicAlerts, 3); !got[0].Timestamp.Equal(at) {
+		t.Errorf("its time is %v", got[0].Timestamp)
+	}
+}
+
 func TestARecordThatIsTooLargeIsRefusedAndOthersPass(t *testing.T) {
 	t.Parallel()
 	c := open(t, kafka.Options{Brokers: broker(t).ListenAddrs()})

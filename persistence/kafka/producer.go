@@ -68,7 +68,8 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 }
 
 // producing are the options of a producer that loses nothing. A record is given up after the timeout even where a broker may
-// have it: whoever published it decides, and consumers drop doubles.
+// have it: whoever published it decides, and consumers drop doubles. The library's own bound (RecordDeliveryTimeout) is of no
+// use: it counts from the record's time, and a fact that has waited in the outbox is old.
 func producing(o *Options) []kgo.Opt {
 	return []kgo.Opt{
 		kgo.RequiredAcks(kgo.AllISRAcks()),
@@ -76,7 +77,6 @@ func producing(o *Options) []kgo.Opt {
 		kgo.ProducerBatchMaxBytes(maxRecordBytes - 4096),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression(), kgo.NoCompression()),
 		kgo.ProduceRequestTimeout(5 * time.Second),
-		kgo.RecordDeliveryTimeout(o.Timeout),
 		kgo.AllowIdempotentProduceCancellation(),
 		kgo.MaxBufferedRecords(o.Buffered),
 		kgo.UnknownTopicRetries(2),
@@ -107,8 +107,7 @@ func (c *Client) Ping(ctx context.Context) error {
 // the order of the slice. It gives up after Options.Timeout, or with ctx.
 func (c *Client) Publish(ctx context.Context, records []Record) []error {
 	errs := make([]error, len(records))
-	// Somewhat longer than the library's own bound, which fails the rest of a partition in order.
-	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout+time.Second)
+	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
 	defer cancel()
 	began := time.Now()
 	var wait sync.WaitGroup

@@ -17,7 +17,7 @@ import (
 const probe = 20
 
 // markWithin bounds the mark of what the brokers keep, also while the process stops.
-const markWithin = 3 * time.Second
+const markWithin = 10 * time.Second
 
 // rest is the pause of something that does not get on.
 type rest struct {

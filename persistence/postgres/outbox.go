@@ -68,8 +68,12 @@ func (s *Store) OpenOutbox(ctx context.Context, conns int) (*Outbox, error) {
 // Close ends the connections.
 func (o *Outbox) Close() { o.pool.Close() }
 
-// indexed runs fn on a connection whose plans, which the session keeps, never read a table whole that was small when they
-// were made.
+// pumpPlans makes a session find rows by the indexes that are made for pumps, one at a time, and plan each statement once:
+// what the statistics say of a table that was empty a moment ago, or full, is wrong a moment later.
+const pumpPlans = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; " +
+	"SET enable_sort = off; SET plan_cache_mode = force_generic_plan"
+
+// indexed runs fn on a connection with pumpPlans.
 func (o *Outbox) indexed(ctx context.Context, fn func(q *gen.Queries) error) error {
 	ctx, cancel := context.WithTimeout(ctx, o.s.o.StatementTimeout+2*time.Second) // a server that hangs says nothing
 	defer cancel()
@@ -80,7 +84,7 @@ func (o *Outbox) indexed(ctx context.Context, fn func(q *gen.Queries) error) err
 	defer conn.Release()
 	has := conn.Conn().PgConn().CustomData()
 	if has["indexed"] == nil {
-		if _, err := conn.Exec(ctx, "SET enable_seqscan = off"); err != nil {
+		if _, err := conn.Exec(ctx, pumpPlans); err != nil {
 			return readError(err)
 		}
 		has["indexed"] = true

@@ -149,7 +149,7 @@ func TestNoQueryReadsABigTableWhole(t *testing.T) {
 		}
 	}
 	worker := connect(t, url, "starling_worker")
-	mustExec(t, worker, "SET enable_seqscan = off") // as Outbox does
+	mustExec(t, worker, "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_sort = off") // as Outbox does
 	facts, shards := []string{"t", "u"}, []int16{3}
 	for name, q := range map[string][]any{
 		"claim":   {gen.ClaimOutbox, facts, int16(3), []string{none}, int32(500)},
