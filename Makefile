@@ -9,8 +9,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -X main.version=$(VERSION)
 tool = $$(scripts/tools.sh $(1))
 
-# What fits on top of Apache-2.0: permissive licences, and MPL-2.0 for whole files of others.
-LICENCES := Apache-2.0,MIT,BSD-2-Clause,BSD-3-Clause,ISC,MPL-2.0,Zlib,Unlicense,CC0-1.0,0BSD
+# What fits on top of Apache-2.0: permissive licences (BSL-1.0 is that of Boost), and MPL-2.0 for whole files of others.
+LICENCES := Apache-2.0,MIT,BSL-1.0,BSD-2-Clause,BSD-3-Clause,ISC,MPL-2.0,Zlib,Unlicense,CC0-1.0,0BSD
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
