@@ -147,11 +147,17 @@ bench-lorr: build ## problems of the League of Robot Runners in lock-step agains
 bench-motion: build ## every figure of docs/performance.md on motion (an hour); ARGS="--rows zones,life --seeds 1"
 	@$(GO) run ./bench/motion $(ARGS)
 
+AWAY ?= 5m
+.PHONY: drills
+drills: servers-installed ## hurt every store in every way under load, each AWAY (5m) away too, and print what it cost (40 minutes; `make test` has a short form)
+	@STARLING_DRILLS=all STARLING_DRILLS_AWAY=$(AWAY) $(GO) test -count 1 -timeout 0 -v -tags integration -run '^TestDrills$$' .
+
 SEEDS ?= 10000
 FUZZTIME ?= 10m
-soak: servers-installed ## many seeds of the simulation with every fault (SEEDS=n), each fuzz target for FUZZTIME (10m), a real issuer away for as long as keys are kept, and requests without end for each role
+soak: servers-installed ## many seeds of the simulation with every fault (SEEDS=n), each fuzz target for FUZZTIME (10m), a real issuer away for as long as keys are kept, 200 kills of servers and engine, and requests without end for each role
 	@STARLING_SEEDS=$(SEEDS) $(GO) test -count 1 -timeout 0 -v -run '^TestSeeds' ./engine/sim
 	@STARLING_KEYCLOAK_TTL_SECONDS=$${STARLING_KEYCLOAK_TTL_SECONDS:-300} $(GO) test -count 1 -timeout 0 -v -tags integration -run '^TestARealKeycloakThatIsAwayOrRevoked$$' .
+	@STARLING_DRILLS=$${STARLING_KILLS:-200} $(GO) test -count 1 -timeout 0 -v -tags integration -run '^TestDrills$$' .
 	$(GO) test -count 1 -timeout 0 -tags integration,schemathesis -run '^TestTheProgramKeepsToItsDocumentForEveryRole$$|^TestTheAPIKeepsToItsDocument$$' . ./gateway/rest
 	@$(GO) run ./scripts/gotest --fuzz $(FUZZTIME)
 

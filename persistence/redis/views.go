@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -110,6 +111,8 @@ const (
 	maxPause   = 5 * time.Second
 	fillQueue  = 64
 	wholeField = "="
+	probeKey   = "starling:probe" // of the state of health
+	probeFor   = 10 * time.Second
 )
 
 //go:embed show.lua
@@ -161,8 +164,15 @@ func (m *Mirror) Close() error {
 	return m.client.Close()
 }
 
-// Ping asks for a sign of life.
-func (m *Mirror) Ping(ctx context.Context) error { return ping(ctx, m.client, m.o.Timeout) }
+// Ping asks for a sign of life: for a writing, since a Redis that is full, or a replica, answers to anything else.
+func (m *Mirror) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, m.o.Timeout)
+	defer cancel()
+	if err := m.client.Set(ctx, probeKey, "1", probeFor).Err(); err != nil {
+		return fmt.Errorf("probe redis: %w", err)
+	}
+	return nil
+}
 
 // Own says that this process holds the shard from now on, as this incarnation (0 = alone).
 func (m *Mirror) Own(shard fleet.Shard, inc fleet.Incarnation) {

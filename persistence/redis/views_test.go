@@ -431,3 +431,38 @@ func TestWhatWaitsIsBoundedAndComesLater(t *testing.T) {
 	}
 	within(t, "all of them", battery(m, s, want))
 }
+
+// A Redis that is full answers and takes nothing: that is no health.
+func TestAFullRedisIsNotWell(t *testing.T) {
+	t.Parallel()
+	r, err := stack.StartRedis(t.Context(), stack.RedisOptions{Dir: t.TempDir(), Guarded: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Remove() })
+	s, here, c := shard(), newFloor(), client(t, r.URL())
+	m := mirror(t, r.URL(), here, here)
+	m.Own(s, 1)
+	here.put(m, s, robot.View{ID: "r", Battery: 0.5})
+	within(t, "the first", battery(m, s, map[fleet.RobotID]float64{"r": 0.5}))
+	if err := m.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	here.put(m, s, robot.View{ID: "r", Battery: 0.6})
+	within(t, "it is told", func() error {
+		if m.Ping(t.Context()) == nil {
+			return errors.New("it is well")
+		}
+		return nil
+	})
+	if err := c.ConfigSet(t.Context(), "maxmemory", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "what changed meanwhile", battery(m, s, map[fleet.RobotID]float64{"r": 0.6}))
+	if err := m.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
