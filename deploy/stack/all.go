@@ -12,9 +12,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -29,9 +28,7 @@ func EnvFile(dir string) string { return filepath.Join(dir, envName) }
 // EnsureAll gets whatever is missing of all servers: what Ensure, EnsureRedis … do. Building InfluxDB takes longest and
 // goes on, at low priority, beside the rest.
 func EnsureAll(ctx context.Context, w io.Writer) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return EnsureInflux(ctx, w) })
-	g.Go(func() error {
+	return together(func() error { return EnsureInflux(ctx, w) }, func() error {
 		for _, ensure := range []func(context.Context, io.Writer) error{Ensure, EnsureRedis, EnsureMosquitto, EnsureKafka, EnsureKeycloak} {
 			if err := ensure(ctx, w); err != nil {
 				return err
@@ -39,7 +36,17 @@ func EnsureAll(ctx context.Context, w io.Writer) error {
 		}
 		return nil
 	})
-	return g.Wait()
+}
+
+// together runs all to their end: to cut an installation or a start off because another failed would leave it half done.
+func together(all ...func() error) error {
+	failed := make([]error, len(all))
+	var wait sync.WaitGroup
+	for i, f := range all {
+		wait.Go(func() { failed[i] = f() })
+	}
+	wait.Wait()
+	return errors.Join(failed...)
 }
 
 // Up starts all servers, each in a folder of its own in dir, or takes those that run there already, and writes the file
@@ -50,56 +57,49 @@ func Up(ctx context.Context, dir string, log *slog.Logger) error {
 		return fmt.Errorf("make the stack's folder: %w", err)
 	}
 	env := make([]map[string]string, 6) // of each server
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
+	if err := together(func() error {
 		p, err := startKept(ctx, dir, log)
 		if err != nil {
 			return err
 		}
 		env[0] = map[string]string{"DATABASE_URL": p.URL()}
 		return nil
-	})
-	g.Go(func() error {
+	}, func() error {
 		r, err := StartRedis(ctx, RedisOptions{Dir: filepath.Join(dir, "redis"), Adopt: true, Log: log})
 		if err != nil {
 			return err
 		}
 		env[1] = map[string]string{"REDIS_URL": r.URL()}
 		return nil
-	})
-	g.Go(func() error {
+	}, func() error {
 		k, err := StartKafka(ctx, KafkaOptions{Dir: filepath.Join(dir, "kafka"), Adopt: true, Log: log})
 		if err != nil {
 			return err
 		}
 		env[2] = map[string]string{"KAFKA_BROKERS": strings.Join(k.Brokers(), ",")}
 		return nil
-	})
-	g.Go(func() error {
+	}, func() error {
 		i, err := StartInflux(ctx, InfluxOptions{Dir: filepath.Join(dir, "influx"), Adopt: true, Log: log})
 		if err != nil {
 			return err
 		}
 		env[3] = map[string]string{"INFLUX_URL": i.URL(), "INFLUX_ORG": i.Org(), "INFLUX_BUCKET": i.Bucket(), "INFLUX_TOKEN": i.Token()}
 		return nil
-	})
-	g.Go(func() error {
+	}, func() error {
 		m, err := StartMosquitto(ctx, MosquittoOptions{Dir: filepath.Join(dir, "mosquitto"), Adopt: true, Log: log})
 		if err != nil {
 			return err
 		}
 		env[4] = map[string]string{"MQTT_URL": m.URL()}
 		return nil
-	})
-	g.Go(func() error {
+	}, func() error {
 		k, err := StartKeycloak(ctx, KeycloakOptions{Dir: filepath.Join(dir, "keycloak"), Adopt: true, Log: log})
 		if err != nil {
 			return err
 		}
 		env[5] = map[string]string{"OIDC_ISSUER": k.Issuer(), "OIDC_AUDIENCE": KeycloakAudience, "OIDC_CLIENT_ID": KeycloakPage}
 		return nil
-	})
-	if err := g.Wait(); err != nil {
+	}); err != nil {
 		return err
 	}
 	all := map[string]string{}
