@@ -22,11 +22,12 @@ type facts struct {
 	*postgres.DecisionsRepo
 	*postgres.TasksRepo
 	*postgres.AuditRepo
+	*postgres.DeadLettersRepo
 	store *postgres.Store
 }
 
 func newFacts(s *postgres.Store) rest.Facts {
-	return facts{s.Tenants, s.Warehouses, s.Maps, s.Zones, s.Lanes, s.Commands, s.Decisions, s.Tasks, s.Audit, s}
+	return facts{s.Tenants, s.Warehouses, s.Maps, s.Zones, s.Lanes, s.Commands, s.Decisions, s.Tasks, s.Audit, s.DeadLetters, s}
 }
 
 // FirstAnswer finds the answer that a key got first.

@@ -76,6 +76,7 @@ func newTwoTenants(t *testing.T) *twoTenants {
 		"tenant_id": made.Tenant, "warehouse_id": w.warehouse, "map_id": w.floor, "lane_id": lanes.Items[0].ID, "zone_id": zone, "robot_id": made.Robot,
 		"command_id": made.Command, "task_id": made.Task, "n": "1",
 	}
+	w.ids["event_id"] = w.letter(t)
 	for name := range w.ids {
 		w.unknown[name] = uuid.NewString()
 	}
@@ -89,6 +90,17 @@ func newTwoTenants(t *testing.T) *twoTenants {
 		w.stranger[role] = w.issue(t, map[string]any{"role": role, "tenant": made.Tenant, "robot": w.ids["robot_id"], "fleet": mark})
 	}
 	return w
+}
+
+// letter is a fact of the owner that could not be sent.
+func (w *twoTenants) letter(t *testing.T) string {
+	t.Helper()
+	id := uuid.NewString()
+	if _, err := w.db.Exec(t.Context(), `INSERT INTO dead_letters (event_id, tenant_id, shard, aggregate_type, aggregate_id, topic, key, event_type, cause, attempts, created_at)
+		VALUES ($1, $2, 0, 'task', $3, 'task.events', $4, 'task.created', $4, 8, now())`, id, w.ids["tenant_id"], w.ids["task_id"], mark); err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
 func (w *twoTenants) overlay(floor string) map[string]any {
@@ -117,6 +129,8 @@ func (w *twoTenants) bodies(ids map[string]string) map[string]any {
 		"POST /api/v1/tasks:batch":                         map[string]any{"items": []any{task}},
 		"POST /api/v1/scheduler/plan":                      map[string]any{"warehouse_id": ids["warehouse_id"], "tasks": []any{task}},
 		"POST /api/v1/tasks/{task_id}/cancel":              nil,
+		"POST /api/v1/dead-letters/{event_id}/retry":       nil,
+		"POST /api/v1/dead-letters/{event_id}/discard":     nil,
 		"POST /api/v1/maps/{map_id}/versions/{n}/activate": nil,
 	}
 }

@@ -178,6 +178,10 @@ func taskRules() []Rule {
 		{Door: "POST /api/v1/tasks/{task_id}/cancel", Roles: works, Kind: Write, Action: "task.cancel", Resource: "task"},
 		{Door: "GET /api/v1/tasks/{task_id}/events", Roles: readers(), Kind: Read, Action: "task.events", Resource: "task"},
 		{Door: "GET /api/v1/tasks/{task_id}/why", Roles: []string{Viewer}, Kind: Read, Action: "task.why", Resource: "task"},
+		{Door: "GET /api/v1/dead-letters", Roles: []string{Admin}, Kind: Read, Action: "dead_letter.list", Resource: "dead_letter"},
+		{Door: "GET /api/v1/dead-letters/{event_id}", Roles: []string{Admin}, Kind: Read, Action: "dead_letter.read", Resource: "dead_letter"},
+		{Door: "POST /api/v1/dead-letters/{event_id}/retry", Roles: []string{Admin}, Kind: Write, Action: "dead_letter.retry", Resource: "dead_letter"},
+		{Door: "POST /api/v1/dead-letters/{event_id}/discard", Roles: []string{Admin}, Kind: Write, Action: "dead_letter.discard", Resource: "dead_letter"},
 		{Door: "GET /api/v1/scheduler/decisions", Roles: readers()},
 		{Door: "POST /api/v1/scheduler/plan", Roles: works, Why: "changes nothing"},
 	}

@@ -183,6 +183,7 @@ func build(o Options) (http.Handler, huma.API) {
 	a.tasks()
 	a.explanations()
 	a.scheduler()
+	a.deadLetters()
 	a.overview()
 	a.waits()
 	a.auditLog()

@@ -40,6 +40,7 @@ type house struct {
 	keptOut         []fleet.Vertex
 	audit           []fact.AuditEntry // as they were added
 	signIns         []fact.AuditEntry
+	letters         map[fleet.TenantID][]*fact.DeadLetter
 }
 
 type version struct {

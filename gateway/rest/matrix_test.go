@@ -73,6 +73,10 @@ func contractDoors() []doorCase {
 		{"POST", "/tasks/{task_id}/cancel", works, one},
 		{"GET", "/tasks/{task_id}/events", reads, one},
 		{"GET", "/tasks/{task_id}/why", people, one},
+		{"GET", "/dead-letters", runs, one},
+		{"GET", "/dead-letters/{event_id}", runs, one},
+		{"POST", "/dead-letters/{event_id}/retry", runs, one},
+		{"POST", "/dead-letters/{event_id}/discard", runs, one},
 		{"GET", "/scheduler/decisions", reads, one},
 		{"POST", "/scheduler/plan", works, one},
 	}
@@ -81,7 +85,7 @@ func contractDoors() []doorCase {
 // url is a path with ids that belong to nobody, and body is one that no operation takes: it is asked who may ask.
 func (d *doorCase) url() string {
 	path := d.path
-	for _, id := range []string{"tenant_id", "warehouse_id", "map_id", "lane_id", "zone_id", "robot_id", "command_id", "task_id"} {
+	for _, id := range []string{"tenant_id", "warehouse_id", "map_id", "lane_id", "zone_id", "robot_id", "command_id", "task_id", "event_id"} {
 		path = strings.ReplaceAll(path, "{"+id+"}", nobody)
 	}
 	return "/api/v1" + strings.ReplaceAll(path, "{n}", "1")

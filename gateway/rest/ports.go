@@ -95,6 +95,11 @@ type Facts interface {
 	ListTasks(ctx context.Context, tenant fleet.TenantID, f fact.TaskFilter, p fact.Page) (fact.List[task.View], error)
 	ListTaskEvents(ctx context.Context, tenant fleet.TenantID, id fleet.TaskID, p fact.Page) (fact.List[fact.TaskEvent], error)
 	ListDecisions(ctx context.Context, tenant fleet.TenantID, f fact.DecisionFilter, p fact.Page) (fact.List[fact.Decision], error)
+
+	ListDeadLetters(ctx context.Context, tenant fleet.TenantID, f fact.LetterFilter, p fact.Page) (fact.List[fact.DeadLetter], error)
+	GetDeadLetter(ctx context.Context, tenant fleet.TenantID, id fleet.EventID) (fact.DeadLetter, error)
+	// AskDeadLetter makes an open letter retrying or discarding.
+	AskDeadLetter(ctx context.Context, tenant fleet.TenantID, id fleet.EventID, to fact.LetterState, by fleet.UserID) (fact.DeadLetter, error)
 }
 
 // Robot is a registered robot as stored: its registration and its last snapshot.

@@ -66,6 +66,8 @@ type Store struct {
 	Commands   *CommandsRepo
 	Decisions  *DecisionsRepo
 	Audit      *AuditRepo
+	// DeadLetters are facts that could not be sent.
+	DeadLetters *DeadLettersRepo
 }
 
 const (
@@ -109,6 +111,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.Tenants, s.Users, s.Warehouses = &TenantsRepo{s}, &UsersRepo{s}, &WarehousesRepo{s}
 	s.Maps, s.Zones, s.Lanes, s.Robots = &MapsRepo{s}, &ZonesRepo{s}, &LanesRepo{s}, &RobotsRepo{s}
 	s.Tasks, s.Commands, s.Decisions, s.Audit = &TasksRepo{s}, &CommandsRepo{s}, &DecisionsRepo{s}, &AuditRepo{s}
+	s.DeadLetters = &DeadLettersRepo{s}
 	upkeep, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.done.Go(func() { s.upkeep(upkeep, time.Minute, s.partitions) })

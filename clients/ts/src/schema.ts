@@ -69,6 +69,74 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/dead-letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Facts that could not be sent to Kafka, the newest first */
+        get: operations["list-dead-letters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dead-letters/{event_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One of them, with what it says */
+        get: operations["get-dead-letter"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dead-letters/{event_id}/discard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Leave it out for ever, and send what waits behind it */
+        post: operations["discard-dead-letter"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dead-letters/{event_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send it again, and what waits behind it */
+        post: operations["retry-dead-letter"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/lanes": {
         parameters: {
             query?: never;
@@ -1063,6 +1131,49 @@ export interface components {
              */
             speed_limit_mps?: number | null;
         };
+        Letter: {
+            /**
+             * Format: uuid
+             * @description its later facts wait until the letter is retried or discarded
+             */
+            aggregate_id: string;
+            /** @description task, robot, map, lane, decision */
+            aggregate_type: string;
+            /** Format: int64 */
+            attempts: number;
+            cause: string;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            dead_at: string;
+            /**
+             * Format: int64
+             * @description more than 1: it was retried and died again
+             */
+            deaths: number;
+            /** @description the fact; empty in lists, and where it cannot be read */
+            event: {
+                [key: string]: unknown;
+            };
+            /** Format: uuid */
+            event_id: string;
+            /** Format: date-time */
+            handled_at: string | null;
+            /** Format: uuid */
+            handled_by: string | null;
+            key: string;
+            /** @enum {string} */
+            state: "open" | "retrying" | "discarding" | "retried" | "discarded";
+            /** @description where it should have gone */
+            topic: string;
+            /** @description task.created, …; empty where its envelope cannot be read */
+            type: string;
+            /**
+             * Format: int64
+             * @description later facts of the aggregate, counted up to 1,000
+             */
+            waiting: number;
+        };
         LineGeo: {
             coordinates: number[][];
             /** @enum {string} */
@@ -1085,6 +1196,11 @@ export interface components {
         };
         ListLane: {
             items: components["schemas"]["Lane"][];
+            /** @description null at the end */
+            next_cursor: string | null;
+        };
+        ListLetter: {
+            items: components["schemas"]["Letter"][];
             /** @description null at the end */
             next_cursor: string | null;
         };
@@ -2077,6 +2193,175 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "list-dead-letters": {
+        parameters: {
+            query?: {
+                /** @description next_cursor of the page before */
+                cursor?: string;
+                /** @description Items of a page */
+                limit?: number;
+                state?: "open" | "retrying" | "discarding" | "retried" | "discarded";
+                topic?: string;
+            };
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListLetter"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "get-dead-letter": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path: {
+                event_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Letter"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "discard-dead-letter": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path: {
+                event_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Letter"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "retry-dead-letter": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path: {
+                event_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Accepted */
+            202: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Letter"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["UnprocessableEntity"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
