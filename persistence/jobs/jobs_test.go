@@ -260,6 +260,20 @@ func TestABeatIsDoneOnceHoweverManyProcessesMakeIt(t *testing.T) {
 	}
 }
 
+// A beat that fails is counted and gone: the next one is its retry.
+func TestABeatThatFailsIsNoJobForPeople(t *testing.T) {
+	t.Parallel()
+	url := redisURL(t)
+	registry := prometheus.NewRegistry()
+	r := run(t, jobs.Options{URL: url, Queues: []jobs.Queue{jobs.Housekeeping}, Registerer: registry}, jobs.Kind{
+		Name: "beat", Queue: jobs.Housekeeping, Every: time.Second, Do: func(context.Context, jobs.Job) error { return errors.New("the store is away") },
+	})
+	eventually(t, "two have failed", func() bool { return sum(t, registry, "starling_jobs_done_total", "beat", "failed") >= 2 })
+	if l, err := r.Failures(); err != nil || len(l) > 0 {
+		t.Fatal(l, err)
+	}
+}
+
 func TestWithoutRedisWhatIsScheduledRunsHere(t *testing.T) {
 	t.Parallel()
 	var here atomic.Int64

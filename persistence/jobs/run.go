@@ -18,6 +18,7 @@ const (
 	headerTenant = "tenant"
 	headerKey    = "key"
 	headerTrace  = "traceparent"
+	headerBeat   = "beat" // made by schedule
 )
 
 // failedFor is how long a job that has failed for good stands in the way of its like; then it is tried once more for each
@@ -48,22 +49,24 @@ func id(j *Job) string { return j.Kind + ":" + string(j.Tenant) + ":" + j.Key }
 
 // enqueue puts the job into its queue. Its id makes it unique: it is free again as soon as the job is done, and one that
 // has failed for good stands in the way of its like until somebody looks at it, or for as long as failed is kept.
-func (r *Runner) enqueue(ctx context.Context, k *Kind, j Job, id string, further ...asynq.Option) (bool, error) {
+func (r *Runner) enqueue(ctx context.Context, k *Kind, j Job, id string, beat ...asynq.Option) (bool, error) {
 	if r.waiting[k.Queue].Load() >= maxWaiting {
 		r.metrics.dropped.WithLabelValues(string(k.Queue)).Inc()
 		return false, fmt.Errorf("make a job %s: %w", j.Kind, ErrFull)
 	}
-	t := asynq.NewTaskWithHeaders(j.Kind, j.Body, map[string]string{
-		headerTenant: string(j.Tenant), headerKey: j.Key, headerTrace: string(j.Trace),
-	})
+	headers := map[string]string{headerTenant: string(j.Tenant), headerKey: j.Key, headerTrace: string(j.Trace)}
+	if len(beat) > 0 {
+		headers[headerBeat] = "1"
+	}
+	t := asynq.NewTaskWithHeaders(j.Kind, j.Body, headers)
 	o := []asynq.Option{asynq.Queue(string(k.Queue)), asynq.TaskID(id), asynq.MaxRetry(k.Tries - 1), asynq.Timeout(k.Timeout)}
 	if !j.At.IsZero() {
 		o = append(o, asynq.ProcessAt(j.At))
 	}
-	_, err := r.client.EnqueueContext(ctx, t, append(o, further...)...)
+	_, err := r.client.EnqueueContext(ctx, t, append(o, beat...)...)
 	switch {
 	case errors.Is(err, asynq.ErrTaskIDConflict):
-		if len(further) == 0 && r.again(k.Queue, id) {
+		if len(beat) == 0 && r.again(k.Queue, id) {
 			r.metrics.made.WithLabelValues(j.Kind, "again").Inc()
 			return true, nil
 		}
@@ -102,6 +105,9 @@ func (r *Runner) serve(ctx context.Context, t *asynq.Task) error {
 		if n, _ := asynq.GetRetryCount(ctx); n >= k.Tries-1 {
 			return fmt.Errorf("nobody does the job %s: %w", j.Kind, asynq.RevokeTask)
 		}
+	}
+	if err != nil && h[headerBeat] != "" { // the next beat is its retry: it is no job for people to look at
+		return fmt.Errorf("%w: %w", err, asynq.RevokeTask)
 	}
 	return err
 }

@@ -37,12 +37,18 @@ type effects struct {
 	away   atomic.Bool
 	poison string
 	calls  atomic.Int64
+	given  atomic.Int64 // messages, each time
 }
 
 func newEffects() *effects { return &effects{had: map[string]bool{}, byKey: map[string][]string{}} }
 
 func (e *effects) handle(_ context.Context, batch []kafka.Message) error {
 	e.calls.Add(1)
+	for i := range batch {
+		if batch[i].Key != probe {
+			e.given.Add(1)
+		}
+	}
 	if e.away.Load() {
 		return fmt.Errorf("%w: no store", kafka.ErrAway)
 	}
@@ -131,7 +137,7 @@ func houseAt(t *testing.T, brokers []string) house {
 	}
 	// A topic that was made a moment ago is not known to all yet.
 	eventually(t, "the topic takes messages", func() bool {
-		return h.client.Publish(t.Context(), []kafka.Record{{Topic: kafka.TopicTaskEvents, Key: probe, Value: []byte("x")}})[0] == nil
+		return h.client.Publish(t.Context(), []kafka.Record{{Topic: kafka.TopicTaskEvents, Key: probe, Value: []byte("x"), At: past.Add(-24 * time.Hour)}})[0] == nil
 	})
 	return h
 }
@@ -163,6 +169,7 @@ func consumerTests() map[string]func(*testing.T, house) {
 		"a message that panics":  aPanic,
 		"a store that goes away": aStoreAway,
 		"a group remembers":      aGroupRemembers,
+		"an end without effect":  anEndWithoutEffect,
 	}
 }
 
@@ -246,6 +253,21 @@ func aStoreAway(t *testing.T, h house) {
 	e.inOrder(t, keys, each)
 	publish(t, h.client, keys, each, each+1)
 	eventually(t, "and further ones", func() bool { return e.count() == keys*(each+1) })
+}
+
+// A member ends while it waits for the store: what it had polled and not put into effect comes to the next one.
+func anEndWithoutEffect(t *testing.T, h house) {
+	const keys, each = 10, 30
+	e := newEffects()
+	publish(t, h.client, keys, 0, each)
+	e.away.Store(true)
+	x := h.join(t, e, nil)
+	eventually(t, "it has polled", func() bool { return e.given.Load() > 0 })
+	x.Close()
+	e.away.Store(false)
+	h.join(t, e, nil)
+	eventually(t, "all", func() bool { return e.count() == keys*each })
+	e.inOrder(t, keys, each)
 }
 
 // Who joins later begins where the group was: what was committed does not come again.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -47,12 +48,15 @@ const (
 	replayAhead = 2000
 	// replayIdle is how long nothing may come of what should be there: what is compacted away never comes.
 	replayIdle = 5 * time.Second
+	// replaySlack is how much later than its time a message may have been told for a window to hold it: facts that waited for
+	// the brokers stand behind younger ones.
+	replaySlack = time.Hour
 	// replayCommit is how often the group remembers.
 	replayCommit = time.Second
 )
 
 // Replay reads the window of a topic and emits its messages as they were told, or faster. It reads to where the topic ends
-// when it begins, at most.
+// when it begins, at most. A message that was told more than an hour after its time may be missed.
 func Replay(ctx context.Context, o Options, r ReplayOptions) (Replayed, error) {
 	began := time.Now()
 	x := &replay{o: o, r: r, parts: map[int32]*replayPart{}}
@@ -113,7 +117,7 @@ func (x *replay) plan(ctx context.Context) error {
 	if len(from[topic]) == 0 {
 		return fmt.Errorf("%w: %s", ErrNoTopic, topic)
 	}
-	to, err := x.admin.ListOffsetsAfterMilli(ctx, x.r.To.UnixMilli(), topic)
+	to, err := x.admin.ListOffsetsAfterMilli(ctx, x.r.To.Add(replaySlack).UnixMilli(), topic)
 	if err == nil {
 		err = to.Error()
 	}
@@ -142,6 +146,9 @@ func (x *replay) resume(ctx context.Context) error {
 		return fmt.Errorf("%w: %s", ErrGroupInUse, x.group())
 	}
 	committed, err := x.admin.FetchOffsets(ctx, x.group())
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("read how far the group is: %w", err)
 	}

@@ -75,7 +75,6 @@ func fold(ctx context.Context, q *gen.Queries, tenant fleet.TenantID, events []f
 		if !isNew[e.ID] {
 			continue
 		}
-		isNew[e.ID] = false // it may stand twice in the batch
 		if ev, ok := e.Event.(task.Event); ok && byTask[e.Subject].Apply(e.At, e.Version, ev) {
 			changed[e.Subject] = true
 		}
