@@ -46,7 +46,9 @@ type bot struct {
 	held    bool // by the order
 	stopped bool // by a fault
 	silent  bool
-	errors  bool // the error list must be sent
+	rest    int64 // beats from status to status, 0 = as often as was agreed at first
+	turn    int64 // the last one it took
+	errors  bool  // the error list must be sent
 
 	progress uint64
 	pending  []*linkv1.Progress // not yet covered by the high-water mark

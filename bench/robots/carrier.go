@@ -27,6 +27,7 @@ const (
 
 // carrier is one stream and its robots: one goroutine decides, one receives, one sends.
 type carrier struct {
+	pace   pace
 	fleet  *Fleet
 	first  int
 	bots   []*bot
@@ -176,7 +177,10 @@ func (c *carrier) session(ctx context.Context) error {
 func (c *carrier) serve(ctx context.Context, in <-chan *linkv1.Downlink, failed <-chan error) error {
 	tick := time.NewTicker(gatherEvery)
 	defer tick.Stop()
-	nextStatus := time.Now().Add(time.Duration(c.rng.Int64N(int64(c.fleet.o.StatusEvery))))
+	c.pace = pace{since: time.Now().Add(time.Duration(c.rng.Int64N(int64(c.fleet.o.StatusEvery)))), every: c.fleet.o.StatusEvery / beats, last: -1}
+	for _, b := range c.bots { // what an earlier stream was asked for does not count in this one
+		b.rest, b.turn = 0, 0
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -203,12 +207,9 @@ func (c *carrier) serve(ctx context.Context, in <-chan *linkv1.Downlink, failed 
 			if c.hangUp {
 				return context.Canceled
 			}
-			if !now.Before(nextStatus) {
-				nextStatus = nextStatus.Add(c.fleet.o.StatusEvery)
-				if nextStatus.Before(now) {
-					nextStatus = now.Add(c.fleet.o.StatusEvery)
-				}
-				c.statuses(now)
+			if beat := c.pace.beat(now); beat > c.pace.last {
+				c.pace.last = beat
+				c.statuses(now, beat)
 			}
 			c.flush()
 		}
@@ -280,7 +281,9 @@ func (c *carrier) receive(now time.Time, m *linkv1.Downlink) {
 				b.forget(f.HighWater.ProgressNumber[i])
 			}
 		}
-	case *linkv1.Downlink_Sampling, *linkv1.Downlink_Closing:
+	case *linkv1.Downlink_Sampling:
+		c.sample(f.Sampling)
+	case *linkv1.Downlink_Closing:
 	}
 }
 
@@ -345,8 +348,8 @@ func (c *carrier) askAgain(now time.Time, b *bot) {
 	})
 }
 
-// statuses sends one status of every robot, in batches; a full queue drops them.
-func (c *carrier) statuses(now time.Time) {
+// statuses sends one status of every robot whose turn it is, in batches; a full queue drops them.
+func (c *carrier) statuses(now time.Time, beat int64) {
 	batch := &linkv1.StatusBatch{}
 	var told []*bot // those whose errors are in the batch
 	flush := func() {
@@ -364,7 +367,7 @@ func (c *carrier) statuses(now time.Time) {
 		batch, told = &linkv1.StatusBatch{}, nil
 	}
 	for _, b := range c.bots {
-		if b.handle == 0 || b.silent {
+		if b.handle == 0 || b.silent || !b.due(beat) {
 			continue
 		}
 		b.seq++

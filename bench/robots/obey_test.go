@@ -268,7 +268,8 @@ func TestErrorsAreToldOnceAndAgainOnANewStream(t *testing.T) {
 	c, b := one(t, Options{})
 	now := time.Now()
 	says := func() int {
-		c.statuses(now)
+		c.pace.last += beats
+		c.statuses(now, c.pace.last)
 		e := (<-c.out).GetStatuses().GetErrors()
 		if len(e) == 0 {
 			return -1
@@ -281,7 +282,8 @@ func TestErrorsAreToldOnceAndAgainOnANewStream(t *testing.T) {
 	c.fault(now, b, Fault{Kind: FaultStop, For: time.Hour})
 	full := c.out
 	c.out = make(chan *linkv1.Uplink) // a full queue loses the status, and not the error
-	c.statuses(now)
+	c.pace.last += beats
+	c.statuses(now, c.pace.last)
 	c.out = full
 	if n := says(); n != 1 {
 		t.Fatalf("a stopped robot says %d", n)
@@ -366,13 +368,15 @@ func TestAStatusSaysWhereItIsBetweenVertices(t *testing.T) {
 	c, b := one(t, Options{Motion: Motion{SpeedMPS: 2}})
 	now := time.Now()
 	c.take(now, b, order(1, 1, w(1, 4, 0)))
-	c.statuses(now.Add(500 * time.Millisecond))
+	c.pace.last += beats
+	c.statuses(now.Add(500*time.Millisecond), c.pace.last)
 	s := (<-c.out).GetStatuses()
 	if math.Abs(float64(s.X[0])-1) > 1e-3 || s.Y[0] != 0 || math.Abs(float64(s.VelocityMps[0])-2) > 1e-3 || s.State[0] != linkv1.RobotState_ROBOT_STATE_MOVING || s.Seq[0] != 1 {
 		t.Errorf("got %v", s)
 	}
 	c.due(now.Add(time.Hour))
-	c.statuses(now.Add(time.Hour))
+	c.pace.last += beats
+	c.statuses(now.Add(time.Hour), c.pace.last)
 	if s = (<-c.out).GetStatuses(); s.X[0] != 4 || s.VelocityMps[0] != 0 || s.State[0] != linkv1.RobotState_ROBOT_STATE_IDLE || s.Seq[0] != 2 {
 		t.Errorf("got %v", s)
 	}

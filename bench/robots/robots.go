@@ -32,6 +32,7 @@ type Options struct {
 	Battery     Battery
 	Faults      []Fault
 	StatusEvery time.Duration // 0 = 1 s
+	Deaf        bool          // does not obey when it is asked for another rate of statuses
 	Log         *slog.Logger  // nil = none
 	// OnMove is told of every move when it ends, from the stream's goroutine; nil = nobody.
 	OnMove func(Move)
