@@ -181,7 +181,7 @@ func (x *Consumer) take(ctx context.Context, records []*kgo.Record) {
 		x.commit(ctx, records[:done])
 	}
 	if err != nil {
-		_ = records
+		x.rewind(records[done:])
 	}
 }
 
