@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,6 +64,7 @@ type Mirror struct {
 	lock    *goredis.Script
 	unlock  *goredis.Script
 	m       *mirrorMetrics
+	written atomic.Int64
 	breaker breaker // of reads
 	stop    context.CancelFunc
 	done    sync.WaitGroup
@@ -272,3 +274,6 @@ func (b *breaker) tell(now time.Time, err error) {
 	b.until = now.Add(min(maxPause, firstPause<<min(b.tries, 5)))
 	b.tries++
 }
+
+// Written is how many views this process has written.
+func (m *Mirror) Written() int64 { return m.written.Load() }

@@ -273,6 +273,7 @@ func (m *Mirror) send(ctx context.Context, shard fleet.Shard, hash string, inc f
 			return errNewerOwner
 		}
 		m.m.written.Add(float64(written))
+		m.written.Add(written)
 		m.m.older.Add(float64(older))
 		m.lives(shard, hash, life)
 	}
