@@ -72,6 +72,8 @@ type verdict struct {
 	Reordered      int // facts that came before an earlier one of their aggregate
 	Effects        int // tasks whose projection is not what their events make
 	Views          int // open tasks whose view is not what Postgres has
+
+	last string // what was waited for longest
 }
 
 // judge holds what there is against what was promised, and waits for what is promised to come. before are the doubles that
@@ -80,7 +82,21 @@ func (a *arena) judge(t *testing.T, before verdict) (v verdict) {
 	t.Helper()
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(200 * time.Millisecond) {
 		var err error
-		if v, err = a.look(t.Context()); err == nil && v.Missing == 0 && v.Effects == 0 && v.Views == 0 {
+		last := v.last
+		v, err = a.look(t.Context())
+		switch {
+		case err != nil:
+			v.last = err.Error()
+		case v.Missing > 0:
+			v.last = "facts"
+		case v.Effects > 0:
+			v.last = "projection"
+		case v.Views > 0:
+			v.last = "views"
+		default:
+			v.last = last
+		}
+		if err == nil && v.Missing == 0 && v.Effects == 0 && v.Views == 0 {
 			break
 		}
 		if time.Now().After(deadline) {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	goredis "github.com/redis/go-redis/v9"
 
 	"starling/deploy/stack"
 	"starling/deploy/stack/stacktest"
@@ -48,7 +49,9 @@ type arena struct {
 	kafka  *stack.Kafka
 	influx *stack.Influx
 	faults map[string]*fault
-	rows   *pgxpool.Pool // past the proxies
+	small  bool
+	disks  map[string]string // store -> where its small disk is mounted
+	rows   *pgxpool.Pool     // past the proxies
 	reader *factReader
 
 	mu       sync.Mutex
@@ -65,9 +68,12 @@ type stagedCommand struct {
 	took time.Duration // 0 = it was refused, or nobody acknowledged it
 }
 
-func newArena(t *testing.T) *arena {
+// newArena starts it all. small: the disks of Postgres, Kafka and InfluxDB are small ones of their own, which can be filled,
+// where this account may make such.
+func newArena(t *testing.T, small bool) *arena {
 	t.Helper()
-	a := &arena{service: &service{process: newProcess(t)}, faults: map[string]*fault{}, acked: map[string]string{}}
+	a := &arena{service: &service{process: newProcess(t)}, faults: map[string]*fault{}, acked: map[string]string{}, disks: map[string]string{}}
+	a.small = small && os.Getuid() == 0
 	a.output = filepath.Join(a.dir, "output")
 	a.servers(t)
 	a.env = append(os.Environ(), "ENV=dev", "CONFIG_PATH=", "DB_AUTO_MIGRATE=true", "DEV_ISSUER_ENABLED=true", "LOG_LEVEL=warn", "SHUTDOWN_TIMEOUT_MS=5000",
@@ -97,21 +103,24 @@ func newArena(t *testing.T) *arena {
 // servers starts the real ones and their proxies. Kafka tells clients where to go, so it is told to name its proxy.
 func (a *arena) servers(t *testing.T) {
 	t.Helper()
-	data := filepath.Join(a.dir, "data")
-	if err := os.Mkdir(data, 0o755); err != nil {
+	if err := os.Chmod(a.dir, 0o755); err != nil { // Postgres's account comes in
 		t.Fatal(err)
 	}
-	a.pgDir = filepath.Join(data, "postgres")
+	a.pgDir = filepath.Join(a.disk(t, postgresStore, 600), "postgres")
 	var err error
 	if a.pg, err = stack.Start(t.Context(), stack.Options{Dir: a.pgDir}); err != nil { // durable: it will be killed
 		t.Fatal(err)
 	}
 	guarded(t, a.pg, a.pgDir)
-	a.redis, a.influx = stacktest.OwnRedis(t), stacktest.OwnInflux(t)
+	a.redis = stacktest.OwnRedis(t)
+	if a.influx, err = stack.StartInflux(t.Context(), stack.InfluxOptions{Dir: filepath.Join(a.disk(t, influxStore, 300), "influx"), Guarded: true}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.influx.Remove() })
 	port := freePort(t)
 	a.faults[kafkaStore] = newFault(t, kafkaStore, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	a.kafka, err = stack.StartKafka(t.Context(), stack.KafkaOptions{
-		Dir: filepath.Join(t.TempDir(), "kafka"), Port: port, Guarded: true, Fast: true,
+		Dir: filepath.Join(a.disk(t, kafkaStore, 600), "kafka"), Port: port, Guarded: true, Fast: true,
 		Settings: map[string]string{"advertised.listeners": "PLAINTEXT://" + a.faults[kafkaStore].addr()},
 	})
 	if err != nil {
@@ -121,6 +130,81 @@ func (a *arena) servers(t *testing.T) {
 	a.faults[postgresStore] = newFault(t, postgresStore, hostOf(t, a.pg.URL()))
 	a.faults[redisStore] = newFault(t, redisStore, hostOf(t, a.redis.URL()))
 	a.faults[influxStore] = newFault(t, influxStore, hostOf(t, a.influx.URL()))
+}
+
+// disk makes the folder of a store, on a disk of so many MB where disks are to be small.
+func (a *arena) disk(t *testing.T, store string, mb int) string {
+	t.Helper()
+	dir := filepath.Join(a.dir, "data", store)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if !a.small {
+		return dir
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=755", mb)); err != nil {
+		t.Logf("no small disk for %s, which is not filled: %v", store, err)
+		return dir
+	}
+	a.disks[store] = dir
+	t.Cleanup(func() { // after its server, which is stopped by what was registered later
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// fillDisk fills a store's disk to the last byte; Redis has its memory for one.
+func (a *arena) fillDisk(t *testing.T, store string) {
+	t.Helper()
+	if store == redisStore {
+		a.redisMemory(t, "1")
+		return
+	}
+	f, err := os.Create(filepath.Join(a.disks[store], "ballast"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	for size := 1 << 20; size > 0; size >>= 1 {
+		for b := make([]byte, size); ; {
+			if _, err := f.Write(b); err != nil {
+				break
+			}
+		}
+	}
+}
+
+// freeDisk takes away what fillDisk has put there, and starts the server again where it has given up.
+func (a *arena) freeDisk(t *testing.T, store string) {
+	t.Helper()
+	switch store {
+	case redisStore:
+		a.redisMemory(t, "268435456")
+		return
+	case postgresStore, kafkaStore, influxStore:
+	}
+	if err := os.Remove(filepath.Join(a.disks[store], "ballast")); err != nil {
+		t.Fatal(err)
+	}
+	alive := map[string]func() int{kafkaStore: a.kafka.PID, influxStore: a.influx.PID, postgresStore: func() int { return 0 }}
+	if alive[store]() == 0 { // what runs still is taken as it is
+		a.restartServer(t, store)
+	}
+}
+
+func (a *arena) redisMemory(t *testing.T, bytes string) {
+	t.Helper()
+	o, err := goredis.ParseURL(a.redis.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := goredis.NewClient(o)
+	defer func() { _ = c.Close() }()
+	if err := c.ConfigSet(t.Context(), "maxmemory", bytes).Err(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // load opens the floor and lets robots drive, tasks come and commands go until the arena is stopped.

@@ -93,6 +93,17 @@ func kill(store string, away time.Duration) drillRound {
 	return r
 }
 
+const diskFull = "disk full"
+
+// full fills a store's disk, Redis's memory.
+func full(store string, away time.Duration) drillRound {
+	return drillRound{
+		name: diskFull, store: store, away: away,
+		hurt: func(t *testing.T, a *arena) { t.Helper(); a.fillDisk(t, store) },
+		heal: func(t *testing.T, a *arena) { t.Helper(); a.freeDisk(t, store) },
+	}
+}
+
 // truthWithin is how long /readyz may take to tell what is so: two seconds, and what a shared machine takes besides.
 const truthWithin = 4 * time.Second
 
@@ -156,9 +167,9 @@ func (a *arena) recovered(t *testing.T) error {
 }
 
 // drilled plays rounds on a new arena and prints the table.
-func drilled(t *testing.T, rounds []drillRound) {
+func drilled(t *testing.T, rounds []drillRound, small bool) {
 	t.Helper()
-	a := newArena(t)
+	a := newArena(t, small)
 	a.load(t, 24)
 	for _, store := range drilledStores() {
 		a.told(t, store, "ok")
@@ -174,6 +185,9 @@ func drilled(t *testing.T, rounds []drillRound) {
 	rows := []drillRow{base}
 	doubles := base.verdict
 	for _, r := range rounds {
+		if r.name == diskFull && r.store != redisStore && a.disks[r.store] == "" {
+			continue // see arena.disk
+		}
 		row := a.play(t, r, doubles)
 		rows = append(rows, row)
 		doubles.Doubled += row.verdict.Doubled
@@ -205,7 +219,7 @@ func drilled(t *testing.T, rounds []drillRound) {
 func drillTable(rows []drillRow) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "store\tfault\taway\tacknowledged\tlost\tfacts\tmissing\tdoubled\tin effect\treordered\tviews\tnoticed\thealed\trecovered\twhole\tcommand P99\tnot acked\tMB\t")
+	fmt.Fprintln(w, "store\tfault\taway\tacknowledged\tlost\tfacts\tmissing\tdoubled\tin effect\treordered\tviews\tnoticed\thealed\trecovered\twhole\tlast\tcommand P99\tnot acked\tMB\t")
 	ms := func(d time.Duration) string {
 		if d == 0 {
 			return "-"
@@ -217,8 +231,8 @@ func drillTable(rows []drillRow) string {
 		if store == "" {
 			store = "engine"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%d/%d\t%d\t\n", store, r.round.name, ms(r.round.away), v.Acked, v.Lost, v.Facts,
-			v.Missing, v.Doubled, v.Effects, v.Reordered, v.Views, ms(r.noticed), ms(r.healed), ms(r.recovered), ms(r.whole), ms(r.p99), r.lost, r.sent, r.rss>>20)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%d/%d\t%d\t\n", store, r.round.name, ms(r.round.away), v.Acked, v.Lost, v.Facts,
+			v.Missing, v.Doubled, v.Effects, v.Reordered, v.Views, ms(r.noticed), ms(r.healed), ms(r.recovered), ms(r.whole), r.verdict.last, ms(r.p99), r.lost, r.sent, r.rss>>20)
 	}
 	_ = w.Flush()
 	return b.String()
@@ -234,7 +248,7 @@ func TestDrillsInShort(t *testing.T) {
 	rounds = append(rounds, network(kafkaStore, away, "hang", "reset")...)
 	rounds = append(rounds, network(influxStore, away, "refuse", "hang")...)
 	rounds = append(rounds, network(postgresStore, away, "500 ms", "refuse")...)
-	drilled(t, append(rounds, kills(rng, 8)...))
+	drilled(t, append(rounds, kills(rng, 8)...), false)
 }
 
 // kills are rounds of kill -9 in which every store and the engine have their turn, at random points.
@@ -258,7 +272,7 @@ func TestDrills(t *testing.T) {
 		return // see TestDrillsInShort
 	}
 	if n, err := strconv.Atoi(want); err == nil {
-		drilled(t, kills(rand.New(rand.NewPCG(2, uint64(time.Now().UnixNano()))), n))
+		drilled(t, kills(rand.New(rand.NewPCG(2, uint64(time.Now().UnixNano()))), n), false)
 		return
 	}
 	var rounds []drillRound
@@ -266,7 +280,7 @@ func TestDrills(t *testing.T) {
 		rounds = append(rounds, network(store, 3*time.Second, "refuse", "hang", "500 ms", "reset")...)
 		long := network(store, 10*time.Second, "refuse")
 		long[0].name = "10 s away"
-		rounds = append(rounds, append(long, kill(store, time.Second))...)
+		rounds = append(rounds, append(long, kill(store, time.Second), full(store, 5*time.Second))...)
 	}
 	if text := os.Getenv("STARLING_DRILLS_AWAY"); text != "" { // such as 5m
 		away, err := time.ParseDuration(text)
@@ -279,5 +293,5 @@ func TestDrills(t *testing.T) {
 			rounds = append(rounds, long...)
 		}
 	}
-	drilled(t, append(rounds, kill("", 500*time.Millisecond), kill("", 500*time.Millisecond)))
+	drilled(t, append(rounds, kill("", 500*time.Millisecond), kill("", 500*time.Millisecond)), true)
 }
