@@ -96,8 +96,6 @@ func NewConsumer(o Options, c ConsumerOptions) (*Consumer, error) {
 		kgo.RebalanceTimeout(60*time.Second),
 		kgo.SessionTimeout(10*time.Second), // a reader that was killed keeps its partitions for so long
 		kgo.HeartbeatInterval(2*time.Second),
-		kgo.SessionTimeout(10*time.Second), // a reader that was killed keeps its partitions for so long
-		kgo.HeartbeatInterval(2*time.Second),
 		kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.FetchMaxBytes(8<<20),
 		kgo.OnPartitionsAssigned(x.moved("assigned")),
