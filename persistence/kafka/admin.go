@@ -17,6 +17,9 @@ import (
 func (c *Client) keepTopics(ctx context.Context) {
 	for n := 0; ; n++ {
 		err := c.EnsureTopics(ctx)
+		if n == 0 {
+			close(c.tried)
+		}
 		if err == nil || ctx.Err() != nil {
 			return
 		}

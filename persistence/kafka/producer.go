@@ -39,6 +39,7 @@ type Client struct {
 	log     *slog.Logger
 	kgo     *kgo.Client
 	metrics *metrics
+	tried   chan struct{} // closed when the topics have been looked for once, with whatever success
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
@@ -48,7 +49,7 @@ type Client struct {
 func Open(ctx context.Context, o Options) (*Client, error) {
 	o.Timeout, o.Linger = cmp.Or(o.Timeout, 10*time.Second), cmp.Or(o.Linger, 2*time.Millisecond)
 	o.Buffered = cmp.Or(o.Buffered, 1<<16)
-	c := &Client{o: o, log: o.Log, metrics: newMetrics()}
+	c := &Client{o: o, log: o.Log, metrics: newMetrics(), tried: make(chan struct{})}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -109,6 +110,10 @@ func (c *Client) Publish(ctx context.Context, records []Record) []error {
 	errs := make([]error, len(records))
 	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
 	defer cancel()
+	select {
+	case <-c.tried: // or the first records would be refused by brokers that do not know their topics yet
+	case <-ctx.Done():
+	}
 	began := time.Now()
 	var wait sync.WaitGroup
 	wait.Add(len(records))
