@@ -193,7 +193,9 @@ func rowless() map[string]string {
 }
 
 // workers are the queries that write what starling_app may only read: they are denied to every tenant, the owner too.
-func workers() []string { return []string{"BuryOutbox", "ForgetDead", "ForgetInbox", "HandleDead", "HoldOutbox", "MarkSent", "RefuseOutbox"} }
+func workers() []string {
+	return []string{"BuryOutbox", "ForgetDead", "ForgetInbox", "HandleDead", "HoldOutbox", "MarkSent", "RefuseOutbox"}
+}
 
 // unasked are the queries that name no tenant and show whoever asks its own rows, by what only the owner's rows show.
 func unasked() map[string]string {
