@@ -207,7 +207,11 @@ func (s *State) zoneRestarted(now time.Time, m ZoneRestarted, out []Effect) []Ef
 	r := s.request(now)
 	s.about(m.Zone).firm = r.Version // what it has granted without knowing this is void
 	r.Firm = r.Version
-	return append(out, AskZone{Zone: m.Zone, Request: r})
+	out = append(out, AskZone{Zone: m.Zone, Request: r})
+	if z := s.zoneOf(s.tail()); z != m.Zone {
+		return s.ask(now, out) // whoever claims for the robot there must know the version, or what it gets is void
+	}
+	return out
 }
 
 // request is the robot's standing wish, with a new version.

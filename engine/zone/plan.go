@@ -76,7 +76,8 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 }
 
 // doubtAfter is for how long a robot that is in somebody's way may be silent before it is asked what it holds: a
-// grant or its report may have got lost, or it may have gone elsewhere by the grants of others.
+// grant or its report may have got lost, or it may have gone elsewhere by the grants of others. Who claims from beyond the
+// border is spoken for by its own zone, with every tick.
 const doubtAfter = 3 * time.Second
 
 // longSilence is for how long a robot that nobody can move may be silent before it is asked whether it is still there.
@@ -85,7 +86,7 @@ const longSilence = 45 * time.Second
 // doubtful says that what we believe of the robot may be old news. In lock-step no mail is late.
 func (s *State) doubtful(now time.Time, g *guest) bool {
 	silent := now.Sub(g.heard)
-	return !s.rules.Lockstep && (silent >= doubtAfter && (len(g.base) > 0 || g.wanted) || silent >= longSilence && !g.movable())
+	return !s.rules.Lockstep && g.foreign.neighbour == none && (silent >= doubtAfter && (len(g.base) > 0 || g.wanted) || silent >= longSilence && !g.movable())
 }
 
 func (s *State) phase(colour int) int {
