@@ -166,8 +166,8 @@ func (w *jsonWriter) other(n string, v any) {
 	w.b = append(w.b, j...)
 }
 
-// decodeRobot reads a robot's view.
-func decodeRobot(b []byte) (*robot.View, error) {
+// decodeRobot reads a robot's view, with its registration where that is wanted: it is half of the work.
+func decodeRobot(b []byte, registration bool) (*robot.View, error) {
 	var e robotEntry
 	if err := json.Unmarshal(b, &e); err != nil {
 		return nil, fmt.Errorf("decode the view of a robot: %w", err)
@@ -178,7 +178,7 @@ func decodeRobot(b []byte) (*robot.View, error) {
 		Velocity: e.Velocity, Battery: e.Battery, Errors: e.Errors, Task: e.Task, BootID: e.Boot, Seq: e.Seq,
 		ReportedAt: unmicro(e.Reported), ReceivedAt: unmicro(e.Received), Since: unmicro(e.Since),
 	}
-	if len(e.Spec) > 0 {
+	if registration && len(e.Spec) > 0 {
 		v.Spec = &robot.Spec{}
 		if err := json.Unmarshal(e.Spec, v.Spec); err != nil {
 			return nil, fmt.Errorf("decode the registration of robot %s: %w", e.ID, err)

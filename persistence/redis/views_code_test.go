@@ -51,7 +51,7 @@ func TestWhatARobotShowsComesBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		back, err := decodeRobot(b)
+		back, err := decodeRobot(b, true)
 		for _, f := range []*float64{&v.Pose.X, &v.Pose.Y, &v.Pose.Theta, &v.Velocity} {
 			*f += 0 // there is no negative zero
 		}
@@ -105,7 +105,7 @@ func FuzzEntriesOfStrangers(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, _ = decodeRobot([]byte(body))
+		_, _ = decodeRobot([]byte(body), true)
 		_, _ = decodeTask([]byte(body))
 	})
 }

@@ -27,7 +27,7 @@ var (
 const readFor = 100 * time.Millisecond
 
 // Robots returns the newest views of those robots of a shard that somebody shows: one round trip. A robot that nobody
-// shows is missing. Errors: ErrAway, or what Redis said.
+// shows is missing; their registrations are not read. Errors: ErrAway, or what Redis said.
 func (m *Mirror) Robots(ctx context.Context, shard fleet.Shard, ids []fleet.RobotID) (map[fleet.RobotID]*robot.View, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -55,7 +55,7 @@ func (m *Mirror) Robots(ctx context.Context, shard fleet.Shard, ids []fleet.Robo
 			continue
 		}
 		if _, body, err := split(entry); err == nil && body != "" {
-			if v, err := decodeRobot([]byte(body)); err == nil {
+			if v, err := decodeRobot([]byte(body), false); err == nil {
 				out[ids[i]] = v
 			} else {
 				m.m.dropped.WithLabelValues("decode").Inc()
@@ -69,7 +69,7 @@ func (m *Mirror) Robots(ctx context.Context, shard fleet.Shard, ids []fleet.Robo
 // ErrAway, ErrNotWhole, ErrTooMany, or what Redis said.
 func (m *Mirror) AllRobots(ctx context.Context, shard fleet.Shard) (all []*robot.View, age time.Duration, err error) {
 	age, err = m.all(ctx, shard, robotsKey(shard), func(b []byte) error {
-		v, err := decodeRobot(b)
+		v, err := decodeRobot(b, true)
 		if err == nil {
 			all = append(all, v)
 		}
