@@ -76,7 +76,7 @@ func (a *api) histories() {
 		ID string `path:"robot_id" format:"uuid"`
 		HistoryQuery
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/robots/{robot_id}/history", id: "robot-history", summary: "What was measured of a robot", tag: "robots", answer: historyBody{}},
+	add(a, op{method: http.MethodGet, path: "/api/v1/robots/{robot_id}/history", id: "robot-history", summary: "What was measured of a robot", tag: "robots", status: 200, answer: historyBody{}},
 		func(ctx context.Context, who *auth.Identity, in *robotQuery) (*historyOut, error) {
 			q, err := a.historyOf(&in.HistoryQuery, fact.RobotFields(), []string{"x", "y", "theta", "velocity_mps", "battery_soc", "state"})
 			if err != nil {
@@ -99,7 +99,7 @@ func (a *api) histories() {
 		ID string `path:"zone_id" format:"uuid"`
 		HistoryQuery
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/congestion/zones/{zone_id}/history", id: "zone-history", summary: "How full a zone was", tag: "congestion", answer: historyBody{}},
+	add(a, op{method: http.MethodGet, path: "/api/v1/congestion/zones/{zone_id}/history", id: "zone-history", summary: "How full a zone was", tag: "congestion", status: 200, answer: historyBody{}},
 		func(ctx context.Context, who *auth.Identity, in *zoneQuery) (*historyOut, error) {
 			return a.crowd(ctx, who, &in.HistoryQuery, fact.OfZone, in.ID, func() error {
 				_, err := a.Facts.GetZone(ctx, who.Tenant, fleet.ZoneID(in.ID))
@@ -110,7 +110,7 @@ func (a *api) histories() {
 		ID string `path:"lane_id" format:"uuid"`
 		HistoryQuery
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/congestion/lanes/{lane_id}/history", id: "lane-history", summary: "How long driving a lane took", tag: "congestion", answer: historyBody{}},
+	add(a, op{method: http.MethodGet, path: "/api/v1/congestion/lanes/{lane_id}/history", id: "lane-history", summary: "How long driving a lane took", tag: "congestion", status: 200, answer: historyBody{}},
 		func(ctx context.Context, who *auth.Identity, in *laneQuery) (*historyOut, error) {
 			return a.crowd(ctx, who, &in.HistoryQuery, fact.OfLane, in.ID, func() error {
 				_, err := a.Facts.GetLane(ctx, who.Tenant, fleet.LaneID(in.ID))

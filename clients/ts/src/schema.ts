@@ -2101,15 +2101,6 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            "000": {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["History"];
-                };
-            };
             /** @description OK */
             200: {
                 headers: {
@@ -2119,7 +2110,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": string;
+                    "application/json": components["schemas"]["History"];
                     "text/csv": string;
                 };
             };
@@ -2167,15 +2158,6 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            "000": {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["History"];
-                };
-            };
             /** @description OK */
             200: {
                 headers: {
@@ -2185,7 +2167,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": string;
+                    "application/json": components["schemas"]["History"];
                     "text/csv": string;
                 };
             };
@@ -3332,15 +3314,6 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            "000": {
-                headers: {
-                    "X-Request-ID": components["headers"]["X-Request-ID"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["History"];
-                };
-            };
             /** @description OK */
             200: {
                 headers: {
@@ -3350,7 +3323,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": string;
+                    "application/json": components["schemas"]["History"];
                     "text/csv": string;
                 };
             };

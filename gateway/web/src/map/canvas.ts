@@ -181,9 +181,13 @@ export class CanvasPainter implements Painter {
   }
 
   #drawOrder(s: Scene): void {
+    const { css, rgba } = s.theme, halo = cssOf(rgba["map-text-halo"], 0.7);
+    for (const [colour, width] of [[halo, 4], [cssOf(rgba["select"], 0.8), 1.75]] as const) {
+      for (const line of s.track) if (line[0]) this.#path(s, line[0], line, width, colour);
+    }
     const o = s.order;
     if (!o) return;
-    const bend = o.base[o.base.length - 1] ?? o.at, { css, rgba } = s.theme, halo = cssOf(rgba["map-text-halo"], 0.7);
+    const bend = o.base[o.base.length - 1] ?? o.at;
     this.#path(s, bend, o.horizon, 5.5, halo);
     this.#path(s, o.at, o.base, 8.5, halo);
     this.#g.setLineDash([8, 5]);
@@ -193,7 +197,7 @@ export class CanvasPainter implements Painter {
     this.#arrows(s, o.at, o.base);
   }
 
-  #path(s: Scene, from: [number, number], points: [number, number][], width: number, colour: string): void {
+  #path(s: Scene, from: readonly [number, number], points: readonly (readonly [number, number])[], width: number, colour: string): void {
     if (points.length === 0) return;
     const g = this.#g;
     g.beginPath();

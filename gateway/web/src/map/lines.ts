@@ -78,12 +78,15 @@ function outline(out: Lines, ring: readonly (readonly [number, number])[], width
   if (ring.length > 1) out.path(ring[ring.length - 1]!, ring, width, STYLE.solid, colour);
 }
 
-/** The order of the selected robot: what is released solid with arrow heads, the rest dashed; both on a halo. */
+/** Where the selected robot has been, thin, and its order: what is released solid with arrow heads, the rest dashed; all on a halo. */
 export function orderLines(s: Scene, out: Lines): void {
   out.clear();
+  const { rgba } = s.theme;
+  for (const [colour, width] of [[bytesOf(rgba["map-text-halo"], 0.7), 4], [bytesOf(rgba["select"], 0.8), 1.75]] as const) {
+    for (const line of s.track) if (line[0]) out.path(line[0], line, width, STYLE.solid, colour);
+  }
   const o = s.order;
   if (!o) return;
-  const { rgba } = s.theme;
   const bend = o.base[o.base.length - 1] ?? o.at;
   const halo = bytesOf(rgba["map-text-halo"], 0.7);
   out.path(bend, o.horizon, 5.5, STYLE.solid, halo);

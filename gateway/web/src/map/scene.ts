@@ -50,6 +50,8 @@ export interface Scene {
   fleet: Fleet;
   zones: readonly Zone[];
   order: OrderLine | null;
+  /** Where the selected robot has been: lines, metres. */
+  track: readonly (readonly [number, number][])[];
   flow: readonly FlowLane[];
   /** Shown whatever the layers say: the page gives those that are wanted. */
   waits: readonly WaitEdge[];

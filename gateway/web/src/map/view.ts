@@ -72,7 +72,7 @@ export class MapView {
     const now = performance.now();
     this.#scene = {
       camera: { x: 0.5, y: 0.5, scale: 1 }, width: 0, height: 0, dpr: 1, theme: new Theme(), floor: null, cell: 1, bounds: NOWHERE,
-      fleet: new Fleet(now, Date.now()), zones: [], order: null, flow: [], waits: [], marks: [],
+      fleet: new Fleet(now, Date.now()), zones: [], order: null, track: [], flow: [], waits: [], marks: [],
       layers: { zones: true, heat: false, names: true, lanes: true, flow: false, waits: false },
       selectedRow: -1, selectedZone: null, hoverRow: -1, aim: false, detail: "robots", fill: "kind", clock: Infinity, heard: 0,
       rev: { floor: 0, lines: 0, theme: 0, flow: 0, waits: 0 },
@@ -161,6 +161,13 @@ export class MapView {
   setOrder(o: OrderLine | null): void {
     if (sameOrder(o, this.#scene.order)) return;
     this.#scene.order = o;
+    this.#changeLines();
+  }
+
+  /** Where the selected robot has been, as lines. */
+  setTrack(lines: readonly (readonly [number, number][])[]): void {
+    if (lines === this.#scene.track || (lines.length === 0 && this.#scene.track.length === 0)) return;
+    this.#scene.track = lines;
     this.#changeLines();
   }
 

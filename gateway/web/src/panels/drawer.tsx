@@ -4,11 +4,13 @@ import { useWatch } from "../page.js";
 import { count } from "../words.js";
 import { AuditLog } from "./audit.js";
 import { Charts } from "./charts.js";
+import { DeadLetters } from "./letters.js";
 import { RobotTablePane } from "./robots.js";
 import { TaskTable } from "./tasktable.js";
 import { ZoneTable } from "./zones.js";
 
-const tabs: [Tab, string][] = [["tasks", "Tasks"], ["robots", "Robots"], ["zones", "Zones"], ["charts", "Charts"], ["audit", "Audit"]];
+const tabs: [Tab, string][] = [["tasks", "Tasks"], ["robots", "Robots"], ["zones", "Zones"], ["charts", "Charts"], ["audit", "Audit"], ["letters", "Unsent"]];
+const administrators: readonly Tab[] = ["audit", "letters"];
 
 /** The tables under the map. */
 export function Drawer() {
@@ -20,7 +22,7 @@ export function Drawer() {
     <section class={`drawer ${open === null ? "closed" : ""}`} aria-label="Tables">
       <div class="tabs">
         <div role="tablist" aria-label="Tables">
-          {tabs.filter(([id]) => id !== "audit" || mayAdminister.value).map(([id, word]) => (
+          {tabs.filter(([id]) => !administrators.includes(id) || mayAdminister.value).map(([id, word]) => (
             <button key={id} id={`tab-${id}`} role="tab" aria-selected={open === id} aria-controls="tables" onClick={() => (tab.value = open === id ? null : id)}>
               {word} {numbers[id] !== undefined && <small>{count(numbers[id])}</small>}
             </button>
@@ -34,6 +36,7 @@ export function Drawer() {
         {open === "zones" && <ZoneTable />}
         {open === "charts" && <Charts />}
         {open === "audit" && (mayAdminister.value ? <AuditLog /> : <p class="empty">Your role may not read the audit log.</p>)}
+        {open === "letters" && (mayAdminister.value ? <DeadLetters /> : <p class="empty">Your role may not read dead letters.</p>)}
       </div>
     </section>
   );

@@ -7,8 +7,8 @@ import { selection } from "../route.js";
 import { api, mayOperate } from "../session.js";
 import { since, span } from "../time.js";
 import { causeWords, percent, short, statusOfRobot, taskWord } from "../words.js";
-import { Chart } from "./chart.js";
 import { DecisionPanel } from "./decision.js";
+import { History } from "./history.js";
 import { PanelHead, Row } from "./inspector.js";
 import { StatusWord } from "./sign.js";
 import { showRobot } from "./stage.js";
@@ -55,8 +55,7 @@ export function RobotPanel({ id }: { id: string }) {
         <Row name="Id"><code>{r.robot_id}</code></Row>
       </dl>
       <DecisionPanel title="Its last assignment" of={{ robot_id: id }} again={r.task_id ?? ""} />
-      <Chart title="Battery, %" series={() => watch.memory.robot(id)} changes={watch.memory.changes} lines={[{ name: "battery", colour: "--robot-charging" }]} columns={[1]} range={[0, 100]} />
-      <Chart title="Speed, m/s" series={() => watch.memory.robot(id)} changes={watch.memory.changes} lines={[{ name: "speed", colour: "--robot-moving" }]} columns={[2]} />
+      <History id={id} />
     </>
   );
 }

@@ -9,6 +9,7 @@ import { useWatch } from "../page.js";
 import { layers, look, robotFilter, selection, settings, tab, wanted } from "../route.js";
 import { theme } from "../theme.js";
 import { errands, percent, shows, statusOfRow, waitingWords } from "../words.js";
+import { track } from "./history.js";
 import { Legend } from "./legend.js";
 import { Menu } from "./menu.js";
 import { keepTraffic, laneText } from "./traffic.js";
@@ -196,6 +197,7 @@ function keep(watch: Watch, host: HTMLElement): () => void {
       const at = (v: { x: number; y: number }): [number, number] => [v.x, v.y];
       map.setOrder(d?.pose && o ? { at: at(d.pose), base: o.base.map(at), horizon: o.horizon.map(at), goal: o.goal ? at(o.goal) : null } : null);
     }),
+    effect(() => map.setTrack(track.value ?? [])),
     effect(() => map.setMarks(marksOf(watch))),
     effect(() => map.setLayers(layers.value)),
     effect(() => map.setMatching(matching(watch, reused))),
