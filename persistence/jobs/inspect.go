@@ -94,8 +94,12 @@ const countEvery = 5 * time.Second
 // count measures the queues.
 func (r *Runner) count() {
 	for {
+		there, err := r.inspect.Queues()
+		r.away.Store(err != nil)
 		for _, q := range Queues() {
-			r.measure(q)
+			if err == nil {
+				r.measure(q, slices.Contains(there, string(q)))
+			}
 		}
 		select {
 		case <-r.ctx.Done():
@@ -105,21 +109,38 @@ func (r *Runner) count() {
 	}
 }
 
-func (r *Runner) measure(q Queue) {
-	i, err := r.inspect.GetQueueInfo(string(q))
-	switch {
-	case errors.Is(err, asynq.ErrQueueNotFound): // nothing has been in it yet
-		i = &asynq.QueueInfo{}
-	case err != nil:
-		r.away.Store(true)
-		return
+// measure measures a queue; there says that Redis knows it.
+func (r *Runner) measure(q Queue, there bool) {
+	i := &asynq.QueueInfo{}
+	if there {
+		var err error
+		if i, err = r.inspect.GetQueueInfo(string(q)); err != nil {
+			return
+		}
+	} else {
+		r.introduce(q)
 	}
-	r.away.Store(false)
 	r.waiting[q].Store(int64(i.Pending + i.Scheduled + i.Retry + i.Active))
 	for state, n := range map[string]int{"pending": i.Pending, "active": i.Active, "scheduled": i.Scheduled, "retry": i.Retry, "failed": i.Archived} {
 		r.metrics.queue.WithLabelValues(string(q), state).Set(float64(n))
 	}
 	r.metrics.age.WithLabelValues(string(q)).Set(i.Latency.Seconds())
+}
+
+// introduce makes the queue known again where Redis has forgotten everything since it was made known: a client does that
+// once in its life, and nobody could look into the queue any more.
+func (r *Runner) introduce(q Queue) {
+	if !r.known[q].Swap(false) {
+		return
+	}
+	old := r.client.Swap(asynq.NewClient(r.at))
+	r.done.Go(func() {
+		select { // what is under way with it takes two seconds
+		case <-time.After(5 * time.Second):
+		case <-r.ctx.Done():
+		}
+		_ = old.Close()
+	})
 }
 
 // body decodes the body of a job.

@@ -8,7 +8,7 @@
 // where it has one, carries its trace, and has a key under which there is at most one of it.
 //
 // Size: a job costs 0.4 ms of CPU from end to end (client, Redis, server), which is why thousands of commits make one
-// wake-up per outbox shard and quarter of a second: at most 64 a second, and a few scheduled jobs a minute per 1,000
+// wake-up per outbox shard and second: at most 16 a second, and a few scheduled jobs a minute per 1,000
 // warehouses. Memory: the jobs under way (Options.Concurrency), and in Redis 1 kB a job.
 package jobs
 
@@ -108,11 +108,13 @@ type Runner struct {
 	log     *slog.Logger
 	metrics *metrics
 	kinds   map[string]Kind
-	client  *asynq.Client    // nil = no Redis
-	inspect *asynq.Inspector // nil = no Redis
-	server  *asynq.Server    // nil = serves no queue
+	at      asynq.RedisClientOpt
+	client  atomic.Pointer[asynq.Client] // nil = no Redis
+	inspect *asynq.Inspector             // nil = no Redis
+	server  *asynq.Server                // nil = serves no queue
 	waker   waker
 	waiting map[Queue]*atomic.Int64 // as last counted
+	known   map[Queue]*atomic.Bool  // this client has put something into it
 	away    atomic.Bool
 
 	ctx    context.Context //nolint:containedctx // the life of the runner itself, ended by Close
@@ -128,9 +130,9 @@ func Open(o Options, kinds ...Kind) (*Runner, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	r := &Runner{o: o, log: o.Log, kinds: map[string]Kind{}, metrics: newMetrics(), local: make(chan struct{}, 2), waiting: map[Queue]*atomic.Int64{}}
+	r := &Runner{o: o, log: o.Log, kinds: map[string]Kind{}, metrics: newMetrics(), local: make(chan struct{}, 2), waiting: map[Queue]*atomic.Int64{}, known: map[Queue]*atomic.Bool{}}
 	for _, q := range Queues() {
-		r.waiting[q] = &atomic.Int64{}
+		r.waiting[q], r.known[q] = &atomic.Int64{}, &atomic.Bool{}
 	}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
@@ -152,13 +154,14 @@ func Open(o Options, kinds ...Kind) (*Runner, error) {
 	if o.URL == "" {
 		return r, nil
 	}
-	at, err := redisAt(o.URL)
-	if err != nil {
+	var err error
+	if r.at, err = redisAt(o.URL); err != nil {
 		return nil, err
 	}
-	r.client, r.inspect = asynq.NewClient(at), asynq.NewInspector(at)
+	r.client.Store(asynq.NewClient(r.at))
+	r.inspect = asynq.NewInspector(r.at)
 	if len(o.Queues) > 0 {
-		r.server = asynq.NewServer(at, r.serverConfig())
+		r.server = asynq.NewServer(r.at, r.serverConfig())
 	}
 	return r, nil
 }
@@ -214,7 +217,7 @@ func (r *Runner) Start() error {
 			r.done.Go(func() { r.schedule(k) })
 		}
 	}
-	if r.client != nil {
+	if r.inspect != nil {
 		r.done.Go(r.wake)
 		r.done.Go(r.count)
 	}
@@ -228,18 +231,18 @@ func (r *Runner) Close() error {
 	}
 	r.cancel()
 	r.done.Wait()
-	if r.client == nil {
+	if r.inspect == nil {
 		return nil
 	}
-	return errors.Join(r.client.Close(), r.inspect.Close())
+	return errors.Join(r.client.Load().Close(), r.inspect.Close())
 }
 
 // Ping asks Redis for a sign of life; nil where there is none configured.
 func (r *Runner) Ping() error {
-	if r.client == nil {
+	if r.inspect == nil {
 		return nil
 	}
-	if err := r.client.Ping(); err != nil {
+	if err := r.client.Load().Ping(); err != nil {
 		return fmt.Errorf("ping the queues of jobs: %w", err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	goredis "github.com/redis/go-redis/v9"
 
 	"starling/deploy/stack/stacktest"
 	"starling/persistence/jobs"
@@ -126,7 +127,7 @@ func TestAWakeUpDuringAWakeUpIsNotLost(t *testing.T) {
 	r.Wake(3)
 	eventually(t, "the shard is woken", func() bool { return o.count(3) == 1 })
 	r.Wake(3)
-	time.Sleep(600 * time.Millisecond) // two beats in which it cannot be made: the first one still runs
+	time.Sleep(2500 * time.Millisecond) // two beats in which it cannot be made: the first one still runs
 	if n := o.count(3); n != 1 {
 		t.Fatalf("%d at once", n)
 	}
@@ -314,6 +315,47 @@ func TestRedisMayGoAndComeBack(t *testing.T) {
 	was := made()
 	eventually(t, "beats are made in Redis again", func() bool { return made() > was })
 	eventually(t, "the wake-up was kept", func() bool { return o.count(5) > 0 })
+}
+
+// Redis forgets everything while it runs: what is made from then on is done, and what fails can be looked at.
+func TestRedisMayForgetEverything(t *testing.T) {
+	t.Parallel()
+	server := stacktest.OwnRedis(t)
+	var done atomic.Int64
+	r := run(t, jobs.Options{URL: server.URL(), Queues: []jobs.Queue{jobs.Control}}, jobs.Kind{
+		Name: "k", Queue: jobs.Control, Tries: 1, Do: func(_ context.Context, j jobs.Job) error {
+			done.Add(1)
+			if j.Key == "bad" {
+				return errors.New("the wheel is off")
+			}
+			return nil
+		},
+	})
+	if made, err := r.Add(t.Context(), jobs.Job{Kind: "k", Key: "first"}); !made || err != nil {
+		t.Fatal(made, err)
+	}
+	eventually(t, "the first is done", func() bool { return done.Load() == 1 })
+	o, err := goredis.ParseURL(server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := goredis.NewClient(o)
+	defer func() { _ = c.Close() }()
+	if err := c.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; ; i++ { // until it is introduced again
+		if _, err := r.Add(t.Context(), jobs.Job{Kind: "k", Key: "bad"}); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := r.Failures(); err == nil && len(l) == 1 {
+			break
+		}
+		if i > 300 {
+			t.Fatal("nobody can look into the queue any more")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 // sum adds up the counters of a metric whose labels have these values.

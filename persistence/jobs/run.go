@@ -35,7 +35,7 @@ func (r *Runner) Add(ctx context.Context, j Job) (made bool, err error) {
 	if !ok {
 		return false, fmt.Errorf("make a job %q: %w", j.Kind, errUnknownKind)
 	}
-	if r.client == nil {
+	if r.inspect == nil {
 		return false, fmt.Errorf("make a job %s: %w", j.Kind, errNoRedis)
 	}
 	return r.enqueue(ctx, &k, j, id(&j))
@@ -63,7 +63,7 @@ func (r *Runner) enqueue(ctx context.Context, k *Kind, j Job, id string, beat ..
 	if !j.At.IsZero() {
 		o = append(o, asynq.ProcessAt(j.At))
 	}
-	_, err := r.client.EnqueueContext(ctx, t, append(o, beat...)...)
+	_, err := r.client.Load().EnqueueContext(ctx, t, append(o, beat...)...)
 	switch {
 	case errors.Is(err, asynq.ErrTaskIDConflict):
 		if len(beat) == 0 && r.again(k.Queue, id) {
@@ -76,6 +76,7 @@ func (r *Runner) enqueue(ctx context.Context, k *Kind, j Job, id string, beat ..
 		r.metrics.made.WithLabelValues(j.Kind, "failed").Inc()
 		return false, fmt.Errorf("make a job %s: %w", j.Kind, err)
 	}
+	r.known[k.Queue].Store(true)
 	r.metrics.made.WithLabelValues(j.Kind, "made").Inc()
 	return true, nil
 }
@@ -161,7 +162,7 @@ func (r *Runner) schedule(k Kind) {
 // tick makes the job of one beat.
 func (r *Runner) tick(k *Kind, beat time.Time) {
 	j := Job{Kind: k.Name}
-	if r.client != nil {
+	if r.inspect != nil {
 		ctx, cancel := context.WithTimeout(r.ctx, min(k.Every/2, 2*time.Second))
 		// Retention keeps the id taken until no process can come with the same beat any more.
 		keep := max(2*k.Every, 30*time.Second)

@@ -16,7 +16,7 @@ const Shards = 16
 
 // wakeEvery is how often wake-ups are passed on to Redis: between two, any number of commits make one of each shard. The
 // pump of this process does not wait for it, whoever commits wakes that directly.
-const wakeEvery = 250 * time.Millisecond
+const wakeEvery = time.Second
 
 // waker gathers which shards have got events.
 type waker struct {
@@ -28,7 +28,7 @@ func (w *waker) init() { w.rung = make(chan struct{}, 1) }
 
 // Wake says that shard has got events, for a worker anywhere to pump them. It never blocks and may be called once a commit.
 func (r *Runner) Wake(shard int) {
-	if r.client == nil || shard < 0 || shard >= Shards {
+	if r.inspect == nil || shard < 0 || shard >= Shards {
 		return
 	}
 	bit := uint32(1) << shard
