@@ -276,3 +276,40 @@ func TestTaskEventsBecomeTimings(t *testing.T) {
 		t.Errorf("dead letters %q", dead)
 	}
 }
+
+// The commands of people who look after it: a window told again, and the jobs that have failed.
+func TestAWindowIsReplayedAndFailedJobsAreListedByCommand(t *testing.T) { // not parallel: commands read the environment
+	r := newJobsRig(t, map[string]string{"KAFKA_BROKERS": strings.Join(stacktest.Kafka(t).Brokers(), ","), "KAFKA_TOPIC_PREFIX": uuid.NewString()[:8] + "."})
+	id := r.task(t, nil)
+	r.process(t, roleWorker)
+	byJob(t, "the event was sent", func() bool {
+		var n int
+		err := r.root.QueryRow(t.Context(), "SELECT count(*) FROM outbox_events WHERE status = 'SENT'").Scan(&n)
+		return err == nil && n == 1
+	})
+	for k, v := range r.env {
+		t.Setenv(k, v)
+	}
+	command := func(args ...string) (string, string) {
+		t.Helper()
+		var out, says strings.Builder
+		if code := run(t.Context(), args, &out, &says, commands()...); code != exitDone {
+			t.Fatalf("%v: %d, %s", args, code, says.String())
+		}
+		return out.String(), says.String()
+	}
+	out, says := command("replay", "--topic", kafka.TopicTaskEvents, "--from", "2h", "--group", "people")
+	if strings.Count(out, "\n") != 1 || !strings.Contains(out, string(id)) || !strings.Contains(out, `"type":"task.created"`) || !strings.Contains(says, "replayed 1 messages") {
+		t.Errorf("%s\n%s", out, says)
+	}
+	if out, says = command("replay", "--topic", kafka.TopicTaskEvents, "--from", "2h", "--group", "people"); out != "" || !strings.Contains(says, "after 1 of an earlier run") {
+		t.Errorf("%s\n%s", out, says)
+	}
+	if out, _ = command("jobs", "list"); !strings.HasPrefix(out, "QUEUE/ID") {
+		t.Error(out)
+	}
+	var says2 strings.Builder
+	if code := run(t.Context(), []string{"jobs", "retry", "control/none"}, &says2, &says2, commands()...); code == exitDone || !strings.Contains(says2.String(), "no such failed job") {
+		t.Errorf("%d %s", code, says2.String())
+	}
+}
