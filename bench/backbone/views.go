@@ -156,6 +156,7 @@ func (h *house) readers(ctx context.Context, to io.Writer, s settings, what stri
 				n, err := f(rng)
 				if err != nil { // it did not keep to its bound: the caller would read rows
 					failed.Add(1)
+					time.Sleep(10 * time.Millisecond)
 					continue
 				}
 				calls.Add(1)

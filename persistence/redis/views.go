@@ -112,9 +112,11 @@ const (
 	firstPause = 250 * time.Millisecond
 	maxPause   = 5 * time.Second
 	fillQueue  = 64
-	wholeField = "="
-	probeKey   = "starling:probe" // of the state of health
-	probeFor   = 10 * time.Second
+	// mostFailures is how many reads in a row may fail before readers stop asking.
+	mostFailures = 3
+	wholeField   = "="
+	probeKey     = "starling:probe" // of the state of health
+	probeFor     = 10 * time.Second
 )
 
 //go:embed show.lua
@@ -250,8 +252,8 @@ func floorsKey(t fleet.TenantID) string {
 	return key(t, "views", "warehouses")
 }
 
-// breaker keeps readers from waiting for a Redis that is away: after a failure they go on without it for a while, which
-// grows.
+// breaker keeps readers from waiting for a Redis that is away: after some failures in a row they go on without it for a
+// while, which grows. One late answer may be a pause of this machine.
 type breaker struct {
 	mu    sync.Mutex
 	tries int
@@ -271,8 +273,9 @@ func (b *breaker) tell(now time.Time, err error) {
 		b.tries, b.until = 0, time.Time{}
 		return
 	}
-	b.until = now.Add(min(maxPause, firstPause<<min(b.tries, 5)))
-	b.tries++
+	if b.tries++; b.tries >= mostFailures {
+		b.until = now.Add(min(maxPause, firstPause<<min(b.tries-mostFailures, 5)))
+	}
 }
 
 // Written is how many views this process has written.
