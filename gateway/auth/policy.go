@@ -177,6 +177,7 @@ func taskRules() []Rule {
 		{Door: "GET /api/v1/tasks/{task_id}", Roles: readers(), Kind: Read, Action: "task.read", Resource: "task"},
 		{Door: "POST /api/v1/tasks/{task_id}/cancel", Roles: works, Kind: Write, Action: "task.cancel", Resource: "task"},
 		{Door: "GET /api/v1/tasks/{task_id}/events", Roles: readers(), Kind: Read, Action: "task.events", Resource: "task"},
+		{Door: "GET /api/v1/tasks/{task_id}/timing", Roles: readers(), Kind: Read, Action: "task.timing", Resource: "task"},
 		{Door: "GET /api/v1/tasks/{task_id}/why", Roles: []string{Viewer}, Kind: Read, Action: "task.why", Resource: "task"},
 		{Door: "GET /api/v1/dead-letters", Roles: []string{Admin}, Kind: Read, Action: "dead_letter.list", Resource: "dead_letter"},
 		{Door: "GET /api/v1/dead-letters/{event_id}", Roles: []string{Admin}, Kind: Read, Action: "dead_letter.read", Resource: "dead_letter"},

@@ -438,6 +438,16 @@ func (h *house) ListTasks(_ context.Context, tenant fleet.TenantID, f fact.TaskF
 	}), p)
 }
 
+func (h *house) GetTiming(_ context.Context, tenant fleet.TenantID, id fleet.TaskID) (task.Timing, error) {
+	var x task.Timing
+	t, err := h.GetTask(context.Background(), tenant, id)
+	if err != nil {
+		return x, err
+	}
+	x.Apply(t.Spec.CreatedAt, 1, task.Created{Spec: t.Spec})
+	return x, nil
+}
+
 func (h *house) ListTaskEvents(_ context.Context, _ fleet.TenantID, id fleet.TaskID, p fact.Page) (fact.List[fact.TaskEvent], error) {
 	return page([]fact.TaskEvent{{ID: fleet.EventID(id), Task: id, Seq: 1, Type: "created", To: "CREATED", At: time.Now(), By: fleet.Actor{Part: "api"}}}, p)
 }

@@ -72,6 +72,7 @@ func contractDoors() []doorCase {
 		{"GET", "/tasks/{task_id}", reads, one},
 		{"POST", "/tasks/{task_id}/cancel", works, one},
 		{"GET", "/tasks/{task_id}/events", reads, one},
+		{"GET", "/tasks/{task_id}/timing", reads, one},
 		{"GET", "/tasks/{task_id}/why", people, one},
 		{"GET", "/dead-letters", runs, one},
 		{"GET", "/dead-letters/{event_id}", runs, one},

@@ -93,6 +93,8 @@ type Facts interface {
 
 	GetTask(ctx context.Context, tenant fleet.TenantID, id fleet.TaskID) (task.View, error)
 	ListTasks(ctx context.Context, tenant fleet.TenantID, f fact.TaskFilter, p fact.Page) (fact.List[task.View], error)
+	// GetTiming says how long a task spent in which phase; fact.ErrNotFound until its first event has been consumed.
+	GetTiming(ctx context.Context, tenant fleet.TenantID, id fleet.TaskID) (task.Timing, error)
 	ListTaskEvents(ctx context.Context, tenant fleet.TenantID, id fleet.TaskID, p fact.Page) (fact.List[fact.TaskEvent], error)
 	ListDecisions(ctx context.Context, tenant fleet.TenantID, f fact.DecisionFilter, p fact.Page) (fact.List[fact.Decision], error)
 

@@ -318,6 +318,7 @@ func (a *api) tasks() {
 			return &taskOut{taskBody(&v)}, err
 		})
 	a.taskEvents()
+	a.taskTiming()
 }
 
 // task reads a task of the tenant.

@@ -602,6 +602,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tasks/{task_id}/timing": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long a task spent in which phase; 404 until its first event has been consumed */
+        get: operations["get-task-timing"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tasks/{task_id}/why": {
         parameters: {
             query?: never;
@@ -1687,6 +1704,72 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             name?: string | null;
+        };
+        Timing: {
+            /**
+             * Format: int64
+             * @description ASSIGNED: until its robot set off
+             */
+            approach_ms: number;
+            /**
+             * Format: date-time
+             * @description first award
+             */
+            assigned_at: string | null;
+            /** Format: int64 */
+            awards: number;
+            /** Format: int64 */
+            cancelling_ms: number;
+            /** Format: date-time */
+            created_at: string;
+            /**
+             * Format: int64
+             * @description CREATED and not due yet
+             */
+            delayed_ms: number;
+            /**
+             * Format: date-time
+             * @description created, or the earliest start where that is later
+             */
+            due_at: string;
+            /** Format: int64 */
+            errands_done: number;
+            /** Format: int64 */
+            executing_ms: number;
+            /** Format: date-time */
+            finished_at: string | null;
+            /**
+             * Format: int64
+             * @description ended so long after its deadline
+             */
+            late_ms: number;
+            /** @description its status by then */
+            phase: string;
+            /** Format: date-time */
+            phase_since: string;
+            /**
+             * Format: uuid
+             * @description of the last award
+             */
+            robot_id: string | null;
+            /** Format: date-time */
+            started_at: string | null;
+            /** Format: uuid */
+            task_id: string;
+            /** @enum {string} */
+            task_type: "transport" | "patrol" | "go_to" | "charge";
+            /**
+             * Format: int64
+             * @description of the last event that is in it
+             */
+            version: number;
+            /**
+             * Format: int64
+             * @description CREATED and due: for a robot
+             */
+            waiting_ms: number;
+            /** Format: uuid */
+            warehouse_id: string;
         };
         Unplanned: {
             /** Format: int64 */
@@ -3822,6 +3905,45 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListEvent"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "get-task-timing": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Timing"];
                 };
             };
             400: components["responses"]["BadRequest"];
