@@ -58,7 +58,7 @@ postgres-installed: # as root on Debian it installs what is missing, else it say
 	@$(GO) run ./deploy/stack/cmd/postgres ensure
 
 .PHONY: servers-installed
-servers-installed: # what the suites want: all servers, some fetched, InfluxDB built once (5 CPU-minutes); `make run` wants PostgreSQL alone
+servers-installed: # what the suites want: all servers, some fetched, InfluxDB built once (4 CPU-minutes); `make run` wants PostgreSQL alone
 	@$(GO) run ./deploy/stack/cmd/stack ensure
 
 # The engine has no goroutines: its tests run without the race detector, everything else runs with it.

@@ -16,5 +16,5 @@
 // Size sketch: an idle cluster takes about 60 MB of disk and 50 MB of memory; the first start takes 3 to
 // 10 s (initdb and PostGIS), later ones under 1 s. Redis and Mosquitto: 10 MB, 0.1 s. Kafka: 350 MB, 2 to 3 CPU-seconds per
 // start. InfluxDB: 95 MB, 1 s. Keycloak: 400 MB, 5 to 9 s and 7 CPU-seconds per start. What is done once for Keycloak takes 50
-// CPU-seconds and 190 MB of disk, for Kafka 8 and 44 MB, for InfluxDB some 330 and 63 MB.
+// CPU-seconds and 190 MB of disk, for Kafka 8 and 44 MB, for InfluxDB some 250 and 68 MB.
 package stack
