@@ -66,7 +66,7 @@ func newShard(s *System, id fleet.Shard) *shard {
 	sh.snaps.init(s, sh)
 	sh.ticks[0].init(s, s.ZoneTick, sh.tickZones)
 	sh.ticks[1].init(s, s.DispatchInterval, sh.tickWarehouse)
-	sh.ticks[2].init(s, min(s.SnapshotEvery, s.SweepEvery), sh.housekeep())
+	sh.ticks[2].init(s, min(s.SnapshotEvery, s.SweepEvery)/snapshotTicks, sh.housekeep())
 	return sh
 }
 
@@ -444,11 +444,15 @@ func (sh *shard) sweep(now time.Time) {
 	}
 }
 
+// snapshotTicks is how often it is looked whether robots are to be saved, within SnapshotEvery. They are with the last but
+// one of these: a tick that comes late, gathering and the store's own time still keep what is saved younger than that.
+const snapshotTicks = 5
+
 // housekeep returns what runs on the slow ticker.
 func (sh *shard) housekeep() func(time.Time) {
 	var collected, swept time.Time
 	return func(now time.Time) {
-		if now.Sub(collected) >= sh.sys.SnapshotEvery {
+		if now.Sub(collected) > sh.sys.SnapshotEvery*(snapshotTicks-2)/snapshotTicks {
 			collected = now
 			sh.sys.pool.async(sh.collect)
 		}

@@ -87,24 +87,35 @@ func (s Sampling) bounded() Sampling {
 	return Sampling{in(s.MovingHz, usual.MovingHz), in(s.IdleHz, usual.IdleHz), in(s.AlarmedHz, usual.AlarmedHz)}
 }
 
-// sampler decides what of a robot's statuses is measured.
+// sampler decides what of a robot's statuses is measured. Every robot has one: it is kept small, its times are nanoseconds
+// since 1970.
 type sampler struct {
-	Sampling
-	pace Pace
-	calm time.Time // since when a lower pace would do, zero = it would not
-	hz   float64   // that the robot was asked to report at, 0 = nothing
-	due  time.Time // when the next is
-	last time.Time // when the last was
-	key  bool      // the last told all
-	keys time.Time // when one did last
-	owed bool      // something has changed since
+	rates *Sampling // never written; nil = the usual ones
+	due   int64     // when the next is
+	last  int64     // when the last was, 0 = never
+	keys  int64     // when one told all last
+	calm  int64     // since when a lower pace would do, 0 = it would not
+	hz    float32   // that the robot was asked to report at, 0 = nothing
+	pace  Pace
+	key   bool // the last told all
+	owed  bool // something has changed since
 
 	// As measured last.
-	x, y  float64
-	state fleet.RobotState
-	task  fleet.TaskID
-	errs  int
 	fatal bool
+	state fleet.RobotState
+	errs  uint8
+	x, y  float32
+	task  fleet.TaskID
+}
+
+// at is the rate at a pace.
+func (k *sampler) at(p Pace) float64 { return k.now().Hz(p) }
+
+func (k *sampler) now() Sampling {
+	if k.rates == nil {
+		return UsualSampling()
+	}
+	return *k.rates
 }
 
 // wanted is the pace that what is known of the robot calls for.
@@ -113,7 +124,7 @@ func (s *State) wanted() Pace {
 	case s.fatal():
 		return PaceAlarmed
 	case s.state == fleet.Moving, s.state == fleet.Manual, s.goal != fleet.NoVertex, len(s.base) > 0, math.Abs(s.velocity) > standing,
-		!k.last.IsZero() && math.Hypot(s.pose.X-k.x, s.pose.Y-k.y) > Tolerance:
+		k.last != 0 && math.Hypot(s.pose.X-float64(k.x), s.pose.Y-float64(k.y)) > Tolerance:
 		return PaceMoving
 	}
 	return PaceIdle
@@ -121,49 +132,49 @@ func (s *State) wanted() Pace {
 
 // sample takes the pace of what was just reported, asks the robot for its rate, and measures where that is due: by the
 // clock, or since something has changed.
-func (s *State) sample(now time.Time, out []Effect) []Effect {
-	k := &s.sampler
+func (s *State) sample(at time.Time, out []Effect) []Effect {
+	k, now := &s.sampler, at.UnixNano()
 	switch want := s.wanted(); {
 	case want > k.pace:
-		k.pace, k.calm, k.owed = want, time.Time{}, true
+		k.pace, k.calm, k.owed = want, 0, true
 	case want == k.pace:
-		k.calm = time.Time{}
-	case k.calm.IsZero():
+		k.calm = 0
+	case k.calm == 0:
 		k.calm = now
-	case now.Sub(k.calm) >= calmAfter:
-		k.pace, k.calm, k.owed = want, time.Time{}, true
+	case now-k.calm >= int64(calmAfter):
+		k.pace, k.calm, k.owed = want, 0, true
 	}
 	out = s.askRate(out)
-	period := time.Duration(float64(time.Second) / k.Hz(k.pace))
-	changed := s.state != k.state || s.task != k.task || len(s.errors) != k.errs || s.fatal() != k.fatal
-	k.owed = k.owed || changed || k.last.IsZero()
-	early := time.Duration(slack * float64(period))
+	period := int64(float64(time.Second) / k.at(k.pace))
+	early := int64(slack * float64(period))
+	errs := uint8(min(len(s.errors), math.MaxUint8))
+	k.owed = k.owed || k.last == 0 || s.state != k.state || s.task != k.task || errs != k.errs || s.fatal() != k.fatal
 	switch {
-	case now.Sub(k.last) < leastGap && !k.last.IsZero() && !now.Before(k.last):
+	case k.last != 0 && now >= k.last && now-k.last < int64(leastGap):
 		return out
-	case !k.owed && now.Before(k.due.Add(-early)) && k.due.Sub(now) <= period+early: // else the clock was set back
+	case !k.owed && now < k.due-early && k.due-now <= period+early: // else the clock was set back
 		return out
 	case k.owed:
-		k.due = now.Add(period)
+		k.due = now + period
 	default: // as many as there should be, whether they come a little early or late
-		k.due = k.due.Add(period)
-		if late := now.Add(period - early); k.due.Before(late) || k.due.After(now.Add(period+early)) {
+		k.due += period
+		if late := now + period - early; k.due < late || k.due > now+period+early {
 			k.due = late
 		}
 	}
-	k.key = k.owed || now.Sub(k.keys) >= keyEvery || now.Before(k.keys)
+	k.key = k.owed || now-k.keys >= int64(keyEvery) || now < k.keys
 	if k.key {
 		k.keys = now
 	}
-	k.owed, k.last, k.x, k.y = false, now, s.pose.X, s.pose.Y
-	k.state, k.task, k.errs, k.fatal = s.state, s.task, len(s.errors), s.fatal()
+	k.owed, k.last, k.x, k.y = false, now, float32(s.pose.X), float32(s.pose.Y)
+	k.state, k.task, k.errs, k.fatal = s.state, s.task, errs, s.fatal()
 	return append(out, Measure{})
 }
 
 // rouse has a robot that gets something to do watched at once, not from its next report on.
 func (s *State) rouse(out []Effect) []Effect {
 	if k := &s.sampler; k.pace < PaceMoving {
-		k.pace, k.calm, k.owed = PaceMoving, time.Time{}, true
+		k.pace, k.calm, k.owed = PaceMoving, 0, true
 	}
 	return s.askRate(out)
 }
@@ -171,18 +182,18 @@ func (s *State) rouse(out []Effect) []Effect {
 // askRate asks whoever carries the robot for the rate of its pace.
 func (s *State) askRate(out []Effect) []Effect {
 	k := &s.sampler
-	hz := max(LeastReportHz, k.Hz(k.pace))
-	if s.session == 0 || hz == k.hz {
+	hz := max(LeastReportHz, k.at(k.pace))
+	if s.session == 0 || float32(hz) == k.hz {
 		return out
 	}
-	k.hz = hz
+	k.hz = float32(hz)
 	return append(out, AskRate{Hz: hz})
 }
 
 // samplingChanged takes other rates.
 func (s *State) samplingChanged(m SamplingChanged, out []Effect) []Effect {
-	if b := m.Sampling.bounded(); b != s.sampler.Sampling {
-		s.sampler.Sampling, s.sampler.owed = b, true
+	if b := m.Sampling.bounded(); b != s.sampler.now() {
+		s.sampler.rates, s.sampler.owed = &b, true
 	}
 	return s.askRate(out)
 }

@@ -146,7 +146,6 @@ func New(now time.Time, rules Rules) *State {
 	ms := uint64(max(0, now.UnixMilli()))
 	return &State{
 		rules: rules, at: fleet.NoVertex, goal: fleet.NoVertex, window: rules.Window0, ver: ms << 20, firm: ms << 20, orderID: ms << 10,
-		sampler: sampler{Sampling: UsualSampling()},
 	}
 }
 
@@ -217,7 +216,7 @@ func (s *State) View(v *View) {
 		ID: s.spec.ID, Spec: &s.spec, Version: s.version, Connection: s.connection, State: s.state, Pose: s.pose, Located: s.located, Linked: s.session != 0,
 		Vertex: s.at, Goal: s.goal, Velocity: s.velocity, Battery: s.battery, Errors: s.errors, Task: s.task, OrderID: s.orderID,
 		Base: s.base, Lease: s.lease(), Horizon: s.horizon, Window: s.window, BootID: s.boot, Seq: s.seq, ReportedAt: s.reportedAt, ReceivedAt: s.receivedAt,
-		Waiting: s.waiting, Since: s.since, Move: s.move, Pace: s.sampler.pace, SamplingHz: s.sampler.Hz(s.sampler.pace), Key: s.sampler.key,
+		Waiting: s.waiting, Since: s.since, Move: s.move, Pace: s.sampler.pace, SamplingHz: s.sampler.at(s.sampler.pace), Key: s.sampler.key,
 	}
 	if s.graph != nil {
 		v.MapID, v.MapVersion = s.graph.MapID, s.graph.Version
