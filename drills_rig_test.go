@@ -50,6 +50,7 @@ type arena struct {
 	influx *stack.Influx
 	faults map[string]*fault
 	small  bool
+	every  time.Duration // between two tasks of each who creates them
 	disks  map[string]string // store -> where its small disk is mounted
 	rows   *pgxpool.Pool     // past the proxies
 	reader *factReader
@@ -72,7 +73,7 @@ type stagedCommand struct {
 // where this account may make such.
 func newArena(t *testing.T, small bool) *arena {
 	t.Helper()
-	a := &arena{service: &service{process: newProcess(t)}, faults: map[string]*fault{}, acked: map[string]string{}, disks: map[string]string{}}
+	a := &arena{service: &service{process: newProcess(t)}, faults: map[string]*fault{}, acked: map[string]string{}, disks: map[string]string{}, every: 250 * time.Millisecond}
 	a.small = small && os.Getuid() == 0
 	a.output = filepath.Join(a.dir, "output")
 	a.servers(t)
@@ -258,7 +259,7 @@ func (a *arena) create(ctx context.Context, worker int) {
 			a.mu.Unlock()
 			pause(ctx, 100*time.Millisecond)
 		}
-		pause(ctx, 250*time.Millisecond)
+		pause(ctx, a.every)
 	}
 }
 
