@@ -11,6 +11,7 @@ import (
 
 	"starling/engine/fact"
 	"starling/engine/fleet"
+	"starling/engine/robot"
 	"starling/engine/task"
 	"starling/persistence/jobs"
 	"starling/persistence/postgres"
@@ -150,6 +151,18 @@ func (e jobEngine) Tasks(s fleet.Shard) (open []fact.OpenTask, ok bool) {
 		return true
 	})
 	return open, true
+}
+
+// Robots implements jobs.Engine.
+func (e jobEngine) Robots(s fleet.Shard) map[fleet.RobotID]fleet.TaskID {
+	about := map[fleet.RobotID]fleet.TaskID{}
+	if e.a.system.Lives(s) {
+		e.a.views.Robots(s, func(v *robot.View) bool {
+			about[v.ID] = v.Task
+			return true
+		})
+	}
+	return about
 }
 
 var (

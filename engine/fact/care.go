@@ -61,7 +61,7 @@ type OpenTask struct {
 
 // Mismatch is a row that contradicts another row, or an actor.
 type Mismatch struct {
-	Kind string // version_gap, two_tasks, robot_absent; of actors: behind, ahead, unknown, ghost
+	Kind string // version_gap, two_tasks, robot_absent; of actors: behind, ahead, unknown, ghost; of robots: robot_idle, robot_strays
 	Task fleet.TaskID
 	// Robot is the robot of the row.
 	Robot fleet.RobotID

@@ -42,6 +42,8 @@ type Engine interface {
 	CancelTask(ctx context.Context, s fleet.Shard, id fleet.TaskID, reason string, trace fleet.Trace) error
 	// Tasks is what the actors say of the open tasks of a shard; ok is false where the shard does not live here.
 	Tasks(s fleet.Shard) (open []fact.OpenTask, ok bool)
+	// Robots is about which task each robot of a shard says it is, "" = none: of those that live.
+	Robots(s fleet.Shard) map[fleet.RobotID]fleet.TaskID
 }
 
 // CareOptions say when to look after what. The zero value of a field is its stated default.
@@ -53,6 +55,7 @@ type CareOptions struct {
 	Silent     time.Duration // of a robot that counts as connected; 0 = 2 min
 	Ahead      time.Duration // how long before its earliest start a task's shard is opened; 0 = 90 s
 	Settle     time.Duration // between two looks at rows and actors that contradict; 0 = 1 s
+	Retell     time.Duration // within which a task and its robot tell each other again what one has missed; 0 = 20 s
 	OutboxDays int           // for which sent events are kept; 0 = 7
 	Inbox      time.Duration // for which consumers remember events; 0 = 14 days, twice what Kafka keeps
 	Every      time.Duration // 0 = 1 min; retention and reconciliation take ten of it
@@ -102,6 +105,7 @@ func CareKinds(o CareOptions, rows Rows, engine Engine) (kinds []Kind, attach fu
 	set(&c.Silent, 2*time.Minute)
 	set(&c.Ahead, 90*time.Second)
 	set(&c.Settle, time.Second)
+	set(&c.Retell, 20*time.Second)
 	set(&c.Inbox, 14*24*time.Hour)
 	set(&c.Every, time.Minute)
 	if c.OutboxDays == 0 {

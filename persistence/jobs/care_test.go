@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"starling/engine/fact"
 	"starling/engine/fleet"
 )
@@ -89,6 +91,7 @@ type fakeEngine struct {
 	err   error
 	tasks [][]fact.OpenTask // at each question
 	asked int
+	about []map[fleet.RobotID]fleet.TaskID // at each question
 }
 
 func (e *fakeEngine) note(format string, args ...any) error {
@@ -121,6 +124,17 @@ func (e *fakeEngine) CancelTask(_ context.Context, s fleet.Shard, id fleet.TaskI
 	return e.note("cancel %s %s %s", s.Key(), id, reason)
 }
 
+func (e *fakeEngine) Robots(fleet.Shard) map[fleet.RobotID]fleet.TaskID {
+	if len(e.about) == 0 {
+		return nil
+	}
+	about := e.about[0]
+	if len(e.about) > 1 {
+		e.about = e.about[1:]
+	}
+	return about
+}
+
 func (e *fakeEngine) Tasks(fleet.Shard) ([]fact.OpenTask, bool) {
 	if len(e.tasks) == 0 {
 		return nil, false
@@ -138,7 +152,7 @@ func caring(t *testing.T, rows *fakeRows, e *fakeEngine, late time.Duration) *Ru
 		engine = e
 	}
 	kinds, attach := CareKinds(CareOptions{
-		Settle: time.Millisecond, Late: func(_ context.Context, tenant fleet.TenantID) time.Duration {
+		Settle: time.Millisecond, Retell: time.Millisecond, Late: func(_ context.Context, tenant fleet.TenantID) time.Duration {
 			if tenant == "a" {
 				return late
 			}
@@ -306,5 +320,47 @@ func TestAContradictionStandsAtTwoLooks(t *testing.T) {
 	c.rows = &fakeRows{wrong: [][]fact.Mismatch{{m}}}
 	if list, err := c.contradictions(t.Context(), shardA); err != nil || len(list) != 1 {
 		t.Error(list, err)
+	}
+}
+
+func TestTasksAndRobotsAreHeldAgainstEachOther(t *testing.T) {
+	t.Parallel()
+	has := func(id fleet.TaskID, s fleet.TaskStatus) fact.OpenTask {
+		return fact.OpenTask{Task: id, Status: s, Robot: "r", Version: 2}
+	}
+	type about = map[fleet.RobotID]fleet.TaskID
+	for name, c := range map[string]struct {
+		rows  []fact.OpenTask
+		about []about
+		woken []string
+		kinds string
+	}{
+		"they agree":             {rows: []fact.OpenTask{has("t", fleet.TaskExecuting)}, about: []about{{"r": "t"}}},
+		"it has not heard yet":   {rows: []fact.OpenTask{has("t", fleet.TaskAssigned)}, about: []about{{"r": ""}, {"r": "t"}}},
+		"it never hears":         {rows: []fact.OpenTask{has("t", fleet.TaskAssigned)}, about: []about{{"r": ""}}, woken: []string{"task a/w1 t"}, kinds: "robot_idle"},
+		"it does not live":       {rows: []fact.OpenTask{has("t", fleet.TaskAssigned)}, about: []about{{"other": ""}}},
+		"it lets go":             {rows: []fact.OpenTask{has("t", fleet.TaskCancelling)}, about: []about{{"r": "t"}}},
+		"it has let go":          {rows: []fact.OpenTask{has("t", fleet.TaskCancelling)}, about: []about{{"r": ""}}},
+		"it goes on with an old": {about: []about{{"r": "old"}}, kinds: "robot_strays"},
+		"it does another's":      {rows: []fact.OpenTask{has("t", fleet.TaskExecuting)}, about: []about{{"r": "t", "q": "t"}}, kinds: "robot_strays"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := &fakeEngine{about: c.about}
+			r := caring(t, &fakeRows{open: c.rows}, e, 0)
+			do(t, r, kindFindShards)
+			if !slices.Equal(e.told, c.woken) {
+				t.Errorf("told %q, want %q", e.told, c.woken)
+			}
+			for _, kind := range []string{"robot_idle", "robot_strays"} {
+				want := 0.0
+				if kind == c.kinds {
+					want = 1
+				}
+				if got := testutil.ToFloat64(r.metrics.found.WithLabelValues(kindReconcile, kind)); got != want {
+					t.Errorf("%s: %v found, want %v", kind, got, want)
+				}
+			}
+		})
 	}
 }

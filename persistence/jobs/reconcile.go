@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -48,8 +49,14 @@ func (c *care) reconcile(ctx context.Context, j Job) error {
 	if err != nil {
 		return err
 	}
-	n := map[string]int{"version_gap": 0, "two_tasks": 0, "robot_absent": 0, "behind": 0, "ahead": 0, "unknown": 0, "ghost": 0}
-	for _, m := range append(wrong, stray...) {
+	apart, err := c.apart(ctx, s)
+	if err != nil {
+		return err
+	}
+	n := map[string]int{
+		"version_gap": 0, "two_tasks": 0, "robot_absent": 0, "behind": 0, "ahead": 0, "unknown": 0, "ghost": 0, "robot_idle": 0, "robot_strays": 0,
+	}
+	for _, m := range slices.Concat(wrong, stray, apart) {
 		n[m.Kind]++
 		c.Log.LogAttrs(ctx, slog.LevelWarn, "rows and actors contradict each other", slog.String("event", "reconcile.mismatch"), slog.String("kind", m.Kind),
 			slog.String("tenant_id", string(s.Tenant)), slog.String("warehouse_id", string(s.Warehouse)), slog.String("task_id", string(m.Task)),
@@ -58,8 +65,8 @@ func (c *care) reconcile(ctx context.Context, j Job) error {
 	for what, n := range n {
 		c.r.metrics.found.WithLabelValues(kindReconcile, what).Add(float64(n))
 	}
-	for _, m := range stray {
-		if m.Kind == "unknown" || m.Kind == "ghost" {
+	for _, m := range append(stray, apart...) {
+		if m.Kind == "unknown" || m.Kind == "ghost" || m.Kind == "robot_idle" {
 			if err := skipMissing(c.engine.WakeTask(ctx, s, m.Task)); err != nil {
 				return err
 			}
@@ -101,13 +108,73 @@ func wrapped(err error, s fleet.Shard) error {
 	return fmt.Errorf("compare rows of shard %s: %w", s.Key(), err)
 }
 
-func (c *care) settle(ctx context.Context) error {
+func (c *care) settle(ctx context.Context) error { return wait(ctx, c.Settle) }
+
+func wait(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-time.After(c.Settle):
+	case <-time.After(d):
 		return nil
 	}
+}
+
+// apart are tasks under way whose robot is about something else (robot_idle), and robots that are about a task which is not
+// theirs (robot_strays): those that are so at two looks, with time in between for both to tell each other.
+func (c *care) apart(ctx context.Context, s fleet.Shard) ([]fact.Mismatch, error) {
+	first, err := c.disagreements(ctx, s)
+	if err != nil || len(first) == 0 {
+		return nil, err
+	}
+	if err := wait(ctx, c.Retell); err != nil {
+		return nil, err
+	}
+	second, err := c.disagreements(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(first, func(m fact.Mismatch) bool { return !slices.Contains(second, m) }), nil
+}
+
+func (c *care) disagreements(ctx context.Context, s fleet.Shard) (out []fact.Mismatch, err error) {
+	about := c.engine.Robots(s)
+	if len(about) == 0 {
+		return nil, nil
+	}
+	open, err := c.rows.OpenTasks(ctx, s, maxTasks)
+	if err != nil {
+		return nil, wrapped(err, s)
+	}
+	of := make(map[fleet.RobotID]fleet.TaskID, len(open))
+	for _, t := range open {
+		if t.Robot == "" || t.Status == fleet.TaskCreated || t.Status == fleet.TaskCancelling {
+			continue // nobody has it, or its robot has let go
+		}
+		of[t.Robot] = t.Task
+		if now, lives := about[t.Robot]; lives && now != t.Task {
+			out = append(out, fact.Mismatch{Kind: "robot_idle", Task: t.Task, Robot: t.Robot, Detail: "its robot is about " + quoted(now)})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(about)) {
+		if t := about[id]; t != "" && of[id] != t && !cancelling(open, t, id) {
+			out = append(out, fact.Mismatch{Kind: "robot_strays", Task: t, Robot: id, Detail: "by its rows it is about " + quoted(of[id])})
+		}
+	}
+	return out, nil
+}
+
+// cancelling says that the robot is being asked to let go of the task.
+func cancelling(open []fact.OpenTask, id fleet.TaskID, robot fleet.RobotID) bool {
+	return slices.ContainsFunc(open, func(t fact.OpenTask) bool {
+		return t.Task == id && t.Robot == robot && t.Status == fleet.TaskCancelling
+	})
+}
+
+func quoted(t fleet.TaskID) string {
+	if t == "" {
+		return "no task"
+	}
+	return "task " + string(t)
 }
 
 // strays compares rows with actors. Rows are read first, then actors, then those rows again that do not agree: an actor
