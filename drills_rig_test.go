@@ -50,7 +50,7 @@ type arena struct {
 	influx *stack.Influx
 	faults map[string]*fault
 	small  bool
-	every  time.Duration // between two tasks of each who creates them
+	every  time.Duration     // between two tasks of each who creates them
 	disks  map[string]string // store -> where its small disk is mounted
 	rows   *pgxpool.Pool     // past the proxies
 	reader *factReader

@@ -297,8 +297,9 @@ func kills(rng *rand.Rand, n int) (out []drillRound) {
 	return out
 }
 
-// TestDrills plays what STARLING_DRILLS asks for: "all" is every fault of every store, 10 s away included; a number is so
-// many kills at random points; without it the test has nothing to do, TestDrillsInShort has the short form.
+// TestDrills plays what STARLING_DRILLS asks for: "all" is every fault of every store, 10 s away included, and away for
+// STARLING_DRILLS_AWAY where that is set; "away" is the last alone; a number is so many kills at random points. Without it
+// the test has nothing to do, TestDrillsInShort has the short form.
 func TestDrills(t *testing.T) {
 	want := os.Getenv("STARLING_DRILLS")
 	if want == "" {
@@ -309,11 +310,8 @@ func TestDrills(t *testing.T) {
 		return
 	}
 	var rounds []drillRound
-	for _, store := range drilledStores() {
-		rounds = append(rounds, network(store, 3*time.Second, "refuse", "hang", "500 ms", "reset")...)
-		long := network(store, 10*time.Second, "refuse")
-		long[0].name = "10 s away"
-		rounds = append(rounds, append(long, kill(store, time.Second), full(store, 5*time.Second))...)
+	if want == "all" {
+		rounds = allRounds()
 	}
 	if text := os.Getenv("STARLING_DRILLS_AWAY"); text != "" { // such as 5m
 		away, err := time.ParseDuration(text)
@@ -326,7 +324,16 @@ func TestDrills(t *testing.T) {
 			rounds = append(rounds, long...)
 		}
 	}
+	drilled(t, rounds, want == "all")
+}
+
+func allRounds() (rounds []drillRound) {
+	for _, store := range drilledStores() {
+		rounds = append(rounds, network(store, 3*time.Second, "refuse", "hang", "500 ms", "reset")...)
+		long := network(store, 10*time.Second, "refuse")
+		long[0].name = "10 s away"
+		rounds = append(rounds, append(long, kill(store, time.Second), full(store, 5*time.Second))...)
+	}
 	rng := rand.New(rand.NewPCG(3, uint64(time.Now().UnixNano())))
-	rounds = append(rounds, kill("", 500*time.Millisecond), everything(rng), everything(rng), kill("", 500*time.Millisecond))
-	drilled(t, rounds, true)
+	return append(rounds, kill("", 500*time.Millisecond), everything(rng), everything(rng), kill("", 500*time.Millisecond))
 }
