@@ -33,7 +33,7 @@ type block struct {
 	to       stream
 	from, by int64  // earliest and latest time, in milliseconds
 	packed   bool   // lines are compressed
-	serial   uint64 // on disk
+	serial   uint64 // of the last of its files on disk
 }
 
 func (b *block) note(at time.Time) {

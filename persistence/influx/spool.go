@@ -128,31 +128,48 @@ func (s *spool) show() {
 	s.metrics.waiting.Set(float64(s.points))
 }
 
-// first reads the oldest block; nil = there is none. done or put follows.
+// The bounds of what first reads at once: small blocks leave together.
+const (
+	mostRead   = 5000    // points
+	mostPacked = 1 << 20 // bytes
+)
+
+// first reads the oldest blocks that may leave as one; nil = there are none. done follows, or nothing. Compressed files one
+// after the other are a compressed file.
 func (s *spool) first() *block {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.files) > 0 {
-		f := s.files[0]
-		lines, err := os.ReadFile(filepath.Join(s.dir, f.name))
-		if err == nil {
-			return &block{lines: lines, points: f.points, to: f.to, from: f.from, by: f.by, packed: true, serial: f.serial}
+	var b *block
+	for i := 0; i < len(s.files); {
+		f := s.files[i]
+		if b != nil && (f.to != b.to || b.points+f.points > mostRead || len(b.lines)+int(f.size) > mostPacked) {
+			break
 		}
-		s.metrics.dropped.WithLabelValues("disk_fault").Add(float64(f.points))
-		s.remove(0)
-		s.show()
+		lines, err := os.ReadFile(filepath.Join(s.dir, f.name))
+		if err != nil {
+			s.metrics.dropped.WithLabelValues("disk_fault").Add(float64(f.points))
+			s.remove(i)
+			s.show()
+			continue
+		}
+		if b == nil {
+			b = &block{to: f.to, from: f.from, by: f.by, packed: true}
+		}
+		b.lines, b.points, b.serial = append(b.lines, lines...), b.points+f.points, f.serial
+		b.from, b.by = min(b.from, f.from), max(b.by, f.by)
+		i++
 	}
-	return nil
+	return b
 }
 
-// done forgets the block that first gave, unless the bound has come first.
+// done forgets what first gave, as far as the bound has not come first.
 func (s *spool) done(b *block) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.files) > 0 && s.files[0].serial == b.serial {
+	for len(s.files) > 0 && s.files[0].serial <= b.serial {
 		s.remove(0)
-		s.show()
 	}
+	s.show()
 }
 
 func (s *spool) empty() bool {
