@@ -148,6 +148,7 @@ func (l *ledger) rules(t *testing.T) map[string]rule {
 
 		"outbox_events_pkey": {never: ours}, "outbox_events_status_check": {never: written},
 		"inbox_events_pkey": {never: upserted}, "inbox_events_tenant_id_fkey": {never: engine},
+		"dead_letters_pkey": {never: upserted}, "dead_letters_state_check": {never: written}, "dead_letters_tenant_id_fkey": {never: "the pump copies it from the fact's row"},
 		"idempotency_keys_pkey": {never: "who looked is locked out until the one before has written: TestOfManyTwinsOneIsMade"},
 		"audit_logs_pkey":       {never: upserted},
 	}
