@@ -318,7 +318,6 @@ func (a *api) tasks() {
 			return &taskOut{taskBody(&v)}, err
 		})
 	a.taskEvents()
-	a.taskTiming()
 }
 
 // task reads a task of the tenant.
@@ -422,4 +421,5 @@ func (a *api) taskEvents() {
 			l, err := a.Facts.ListTaskEvents(ctx, who.Tenant, fleet.TaskID(in.ID), in.page())
 			return listOf(l, eventOf), err
 		})
+	a.taskTiming()
 }
