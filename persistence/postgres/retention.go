@@ -13,7 +13,7 @@ import (
 // left comes with the next run.
 const (
 	forgetRows   = 10_000
-	forgetRounds = 100
+	forgetRounds = 500
 )
 
 // Forget drops the days of the outbox of which everything was sent more than so many days ago, and the inbox rows that are
