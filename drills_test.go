@@ -223,6 +223,7 @@ func drilled(t *testing.T, rounds []drillRound, small bool) {
 		}
 		row := a.play(t, r, doubles)
 		rows = append(rows, row)
+		t.Logf("%d of %d: %s %s %+v, recovered in %v, whole in %v", len(rows)-1, len(rounds), r.store, r.name, row.verdict, row.recovered.Round(time.Millisecond), row.whole.Round(time.Millisecond))
 		doubles.Doubled += row.verdict.Doubled
 		if t.Failed() {
 			break
