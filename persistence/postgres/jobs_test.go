@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/robot"
 	"starling/engine/task"
 	"starling/persistence/postgres"
+	"starling/persistence/postgres/gen"
 )
 
 func jobsOf(t *testing.T, s *postgres.Store) *postgres.JobsRepo {
@@ -321,5 +323,37 @@ func TestWhatCannotBeProjectedIsRefusedAndLeavesNothing(t *testing.T) {
 	}
 	if _, err := s.Tasks.GetTiming(t.Context(), shard.Tenant, fleet.TaskID(events[0].Subject)); !errors.Is(err, fact.ErrNotFound) {
 		t.Error(err)
+	}
+}
+
+// Looks of jobs walk indexes: those of open tasks, not of all that ever were. Robots are looked through in the order of
+// their keys, a page at a time.
+func TestNoLookReadsTheTasksOfAllTimes(t *testing.T) {
+	t.Parallel()
+	s, url := freshAt(t)
+	shard := newShard(t, s)
+	fill(t, url, shard)
+	none, tenant, warehouse := uuid.Nil.String(), string(shard.Tenant), string(shard.Warehouse)
+	worker, app := connect(t, url, "starling_worker"), connect(t, url, "starling_app")
+	if _, err := app.Exec(t.Context(), "SELECT set_config('app.tenant_id', $1, false)", tenant); err != nil {
+		t.Fatal(err)
+	}
+	for name, q := range map[string][]any{
+		"idle shards":  {worker, gen.IdleShards, 1.0, 1.0, int32(500)},
+		"busy shards":  {worker, gen.BusyShards, int32(500)},
+		"owner":        {worker, gen.ShardOwner, tenant, warehouse},
+		"open tasks":   {app, gen.OpenTasks, tenant, warehouse, int32(500)},
+		"tasks now":    {app, gen.TasksNow, tenant, []string{none}},
+		"contradicted": {app, gen.Contradictions, int32(500), tenant, warehouse},
+		"timings":      {app, gen.LoadTimings, tenant, []string{none}},
+	} {
+		conn, _ := q[0].(*pgx.Conn)
+		if whole := explain(t, conn, q[1].(string), q[2:]...); len(whole) > 0 {
+			t.Errorf("%s reads whole: %v", name, whole)
+		}
+	}
+	// Robots may be read whole to be joined with so many tasks that are stuck; tasks never.
+	if whole := explain(t, worker, gen.StuckTasks, 150.0, 60.0, none, none, 30.0, int32(500)); slices.Contains(whole, "tasks") {
+		t.Errorf("stuck tasks reads whole: %v", whole)
 	}
 }
