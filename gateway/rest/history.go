@@ -91,7 +91,7 @@ func (a *api) histories() {
 				s := a.Quotas.Settings(ctx, who.Tenant)
 				q.Gap = max(leastGap, time.Duration(2.5/s.Sampling(r.Spec.Warehouse).IdleHz*float64(time.Second)))
 			}
-			return a.series(ctx, &in.HistoryQuery, q, func() (history.Series, error) {
+			return a.series(ctx, &in.HistoryQuery, func() (history.Series, error) {
 				return a.History.Robot(ctx, who.Tenant, r.Spec.ID, *q)
 			})
 		})
@@ -133,7 +133,7 @@ func (a *api) crowd(ctx context.Context, who *auth.Identity, in *HistoryQuery, k
 		return nil, err
 	}
 	q.Gap = crowdGap
-	return a.series(ctx, in, q, func() (history.Series, error) { return a.History.Congestion(ctx, who.Tenant, kind, id, *q) })
+	return a.series(ctx, in, func() (history.Series, error) { return a.History.Congestion(ctx, who.Tenant, kind, id, *q) })
 }
 
 // historyOf checks what is asked.
@@ -253,7 +253,7 @@ func readCursor(s string) (time.Time, bool) {
 }
 
 // series tells a history in the form that the client takes.
-func (a *api) series(ctx context.Context, in *HistoryQuery, q *history.Query, tell func() (history.Series, error)) (*historyOut, error) {
+func (a *api) series(ctx context.Context, in *HistoryQuery, tell func() (history.Series, error)) (*historyOut, error) {
 	if a.History == nil {
 		return nil, newError(http.StatusServiceUnavailable, codeUnavailable, "this process keeps no history")
 	}

@@ -89,8 +89,6 @@ func (p *StatusProducer) WriteStatuses(_ context.Context, batch []fact.Status) {
 
 // settled counts what became of a record.
 func (p *StatusProducer) settled(_ *kgo.Record, err error) {
-	if err != nil {
-	}
 	switch {
 	case err == nil:
 		p.sent.Inc()
