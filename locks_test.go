@@ -90,7 +90,7 @@ func TestLockHolderProcess(t *testing.T) {
 	defer h.close()
 	go func() { // ends with the process
 		_, _ = io.Copy(io.Discard, os.Stdin)
-		os.Exit(0) //nolint:revive // nobody listens any more
+		os.Exit(0) // nobody listens any more
 	}()
 	for last := ""; ; {
 		token, _ := h.locks.Token(h.lock())

@@ -49,7 +49,7 @@ func (p *probes) fly(c *Check) *flight {
 		f.err = errNoAnswer // should the probe panic
 		defer func() {
 			if r := recover(); r != nil {
-				f.err = fmt.Errorf("probe %s: %v", c.Name, r) //nolint:errorlint // what was thrown is no error
+				f.err = fmt.Errorf("probe %s: %v", c.Name, r) // what was thrown is no error
 			}
 			p.mu.Lock()
 			delete(p.flights, c.Name)
