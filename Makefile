@@ -147,6 +147,10 @@ bench-lorr: build ## problems of the League of Robot Runners in lock-step agains
 bench-motion: build ## every figure of docs/performance.md on motion (an hour); ARGS="--rows zones,life --seeds 1"
 	@$(GO) run ./bench/motion $(ARGS)
 
+.PHONY: bench-backbone
+bench-backbone: servers-installed ## facts through the outbox to a real Kafka, snapshots, views in Redis, with the CPU of each process (three minutes)
+	@$(GO) run ./bench/backbone $(ARGS)
+
 AWAY ?= 5m
 .PHONY: drills
 drills: servers-installed ## hurt every store in every way under load, each AWAY (5m) away too, and print what it cost (40 minutes; `make test` has a short form)

@@ -14,13 +14,7 @@ local written, older = 0, 0
 for i = 4, #ARGV, 3 do
 	local id, rank = ARGV[i], ARGV[i + 1]
 	local was = redis.call('HGET', key, id)
-	local newer = true
-	if was then
-		local h, l = tonumber(string.sub(was, 1, 16)), tonumber(string.sub(was, 17, 32))
-		local nh, nl = tonumber(string.sub(rank, 1, 16)), tonumber(string.sub(rank, 17, 32))
-		newer = nh > h or nh == h and nl > l
-	end
-	if newer then
+	if not was or string.sub(was, 1, 32) < rank then -- digits alone: their order is that of the numbers in any locale
 		redis.call('HSET', key, id, rank .. ARGV[i + 2])
 		written = written + 1
 	else
