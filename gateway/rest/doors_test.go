@@ -23,7 +23,7 @@ func TestAnotherTenantsThingsAreNotThere(t *testing.T) {
 	foreign := g.grant(auth.Grant{Role: auth.Admin, Tenant: theirs})
 	for _, path := range []string{
 		"/api/v1/warehouses/" + g.warehouse, "/api/v1/maps/" + g.floor, "/api/v1/maps/" + g.floor + "/versions", "/api/v1/maps/" + g.floor + "/versions/1", "/api/v1/maps/" + g.floor + "/versions/1/floor-plan",
-		"/api/v1/lanes?map_id=" + g.floor, "/api/v1/robots/" + g.bot, "/api/v1/robots/" + g.bot + "/why", "/api/v1/tasks/" + task, "/api/v1/tasks/" + task + "/events", "/api/v1/tasks/" + task + "/why",
+		"/api/v1/lanes?map_id=" + g.floor, "/api/v1/robots/" + g.bot, "/api/v1/robots/" + g.bot + "/why", "/api/v1/tasks/" + task, "/api/v1/tasks/" + task + "/events", "/api/v1/tasks/" + task + "/timing", "/api/v1/tasks/" + task + "/why",
 		command,
 	} {
 		g.get(path, foreign).fails(404, codeNotFound)
