@@ -87,6 +87,10 @@ type Config struct {
 	InfluxSpool  int    // INFLUX_SPOOL_MB: there, at most
 
 	KafkaBrokers     []string // KAFKA_BROKERS: host:port, separated by commas; empty = there is no Kafka, facts wait in the outbox
+	KafkaTLS         bool     // KAFKA_TLS: speak with the brokers by TLS
+	KafkaCAFile      string   // KAFKA_TLS_CA_FILE: PEM authorities of their certificates; "" = the machine's
+	KafkaUser        string   // KAFKA_USER: signs in by SCRAM-SHA-512; "" = as nobody
+	KafkaPassword    Secret   // KAFKA_PASSWORD: needed with KAFKA_USER
 	KafkaPrefix      string   // KAFKA_TOPIC_PREFIX: of the names of topics and groups
 	KafkaReplication int      // KAFKA_REPLICATION: replicas of topics that are created; 0 = as the brokers are told
 	KafkaJSON        bool     // KAFKA_JSON: facts in JSON too, in topics <topic>.json
@@ -304,6 +308,12 @@ func (c *Config) check(faults *Faults, read func(string) ([]byte, error)) {
 	if c.InfluxURL != "" {
 		require("INFLUX_ORG", c.InfluxOrg)
 		require("INFLUX_TOKEN", c.InfluxToken.Reveal())
+	}
+	if c.KafkaUser != "" {
+		require("KAFKA_PASSWORD", c.KafkaPassword.Reveal())
+	}
+	if c.KafkaCAFile != "" && !c.KafkaTLS {
+		faults.invalid("KAFKA_TLS_CA_FILE", "is of use with KAFKA_TLS alone")
 	}
 	if c.DBMinConns > c.DBMaxConns && !has("DB_MIN_CONNS") && !has("DB_MAX_CONNS") {
 		faults.invalid("DB_MIN_CONNS", "want at most DB_MAX_CONNS")

@@ -90,6 +90,11 @@ func configKeys() []configKey {
 		{name: "INFLUX_SPOOL_MB", fallback: "256", set: number(func(c *Config) *int { return &c.InfluxSpool }, 1, 1_000_000)},
 
 		{name: "KAFKA_BROKERS", set: setBrokers},
+		{name: "KAFKA_TLS", fallback: "false", set: flag(func(c *Config) *bool { return &c.KafkaTLS })},
+		{name: "KAFKA_TLS_CA_FILE", set: text(func(c *Config) *string { return &c.KafkaCAFile }, 4096)},
+		{name: "KAFKA_USER", set: text(func(c *Config) *string { return &c.KafkaUser }, 256)},
+		{name: "KAFKA_PASSWORD", set: setKafkaPassword, secret: true},
+		{name: "KAFKA_PASSWORD" + fileSuffix, set: text(unkept, 4096)},
 		{name: "KAFKA_TOPIC_PREFIX", set: setTopicPrefix},
 		{name: "KAFKA_REPLICATION", fallback: "0", set: number(func(c *Config) *int { return &c.KafkaReplication }, 0, 100)},
 		{name: "KAFKA_JSON", fallback: "false", set: flag(func(c *Config) *bool { return &c.KafkaJSON })},
@@ -210,6 +215,11 @@ func setRedisURL(c *Config, value string) string {
 
 func setInfluxToken(c *Config, value string) string {
 	c.InfluxToken = NewSecret(value)
+	return ""
+}
+
+func setKafkaPassword(c *Config, value string) string {
+	c.KafkaPassword = NewSecret(value)
 	return ""
 }
 

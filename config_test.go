@@ -125,6 +125,8 @@ func TestFaultsOfSingleKeys(t *testing.T) {
 		"an empty file":                          {file: "# nothing\n"},
 		"a null in the file counts as not set":   {file: "HTTP_PORT:\n"},
 		"an unknown variable does not disturb":   {env: []string{"MQTT_URL", "x"}},
+		"a Kafka user without a password":        {env: []string{"KAFKA_USER", "u"}, want: "KAFKA_PASSWORD: missing"},
+		"authorities of no use":                  {env: []string{"KAFKA_TLS_CA_FILE", "f"}, want: "KAFKA_TLS_CA_FILE: is of use with KAFKA_TLS alone"},
 		"brokers without a port":                 {env: []string{"KAFKA_BROKERS", "a:9092,b"}, want: "KAFKA_BROKERS: want host:port, several separated by commas"},
 		"a prefix that no topic may have":        {env: []string{"KAFKA_TOPIC_PREFIX", "a/b"}, want: "KAFKA_TOPIC_PREFIX: want at most 100 letters, digits and .-_"},
 		"an unknown key of a feature not built":  {file: "MQTT_URL: x\n", want: "MQTT_URL: unknown key in the configuration file"},

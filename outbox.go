@@ -31,7 +31,7 @@ const pumpConns = 6
 func (a *app) kafkaOptions(registry prometheus.Registerer) kafka.Options {
 	c := &a.Config
 	return kafka.Options{
-		Brokers: c.KafkaBrokers, Prefix: c.KafkaPrefix, ClientID: c.ServiceName, Replication: c.KafkaReplication, JSON: c.KafkaJSON,
+		Brokers: c.KafkaBrokers, TLS: c.KafkaTLS, CAFile: c.KafkaCAFile, User: c.KafkaUser, Password: c.KafkaPassword.Reveal(), Prefix: c.KafkaPrefix, ClientID: c.ServiceName, Replication: c.KafkaReplication, JSON: c.KafkaJSON,
 		Log: a.Log, Registerer: registry,
 	}
 }

@@ -3,20 +3,29 @@ package kafka
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
 // Options say how to connect. The zero value of a field is its stated default.
 type Options struct {
-	Brokers     []string      // host:port, to begin with; at least one
-	Prefix      string        // of the names of topics and groups on the brokers; "" = none
+	Brokers     []string // host:port, to begin with; at least one
+	Prefix      string   // of the names of topics and groups on the brokers; "" = none
+	TLS         bool     // speak with the brokers by TLS
+	CAFile      string   // PEM authorities of their certificates, with TLS; "" = the machine's
+	User        string   // signs in by SCRAM-SHA-512; "" = as nobody
+	Password    string
 	ClientID    string        // names the process to the brokers; "" = starling
 	Replication int           // replicas of topics that are created; 0 = as the brokers are told
 	JSON        bool          // a mirror of each topic of facts in JSON, <topic>.json
@@ -40,7 +49,11 @@ func NewClient(o Options, more ...kgo.Opt) (*kgo.Client, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	c, err := kgo.NewClient(append([]kgo.Opt{
+	secure, err := o.secure()
+	if err != nil {
+		return nil, err
+	}
+	c, err := kgo.NewClient(slices.Concat([]kgo.Opt{
 		kgo.SeedBrokers(o.Brokers...),
 		kgo.ClientID(cmp.Or(o.ClientID, "starling")),
 		kgo.WithLogger(libraryLog{log}),
@@ -50,11 +63,33 @@ func NewClient(o Options, more ...kgo.Opt) (*kgo.Client, error) {
 		kgo.RetryBackoffFn(backoff),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.MetadataMaxAge(time.Minute),
-	}, more...)...)
+	}, secure, more)...)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the client of kafka: %w", err)
 	}
 	return c, nil
+}
+
+// secure are the options of who the brokers are and who we are.
+func (o *Options) secure() (opts []kgo.Opt, err error) {
+	if o.TLS {
+		c := &tls.Config{MinVersion: tls.VersionTLS12}
+		if o.CAFile != "" {
+			pem, err := os.ReadFile(o.CAFile)
+			if err != nil {
+				return nil, fmt.Errorf("read the authorities of kafka: %w", err)
+			}
+			c.RootCAs = x509.NewCertPool()
+			if !c.RootCAs.AppendCertsFromPEM(pem) {
+				return nil, errors.New("read the authorities of kafka: no certificate in the file")
+			}
+		}
+		opts = append(opts, kgo.DialTLSConfig(c))
+	}
+	if o.User != "" {
+		opts = append(opts, kgo.SASL(scram.Auth{User: o.User, Pass: o.Password}.AsSha512Mechanism()))
+	}
+	return opts, nil
 }
 
 // backoff is how long the library waits before its nth try of a request: soon, then twice as long, up to a second, so that

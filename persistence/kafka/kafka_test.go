@@ -2,7 +2,17 @@ package kafka_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -152,4 +162,56 @@ func TestMissingTopicsAreMadeAsTheTableSays(t *testing.T) {
 	if cluster.TopicInfo("task.events.json") == nil || cluster.TopicInfo("robot.status.json") != nil {
 		t.Error("mirrors stand beside facts alone")
 	}
+}
+
+func TestBrokersThatAskWhoItIs(t *testing.T) {
+	t.Parallel()
+	cert, ca := certificate(t)
+	cluster := broker(t, kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "starling", "right"), kfake.TLS(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}))
+	o := kafka.Options{Brokers: cluster.ListenAddrs(), TLS: true, CAFile: ca, User: "starling", Password: "right"}
+	c := open(t, o)
+	if err := c.EnsureTopics(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if errs := c.Publish(t.Context(), []kafka.Record{{Topic: kafka.TopicAlerts, Key: "a", Value: []byte("1")}}); errs[0] != nil {
+		t.Fatal(errs[0])
+	}
+	for name, change := range map[string]func(o *kafka.Options){
+		"another password":  func(o *kafka.Options) { o.Password = "wrong" },
+		"nobody":            func(o *kafka.Options) { o.User = "" },
+		"other authorities": func(o *kafka.Options) { o.CAFile = "" },
+		"no TLS":            func(o *kafka.Options) { o.TLS = false },
+	} {
+		bad := o
+		change(&bad)
+		if err := open(t, bad).Ping(t.Context()); err == nil {
+			t.Errorf("with %s the brokers answer", name)
+		}
+	}
+	o.CAFile = t.TempDir()
+	if _, err := kafka.Open(t.Context(), o); err == nil {
+		t.Error("authorities that cannot be read are no fault")
+	}
+}
+
+// certificate is one of 127.0.0.1, signed by itself, and the file with its authority.
+func certificate(t *testing.T) (tls.Certificate, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, from, from, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
 }
