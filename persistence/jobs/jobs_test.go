@@ -317,6 +317,28 @@ func TestRedisMayGoAndComeBack(t *testing.T) {
 	eventually(t, "the wake-up was kept", func() bool { return o.count(5) > 0 })
 }
 
+// Redis is away when the process starts: it starts, does what is scheduled, and uses Redis once that is there.
+func TestRedisMayBeAwayAtTheStart(t *testing.T) {
+	t.Parallel()
+	server := stacktest.OwnRedis(t)
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	var runs, asked atomic.Int64
+	r := run(t, jobs.Options{URL: server.URL(), Queues: []jobs.Queue{jobs.Housekeeping}}, jobs.Kind{
+		Name: "beat", Queue: jobs.Housekeeping, Every: time.Second, Do: func(context.Context, jobs.Job) error { runs.Add(1); return nil },
+	}, jobs.Kind{Name: "k", Queue: jobs.Housekeeping, Do: func(context.Context, jobs.Job) error { asked.Add(1); return nil }})
+	eventually(t, "beats", func() bool { return runs.Load() > 0 })
+	if _, err := r.Add(t.Context(), jobs.Job{Kind: "k"}); err == nil {
+		t.Error("a job was made nowhere")
+	}
+	if err := server.StartAgain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a job is made", func() bool { made, err := r.Add(t.Context(), jobs.Job{Kind: "k"}); return made && err == nil })
+	eventually(t, "and done", func() bool { return asked.Load() > 0 })
+}
+
 // Redis forgets everything while it runs: what is made from then on is done, and what fails can be looked at.
 func TestRedisMayForgetEverything(t *testing.T) {
 	t.Parallel()
