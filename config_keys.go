@@ -30,7 +30,7 @@ func (k configKey) defaultFor(env string) string {
 
 // configKeys is the table of all keys, ENV first: what is not here does not exist.
 func configKeys() []configKey {
-	return []configKey{
+	return append([]configKey{
 		{name: "ENV", fallback: envDev, set: oneOf(func(c *Config) *string { return &c.Env }, envDev, envStaging, envProd)},
 		{name: "SERVICE_NAME", fallback: "starling", set: text(func(c *Config) *string { return &c.ServiceName }, 64)},
 		{name: "LOG_LEVEL", fallback: "info", set: setLogLevel},
@@ -89,6 +89,17 @@ func configKeys() []configKey {
 		{name: "INFLUX_DIR", fallback: ".starling/influx", set: text(func(c *Config) *string { return &c.InfluxDir }, 4096)},
 		{name: "INFLUX_SPOOL_MB", fallback: "256", set: number(func(c *Config) *int { return &c.InfluxSpool }, 1, 1_000_000)},
 
+		{name: "OUTBOX_RETENTION_DAYS", fallback: "3", set: number(func(c *Config) *int { return &c.OutboxDays }, 1, 365)},
+
+		{name: "LEASE_MS", fallback: "1500", set: duration(func(c *Config) *time.Duration { return &c.Lease }, time.Millisecond, 300, 60_000)},
+		{name: "LEASE_RENEW_MS", fallback: "300", set: duration(func(c *Config) *time.Duration { return &c.LeaseRenew }, time.Millisecond, 50, 20_000)},
+		{name: "ZONE_TICK_MS", fallback: "100", set: duration(func(c *Config) *time.Duration { return &c.ZoneTick }, time.Millisecond, 10, 10_000)},
+		{name: "DISPATCH_INTERVAL_MS", fallback: "250", set: duration(func(c *Config) *time.Duration { return &c.DispatchInterval }, time.Millisecond, 10, 60_000)},
+	}, kafkaKeys()...)
+}
+
+func kafkaKeys() []configKey {
+	return []configKey{
 		{name: "KAFKA_BROKERS", set: setBrokers},
 		{name: "KAFKA_TLS", fallback: "false", set: flag(func(c *Config) *bool { return &c.KafkaTLS })},
 		{name: "KAFKA_TLS_CA_FILE", set: text(func(c *Config) *string { return &c.KafkaCAFile }, 4096)},
@@ -98,12 +109,6 @@ func configKeys() []configKey {
 		{name: "KAFKA_TOPIC_PREFIX", set: setTopicPrefix},
 		{name: "KAFKA_REPLICATION", fallback: "0", set: number(func(c *Config) *int { return &c.KafkaReplication }, 0, 100)},
 		{name: "KAFKA_JSON", fallback: "false", set: flag(func(c *Config) *bool { return &c.KafkaJSON })},
-		{name: "OUTBOX_RETENTION_DAYS", fallback: "3", set: number(func(c *Config) *int { return &c.OutboxDays }, 1, 365)},
-
-		{name: "LEASE_MS", fallback: "1500", set: duration(func(c *Config) *time.Duration { return &c.Lease }, time.Millisecond, 300, 60_000)},
-		{name: "LEASE_RENEW_MS", fallback: "300", set: duration(func(c *Config) *time.Duration { return &c.LeaseRenew }, time.Millisecond, 50, 20_000)},
-		{name: "ZONE_TICK_MS", fallback: "100", set: duration(func(c *Config) *time.Duration { return &c.ZoneTick }, time.Millisecond, 10, 10_000)},
-		{name: "DISPATCH_INTERVAL_MS", fallback: "250", set: duration(func(c *Config) *time.Duration { return &c.DispatchInterval }, time.Millisecond, 10, 60_000)},
 	}
 }
 
