@@ -126,6 +126,9 @@ func (s *stepper) prepare(ctx context.Context, n int, o hall.Options) error {
 	if s.graph, err = roadmap.Build(d, b); err != nil {
 		return fmt.Errorf("build the map: %w", err)
 	}
+	if o.Lockstep && o.Active == 0 {
+		o.Active = congestion.Active(len(s.graph.Vertices)) // the peer too has all it can use on the road from the first step on
+	}
 	o.Meter, o.OnTask, o.OnMove = &s.meter, s.showTask, s.moved
 	if s.hall, err = hall.New(o); err != nil {
 		return err

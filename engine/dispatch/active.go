@@ -11,12 +11,35 @@ import (
 	"starling/engine/robot"
 )
 
-// LimitActive bounds how many robots may hold tasks at once. 0 = what the floor takes (congestion.Active), less than 0 =
-// all.
+// LimitActive bounds how many robots may hold tasks at once. 0 = by what is seen (congestion.Crowd), less than 0 = all.
 func (s *State) LimitActive(n int) { s.mostActive = n }
 
 // active is how many robots may hold tasks at once.
-func (s *State) active() int { return activeOn(s.graph, s.mostActive) }
+func (s *State) active() int { return activeOn(s.graph, s.saidActive()) }
+
+// saidActive is the limit that is set or, where none is, the one that what is seen calls for; 0 = not known yet.
+func (s *State) saidActive() int {
+	if s.mostActive != 0 {
+		return s.mostActive
+	}
+	return s.crowd.Limit()
+}
+
+// reviewCrowd counts the robots with tasks that stand.
+func (s *State) reviewCrowd(now time.Time) {
+	if s.graph == nil || s.mostActive != 0 {
+		return
+	}
+	standing := 0
+	for _, waits := range s.zones { // a count: in any order
+		for i := range waits {
+			if waits[i].Tasked && now.Sub(waits[i].Since) >= congestion.StandsFor {
+				standing++
+			}
+		}
+	}
+	s.crowd.Review(now, len(s.graph.Vertices), len(s.heldBy), standing)
+}
 
 // activeOn is how many robots may hold tasks at once on a floor, where so many are said.
 func activeOn(g *roadmap.Graph, said int) int {
@@ -26,7 +49,7 @@ func activeOn(g *roadmap.Graph, said int) int {
 	case said < 0 || g == nil:
 		return math.MaxInt
 	}
-	return congestion.Active(len(g.Vertices))
+	return congestion.CrowdFirst(len(g.Vertices))
 }
 
 // room is how many more robots may get tasks now: those that hold one, or have been offered one just now, count.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"starling/engine/congestion"
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
 	"starling/engine/task"
@@ -82,6 +83,7 @@ type State struct {
 	flows      flows
 	taskWait   []TaskWait
 	mostActive int
+	crowd      congestion.Crowd
 	standing   [][]fleet.RobotID
 	at         time.Time
 }
@@ -482,6 +484,7 @@ func (s *State) ticked(now time.Time, out []Effect) []Effect {
 	}
 	s.lastScan = now
 	s.noteTaskWaits(now)
+	s.reviewCrowd(now)
 	out = s.scan(now, out)
 	out = s.tend(now, out)
 	out = s.tellLanes(now, out)
@@ -527,7 +530,7 @@ func (s *State) laneEffects(g *roadmap.Graph, out []Effect) []Effect {
 
 // FillView fills v. Slices are shared and not written afterwards.
 func (s *State) FillView(v *View) {
-	*v = View{At: s.at, OpenTasks: len(s.tasks), TaskWaits: s.taskWait, Cycles: s.standing, Charging: s.charging, Policy: s.policy, Active: s.mostActive}
+	*v = View{At: s.at, OpenTasks: len(s.tasks), TaskWaits: s.taskWait, Cycles: s.standing, Charging: s.charging, Policy: s.policy, Active: s.saidActive()}
 	if s.graph != nil {
 		v.MapID, v.MapVersion = s.graph.MapID, s.graph.Version
 	}
