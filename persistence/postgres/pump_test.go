@@ -53,7 +53,7 @@ func claim(t *testing.T, o *postgres.Outbox, pump int, except ...string) []postg
 func TestTheOutboxGivesFactsInOrderUntilTheyAreMarked(t *testing.T) {
 	t.Parallel()
 	heard := make(chan uint16, 10)
-	s, url := freshAt(t)
+	_, url := freshAt(t)
 	s, err := postgres.Open(t.Context(), postgres.Options{URL: url, Outbox: func(mask uint16) { heard <- mask }})
 	if err != nil {
 		t.Fatal(err)
