@@ -31,6 +31,9 @@ func readEnv(t *testing.T, dir string) string {
 	return string(b)
 }
 
+// ports are what may be shown of the file.
+func ports(env string) []string { return regexp.MustCompile(`127\.0\.0\.1:\d+`).FindAllString(env, -1) }
+
 // All servers come up beside each other, are found again, come back where they were after kill -9, and go.
 func TestTheWholeStackComesBackWhereItWasAndGoes(t *testing.T) {
 	d := dir(t)
@@ -73,7 +76,7 @@ func TestTheWholeStackComesBackWhereItWasAndGoes(t *testing.T) {
 		return 0, err == nil && len(all) == 0
 	})
 	if again := up(); again != before {
-		t.Error("after kill -9 the servers are elsewhere")
+		t.Errorf("after kill -9 the servers are elsewhere: %v, before %v", ports(again), ports(before))
 	}
 	second := running(6)
 	if err := stack.Down(t.Context(), d); err != nil {

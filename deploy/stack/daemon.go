@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ const (
 	lowestPort    = 21000 // below the ports that systems give to outgoing connections
 	highestPort   = 31999
 	portTries     = 64
+	portPatience  = 5 * time.Second
 	portsName     = "ports"
 	privateFolder = 0o700
 )
@@ -138,8 +140,12 @@ func (d *daemon) owns(pid int) bool {
 	if runtime.GOOS != "linux" {
 		return syscall.Kill(pid, 0) == nil
 	}
-	cwd, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "cwd"))
-	return err == nil && cwd == d.base
+	// Of a process that dies the first thread may be gone while others still hold its ports: it is there as long as any is.
+	threads, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "cwd"))
+	return err == nil && slices.ContainsFunc(threads, func(thread string) bool {
+		cwd, err := os.Readlink(thread)
+		return err == nil && cwd == d.base
+	})
 }
 
 // end sends a signal and waits until the process is gone; after patience it is killed. Nothing running is no error.
@@ -238,9 +244,15 @@ func (d *daemon) orRemove(err error) error {
 // killCommand is a command line that kills the server of the folder, whichever process runs there by then.
 func (d *daemon) killCommand() []string {
 	const script = `pid=$(cat "$1/pid" 2>/dev/null) || exit 0
-if [ -d /proc/self ] && [ "$(readlink "/proc/$pid/cwd")" != "$1" ]; then exit 0; fi
+there() {
+	for thread in /proc/"$pid"/task/*/cwd; do
+		if [ "$(readlink "$thread" 2>/dev/null)" = "$1" ]; then return 0; fi
+	done
+	return 1
+}
+if [ -d /proc/self ] && ! there "$1"; then exit 0; fi
 kill -KILL "$pid"
-while [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$1" ]; do sleep 0.05; done`
+while there "$1"; do sleep 0.05; done`
 	return []string{"sh", "-c", script, "kill", d.base}
 }
 
@@ -291,12 +303,18 @@ func (d *daemon) keepSecret(name string) (string, error) {
 	return secret, nil
 }
 
+// portFree waits a while for a port that whoever died a moment ago may still hold.
 func portFree(ctx context.Context, port int) bool {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp4", loopback(port))
-	if err != nil {
-		return false
+	for deadline := time.Now().Add(portPatience); ; {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp4", loopback(port))
+		if err == nil {
+			return l.Close() == nil
+		}
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return false
+		}
+		time.Sleep(readyPause)
 	}
-	return l.Close() == nil
 }
 
 // loopback is the address of a port on 127.0.0.1.

@@ -22,9 +22,9 @@ const (
 	mosquittoConf     = "mosquitto.conf"
 	mosquittoUsers    = "passwords"
 	mosquittoPassword = "password"
-	mosquittoTimeout  = 20 * time.Second
+	mosquittoTimeout  = time.Minute
 	mosquittoPatience = 10 * time.Second
-	mosquittoAnswer   = 5 * time.Second
+	mosquittoAnswer   = 10 * time.Second
 )
 
 // ErrNoMosquitto says that Mosquitto is not installed; the text around it says what to install.

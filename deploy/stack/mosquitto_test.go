@@ -24,7 +24,7 @@ func mqtt(t *testing.T, address string, name, password string) (net.Conn, byte) 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	packet(t, c, 0x10, field("MQTT"), []byte{4, 0xc2, 0, 60}, field("test"), field(name), field(password))
 	return c, answer(t, c, 0x20)[1]
 }

@@ -20,7 +20,7 @@ const (
 	redisPassword = "password"
 	redisConf     = "redis.conf"
 	redisPatience = 10 * time.Second
-	redisTimeout  = 20 * time.Second
+	redisTimeout  = time.Minute
 )
 
 // ErrNoRedis says that Redis is not installed; the text around it says what to install.

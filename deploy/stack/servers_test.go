@@ -329,10 +329,10 @@ func TestAGuardedServerEndsWithAProcessThatIsKilled(t *testing.T) {
 	}
 }
 
-// await looks until it sees what it wants, for half a minute at most.
+// await looks until it sees what it wants, for two minutes at most.
 func await(t *testing.T, what string, look func() (int, bool)) int {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if n, seen := look(); seen {
 			return n
 		}
