@@ -37,7 +37,7 @@ func (a *app) startJobs(ctx context.Context, registry prometheus.Registerer) err
 		e = jobEngine{a}
 		o.Queues = append(o.Queues, jobs.Control)
 	}
-	kinds, attach := jobs.CareKinds(jobs.CareOptions{Late: a.cancelLate, Every: a.JobsEvery, Log: a.Log}, a.jobRows, e)
+	kinds, attach := jobs.CareKinds(jobs.CareOptions{Late: a.cancelLate, Every: a.JobsEvery, OutboxDays: a.Config.OutboxDays, Log: a.Log}, a.jobRows, e)
 	if pumps := a.pumps(); worker {
 		o.Queues = append(o.Queues, jobs.Housekeeping)
 		if pumps != nil {
