@@ -26,7 +26,7 @@ import (
 // in trouble: their cores decide what is measured, and the writer hands it to the real Kafka and the real InfluxDB. One
 // iteration is one second of theirs; it ends when both have taken all of it. The processor's time is told of each side.
 func BenchmarkSampledTelemetry(b *testing.B) {
-	const robots = 20_000 // costs are linear: five times that are 100,000
+	const robots = 20_000
 	in, ka := stacktest.Influx(b), stacktest.Kafka(b)
 	reg := prometheus.NewPedanticRegistry()
 	c, err := influx.Open(b.Context(), influx.Options{URL: in.URL(), Org: in.Org(), Token: in.Token(), Bucket: "scale", Dir: b.TempDir(), SpoolBytes: 1 << 30, Timeout: time.Minute, Registerer: reg})
