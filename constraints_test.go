@@ -148,6 +148,9 @@ func (l *ledger) rules(t *testing.T) map[string]rule {
 
 		"outbox_events_pkey": {never: ours}, "outbox_events_status_check": {never: written},
 		"inbox_events_pkey": {never: upserted}, "inbox_events_tenant_id_fkey": {never: engine},
+		"lock_fences_pkey": {never: upserted}, "lock_fences_name_check": {never: written}, "lock_fences_token_check": {never: written},
+		"lock_fences_tenant_id_warehouse_id_fkey": {never: engine},
+		"task_timing_pkey":                        {never: upserted}, "task_timing_tenant_id_fkey": {never: "the worker folds facts of tenants that there are"},
 		"dead_letters_pkey": {never: upserted}, "dead_letters_state_check": {never: written}, "dead_letters_tenant_id_fkey": {never: "the pump copies it from the fact's row"},
 		"idempotency_keys_pkey": {never: "who looked is locked out until the one before has written: TestOfManyTwinsOneIsMade"},
 		"audit_logs_pkey":       {never: upserted},
