@@ -24,6 +24,8 @@ const (
 	fluxModule = "github.com/influxdata/flux@v0.196.1" // of that version of InfluxDB
 	fluxSum    = "h1:RZypfrrAZeIixD/2As+qoyrwfs6Gx7VcnTRNGNjBfUA="
 	influxd    = "influxd"
+	oldestGo   = "1.26" // influx/go.mod.txt
+	oldestRust = "1.72" // Flux's Cargo.toml
 	influxTags = "sqlite_foreign_keys,sqlite_json"
 	// Building gives way to what else the machine does.
 	buildNiceness = "10"
@@ -79,7 +81,7 @@ func findInflux(ctx context.Context, log *slog.Logger) (string, error) {
 type influxBuild struct {
 	dir    string
 	goTool string
-	cargo  string
+	cargo  cargo
 	log    *slog.Logger
 }
 
@@ -87,30 +89,15 @@ func newInfluxBuild(ctx context.Context, dir string, log *slog.Logger) (*influxB
 	b := &influxBuild{dir: dir, log: log}
 	var err error
 	if b.goTool, err = exec.LookPath("go"); err != nil {
-		return nil, fmt.Errorf("%w: no Go found; install Go 1.24 or newer (https://go.dev/dl)", ErrNoInflux)
+		return nil, fmt.Errorf("%w: no Go found; install Go %s or newer (https://go.dev/dl)", ErrNoInflux, oldestGo)
 	}
-	if b.cargo, err = findCargo(); err != nil {
-		return nil, fmt.Errorf("%w: no cargo found; install Rust 1.72 or newer (https://rustup.rs)", ErrNoInflux)
+	if b.cargo, err = findCargo(ctx); err != nil {
+		return nil, err
 	}
 	if _, err := exec.LookPath("gcc"); err != nil {
 		return nil, fmt.Errorf("%w: no C compiler found; install gcc (Debian: `apt-get install gcc libc6-dev`)", ErrNoInflux)
 	}
-	if out, err := exec.CommandContext(ctx, b.cargo, "--version").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: cargo does not work: %w: %s", ErrNoInflux, err, tail(string(out)))
-	}
 	return b, nil
-}
-
-func findCargo() (string, error) {
-	path, err := exec.LookPath("cargo")
-	if err == nil {
-		return path, nil
-	}
-	home, homeErr := os.UserHomeDir()
-	if homeErr != nil {
-		return "", err
-	}
-	return exec.LookPath(filepath.Join(home, ".cargo", "bin", "cargo"))
 }
 
 func (b *influxBuild) path(name string) string { return filepath.Join(b.dir, filepath.FromSlash(name)) }
@@ -209,9 +196,9 @@ func libraryProfile() []string {
 
 // library builds libflux.a.
 func (b *influxBuild) library(ctx context.Context) error {
-	cmd := b.command(ctx, b.cargo, "rustc", "--release", "--locked", "--quiet", "-p", "flux", "--lib", "--crate-type", "staticlib")
+	cmd := b.command(ctx, b.cargo.path, "rustc", "--release", "--locked", "--quiet", "-p", "flux", "--lib", "--crate-type", "staticlib")
 	cmd.Dir = b.path("flux/libflux")
-	cmd.Env = append(append(os.Environ(), "CARGO_TARGET_DIR="+b.path("flux/libflux/target"), "RUST_BACKTRACE=0"), libraryProfile()...)
+	cmd.Env = append(append(b.cargo.environ(), "CARGO_TARGET_DIR="+b.path("flux/libflux/target"), "RUST_BACKTRACE=0"), libraryProfile()...)
 	if err := said(cmd); err != nil {
 		return fmt.Errorf("build libflux: %w", err)
 	}
