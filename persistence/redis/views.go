@@ -87,11 +87,11 @@ type Mirror struct {
 type mirrored struct {
 	inc      fleet.Incarnation
 	robots   map[fleet.RobotID]struct{}
-	tasks    map[fleet.TaskID]int64 // to the newest version that was shown
-	gone     []tombstone            // oldest first
-	lives    map[string]string      // hash -> its life when all was told last
-	compared time.Time              // when it was last held against the store of facts
-	alive    time.Time
+	tasks    map[fleet.TaskID]int64            // to the newest version that was shown
+	gone     []tombstone                       // oldest first
+	lives    map[string]string                 // hash -> its life when all was told last
+	compared time.Time                         // when it was last held against the store of facts
+	alive    struct{ robots, tasks time.Time } // when each hash was last written or told to be alive
 }
 
 // tombstone is an entry that says that there is nothing any more; it goes when nobody can still write something older.
@@ -105,8 +105,8 @@ type tombstone struct {
 const (
 	chunk      = 256              // entries a script
 	graveyard  = 16384            // tombstones of a shard that are remembered; more go when the hash is compared
-	graveFor   = 30 * time.Second // longer than any call may still be under way
-	fillFor    = 60 * time.Second
+	graveFor   = 2 * fillFor      // longer than a filling may still hold an older row
+	fillFor    = 60 * time.Second // how long a filling may take
 	fillLock   = 30 * time.Second
 	maxSpecs   = 120_000 // encoded registrations that are kept
 	firstPause = 250 * time.Millisecond

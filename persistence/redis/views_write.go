@@ -72,7 +72,7 @@ type work struct {
 	robots []fleet.RobotID
 	tasks  map[fleet.TaskID]int64
 	graves []tombstone
-	alive  bool // nothing else to say
+	alive  struct{ robots, tasks bool } // the hashes that are written: they changed, or are told to be alive
 }
 
 // take removes up to n marks from a shard; nil = there is nothing to do.
@@ -105,14 +105,22 @@ func (m *Mirror) take(shard fleet.Shard, n int, now time.Time) *work {
 	for len(s.gone) > 0 && now.Sub(s.gone[0].at) > graveFor && len(w.graves) < chunk {
 		w.graves, s.gone = append(w.graves, s.gone[0]), s.gone[1:]
 	}
-	if len(w.tasks)+len(w.robots)+len(w.graves) == 0 {
-		if now.Sub(s.alive) < m.o.Alive {
-			return nil
-		}
-		w.alive = true
+	w.alive.tasks = m.due(&s.alive.tasks, len(w.tasks), now)
+	w.alive.robots = m.due(&s.alive.robots, len(w.robots), now)
+	if len(w.graves) == 0 && !w.alive.tasks && !w.alive.robots {
+		return nil
 	}
-	s.alive = now
 	return w
+}
+
+// due says whether a hash is written in this round: it has changed, or has not been written for a while. Robots that drive
+// change in every round; the tasks' hash has to be told for itself.
+func (m *Mirror) due(last *time.Time, changed int, now time.Time) bool {
+	if changed == 0 && now.Sub(*last) < m.o.Alive {
+		return false
+	}
+	*last = now
+	return true
 }
 
 // back returns marks that were not written.
@@ -135,7 +143,7 @@ func (m *Mirror) back(shard fleet.Shard, w *work) {
 			s.robots[id] = struct{}{}
 		}
 	}
-	s.alive = time.Time{}
+	s.alive.robots, s.alive.tasks = time.Time{}, time.Time{}
 }
 
 // roundOf writes a round of one shard and says how many entries that were.
@@ -207,10 +215,10 @@ func (m *Mirror) put(ctx context.Context, shard fleet.Shard, w *work, now time.T
 		}
 		tasks = append(tasks, string(id), r, body)
 	}
-	if len(tasks) > 0 || w.alive {
+	if w.alive.tasks {
 		err = m.send(ctx, shard, tasksKey(shard), w.inc, tasks)
 	}
-	if err == nil && (len(robots) > 0 || w.alive) {
+	if err == nil && w.alive.robots {
 		err = m.send(ctx, shard, robotsKey(shard), w.inc, robots)
 	}
 	return graves, err
