@@ -61,6 +61,24 @@ func (e *statusError) lasting() bool {
 	return e.code == http.StatusBadRequest || e.code == http.StatusUnprocessableEntity || e.code == http.StatusRequestEntityTooLarge
 }
 
+// busy says that the server cannot now, whatever is asked.
+func (e *statusError) busy() bool {
+	switch e.code {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// ofTheBlock says that what was sent may be the reason: not the server's state, nor what the token or bucket is.
+func (e *statusError) ofTheBlock() bool {
+	switch e.code {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+		return false
+	}
+	return !e.busy()
+}
+
 // Client is safe for concurrent use.
 type Client struct {
 	o       Options
@@ -108,13 +126,31 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 func (c *Client) Close() {
 	c.stop()
 	c.done.Wait()
+	c.out.spool.close()
 	c.http.CloseIdleConnections()
 }
 
-// Ping asks the server for a sign of life.
+// faultsFor is how long a write that failed speaks for the next ones, where none comes.
+const faultsFor = 5 * time.Minute
+
+// Ping asks the server for a sign of life, whether it knows the token, and tells why it does not take what is written.
 func (c *Client) Ping(ctx context.Context) error {
-	_, err := c.ask(ctx, http.MethodGet, "/health", nil, nil)
-	return err
+	if _, err := c.ask(ctx, http.MethodGet, "/health", nil, nil); err != nil {
+		return err
+	}
+	var none *statusError
+	_, err := c.ask(ctx, http.MethodGet, "/api/v2/buckets", url.Values{"name": {c.o.Bucket}, "limit": {"1"}}, nil)
+	if err != nil && (!errors.As(err, &none) || none.code != http.StatusNotFound) { // who makes it, or finds it missing, says so
+		return err
+	}
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	for _, f := range c.out.fault {
+		if f.err != nil && time.Since(f.at) < faultsFor {
+			return fmt.Errorf("the last write failed: %w", f.err)
+		}
+	}
+	return nil
 }
 
 // ask sends a JSON request and returns the answer's body.

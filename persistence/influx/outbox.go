@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"starling/engine/fact"
@@ -24,6 +25,8 @@ type stream uint8
 const (
 	streamRaw     stream = iota // milliseconds, into the bucket of what was measured
 	streamTimings               // microseconds, into the bucket of minutes
+
+	streams = iota
 )
 
 // block is a batch of lines that leaves as one request.
@@ -31,9 +34,9 @@ type block struct {
 	lines    []byte
 	points   int
 	to       stream
-	from, by int64  // earliest and latest time, in milliseconds
-	packed   bool   // lines are compressed
-	serial   uint64 // of the last of its files on disk
+	from, by int64    // earliest and latest time, in milliseconds
+	packed   bool     // lines are compressed
+	serials  []uint64 // of its files on disk, rising
 }
 
 func (b *block) note(at time.Time) {
@@ -52,6 +55,26 @@ type outbox struct {
 	queue chan *block
 	free  chan *block // to be used again
 	spool *spool
+
+	// The sender's own. What comes from memory and what comes from disk, of each stream, waits by itself after a failure:
+	// what the server never takes holds up nothing else.
+	fresh, stale [streams]lane
+	took         [streams]uint64 // blocks that the server has taken
+	late         [2]int64        // the time that what came from disk was measured in, in milliseconds; 0, 0 = nothing did
+
+	mu    sync.Mutex
+	fault [streams]fault // why the newest block of a stream was not taken
+}
+
+// lane is how blocks of one kind fare.
+type lane struct {
+	tries int
+	again time.Time // until then the server is left alone
+}
+
+type fault struct {
+	err error // nil = it was taken
+	at  time.Time
 }
 
 func (c *Client) newBlock(to stream) *block {
@@ -127,48 +150,24 @@ func (c *Client) keep(b *block) {
 // send writes what comes, and what waits on disk when nothing comes. After a failure it waits, longer each time; what
 // comes meanwhile goes to disk.
 func (c *Client) send(ctx context.Context) {
-	var tries int
-	var again time.Time // until then the server is left alone
-	var late [2]int64   // the time that what came from disk was measured in, in milliseconds; 0, 0 = nothing did
 	for {
-		b, disk := c.next(ctx, time.Until(again))
+		b, disk := c.next(ctx)
 		if b == nil && ctx.Err() != nil {
 			break
 		}
 		switch {
 		case b == nil:
 			continue
-		case !disk && time.Now().Before(again):
+		case !disk && time.Now().Before(c.out.fresh[b.to].again):
 			c.keep(b)
 			continue
 		}
 		err := c.write(ctx, b)
-		var refused *statusError
-		switch {
-		case err == nil:
-			tries, again = 0, time.Time{}
-			c.written(ctx, b, disk, &late)
-		case errors.As(err, &refused) && refused.lasting():
-			c.metrics.dropped.WithLabelValues("refused").Add(float64(b.points))
-			c.log.LogAttrs(ctx, slog.LevelWarn, "influxdb refuses points", slog.String("event", "influx.refused"), slog.Int("points", b.points), slog.Any("error", err))
-			if disk {
-				c.out.spool.done(b)
-			}
-		default:
-			c.metrics.errors.WithLabelValues("write").Inc()
-			wait := c.o.Retry << min(tries, 6)
-			wait = wait/2 + rand.N(wait)
-			if refused != nil {
-				wait = max(wait, refused.after)
-			}
-			if tries == 0 && ctx.Err() == nil {
-				c.log.LogAttrs(ctx, slog.LevelWarn, "influxdb does not take points: they wait on disk", slog.String("event", "influx.away"), slog.Any("error", err))
-			}
-			tries, again = tries+1, time.Now().Add(wait)
-			if !disk {
-				c.keep(b)
-			}
+		if err == nil {
+			c.written(ctx, b, disk)
+			continue
 		}
+		c.unwritten(ctx, b, disk, err)
 	}
 	for { // what is left waits on disk for the next start
 		select {
@@ -180,8 +179,63 @@ func (c *Client) send(ctx context.Context) {
 	}
 }
 
+// unwritten follows a block that the server has not taken.
+func (c *Client) unwritten(ctx context.Context, b *block, disk bool, err error) {
+	var refused *statusError
+	answered := errors.As(err, &refused)
+	if answered && !disk && !refused.busy() {
+		c.out.note(b.to, err)
+	}
+	if answered && refused.lasting() && (!disk || len(b.serials) == 1) {
+		c.refuse(ctx, b.points, err)
+		if disk {
+			c.out.spool.done(b)
+		}
+		return
+	}
+	if ctx.Err() != nil { // it is cut off by the end of this process
+		if !disk {
+			c.keep(b)
+		}
+		return
+	}
+	c.metrics.errors.WithLabelValues("write").Inc()
+	l := &c.out.fresh[b.to]
+	if disk {
+		l = &c.out.stale[b.to]
+	}
+	if l.tries == 0 {
+		c.log.LogAttrs(ctx, slog.LevelWarn, "influxdb does not take points: they wait on disk", slog.String("event", "influx.away"), slog.Any("error", err))
+	}
+	wait := c.o.Retry << min(l.tries, 6)
+	wait = wait/2 + rand.N(wait)
+	if answered {
+		wait = max(wait, refused.after)
+	}
+	l.tries, l.again = l.tries+1, time.Now().Add(wait)
+	switch {
+	case !disk:
+		c.keep(b)
+	case answered && refused.ofTheBlock(), errors.Is(err, context.DeadlineExceeded):
+		if lost := c.out.spool.failed(b, c.out.took[b.to]); lost > 0 {
+			c.refuse(ctx, lost, err)
+		}
+	}
+}
+
+func (c *Client) refuse(ctx context.Context, points int, err error) {
+	c.metrics.dropped.WithLabelValues("refused").Add(float64(points))
+	c.log.LogAttrs(ctx, slog.LevelWarn, "influxdb refuses points", slog.String("event", "influx.refused"), slog.Int("points", points), slog.Any("error", err))
+}
+
+func (o *outbox) note(to stream, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fault[to] = fault{err: err, at: time.Now()}
+}
+
 // next is what to write: what has just come before what waits on disk. nil = look again.
-func (c *Client) next(ctx context.Context, wait time.Duration) (b *block, disk bool) {
+func (c *Client) next(ctx context.Context) (b *block, disk bool) {
 	select {
 	case b := <-c.out.queue:
 		return b, false
@@ -190,11 +244,15 @@ func (c *Client) next(ctx context.Context, wait time.Duration) (b *block, disk b
 	if ctx.Err() != nil {
 		return nil, false
 	}
-	if wait <= 0 {
-		if b := c.out.spool.first(); b != nil {
+	wait := time.Second
+	for to := range c.out.stale {
+		if left := time.Until(c.out.stale[to].again); left > 0 {
+			wait = min(wait, left)
+			continue
+		}
+		if b := c.out.spool.first(stream(to)); b != nil {
 			return b, true
 		}
-		wait = time.Second
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -208,23 +266,31 @@ func (c *Client) next(ctx context.Context, wait time.Duration) (b *block, disk b
 }
 
 // written follows a block that the server has taken. What came late is missing in the minutes: they are made again.
-func (c *Client) written(ctx context.Context, b *block, disk bool, late *[2]int64) {
+func (c *Client) written(ctx context.Context, b *block, disk bool) {
+	o := &c.out
+	o.took[b.to]++
+	o.fresh[b.to] = lane{}
+	o.note(b.to, nil)
 	if !disk {
 		c.metrics.points.WithLabelValues("memory").Add(float64(b.points))
 		c.recycle(b)
 		return
 	}
+	o.stale[b.to] = lane{}
 	c.metrics.points.WithLabelValues("disk").Add(float64(b.points))
-	c.out.spool.done(b)
-	if late[0] == 0 {
-		*late = [2]int64{b.from, b.by}
-	}
-	late[0], late[1] = min(late[0], b.from), max(late[1], b.by)
-	if !c.out.spool.empty() {
+	o.spool.done(b)
+	if b.to != streamRaw {
 		return
 	}
-	from, to := time.UnixMilli(late[0]), time.UnixMilli(late[1])
-	*late = [2]int64{}
+	if o.late[0] == 0 {
+		o.late = [2]int64{b.from, b.by}
+	}
+	o.late[0], o.late[1] = min(o.late[0], b.from), max(o.late[1], b.by)
+	if !o.spool.settled(streamRaw) {
+		return
+	}
+	from, to := time.UnixMilli(o.late[0]), time.UnixMilli(o.late[1])
+	o.late = [2]int64{}
 	c.log.LogAttrs(ctx, slog.LevelInfo, "influxdb has all that waited on disk", slog.String("event", "influx.caught_up"))
 	if time.Since(from) < lookBack/2 { // the tasks see it by themselves
 		return
