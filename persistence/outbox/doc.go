@@ -8,8 +8,9 @@
 //
 // Faults. What the brokers refuse (this fact, whoever sends it) is tried Options.Attempts times with growing pauses, then it
 // is a dead letter: in the store and on <topic>.dlq with its cause. Later facts of its aggregate wait until somebody has
-// retried or discarded it; all others go on. What fails otherwise is the brokers' fault: the topic rests, for at most
-// Options.MaxRest with jitter, nothing is counted against a fact, and other topics go on.
+// retried or discarded it; all others go on. What fails otherwise is the brokers' fault: its aggregate is left out until the
+// others of the topic have been tried, a topic of which nothing is taken rests, for at most Options.MaxRest with jitter,
+// nothing is counted against a fact, and other topics go on.
 //
 // Size: a pump holds one batch (500 facts of each topic, some 0.3 to 1 MB); at most Options.MaxWaiting aggregates (1,000) of a
 // shard wait for another try, what fails beyond rests with its topic. One goroutine a shard, three more.

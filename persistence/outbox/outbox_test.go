@@ -516,3 +516,66 @@ func TestATopicThatIsDoneWithElsewhereIsNotAskedForAgainAndAgain(t *testing.T) {
 		_ = p.Stop(t.Context())
 	})
 }
+
+// One partition of a topic is away: its facts stand in front of all others, more than a probe and more than a batch, and all
+// others leave nevertheless. When it is back, so do they.
+func TestOnePartitionThatIsAwayHoldsUpNoOtherAggregate(t *testing.T) {
+	t.Parallel()
+	for _, slow := range []time.Duration{0, 10 * time.Second} { // how long a try of what is away takes
+		t.Run(slow.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				st, back, hit := &store{}, false, false
+				sk := &sink{fate: func(m *outbox.Message) (error, bool) {
+					if strings.HasPrefix(m.Key, "away") && !back {
+						hit = true
+						return errAway, false
+					}
+					return nil, true
+				}}
+				tries := tardy{sk, func() bool { sk.mu.Lock(); defer sk.mu.Unlock(); h := hit; hit = false; return h }, slow}
+				p := start(t, outbox.Options{Store: st, Locks: newHouse().join(), Sink: tries, Topics: []string{topic}})
+				for v := range 25 {
+					for a := range 30 {
+						st.add(4, topic, fmt.Sprint("away", a), v+1)
+					}
+				}
+				p.Wake(4)
+				time.Sleep(time.Minute)
+				for a := range 300 {
+					st.add(4, topic, fmt.Sprint("fine", a), 1)
+				}
+				p.Wake(4)
+				time.Sleep(20*time.Second + 3*slow)
+				synctest.Wait()
+				if n := len(sk.effects(topic)); n != 300 {
+					t.Errorf("%d of 300 have left", n)
+				}
+				sk.mu.Lock()
+				back = true
+				sk.mu.Unlock()
+				time.Sleep(4*time.Second + 3*slow)
+				synctest.Wait()
+				if left := st.undone(); len(left) != 0 {
+					t.Errorf("%d are left after it came back", len(left))
+				}
+				_ = p.Stop(t.Context())
+			})
+		})
+	}
+}
+
+// tardy answers late where something is away.
+type tardy struct {
+	outbox.Sink
+	missed func() bool
+	by     time.Duration
+}
+
+func (s tardy) Publish(ctx context.Context, messages []outbox.Message) []error {
+	errs := s.Sink.Publish(ctx, messages)
+	if s.missed() {
+		time.Sleep(s.by)
+	}
+	return errs
+}

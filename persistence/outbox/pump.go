@@ -13,8 +13,11 @@ import (
 	eventsv1 "starling/proto/gen/starling/events/v1"
 )
 
-// probe is how many facts of each topic are tried while a topic does not get on.
+// probe is how many facts of each topic are tried first while a topic does not get on; then twice as many, and so on.
 const probe = 20
+
+// leastRest is the first pause of something that does not get on.
+const leastRest = 50 * time.Millisecond
 
 // markWithin bounds the mark of what the brokers keep, also while the process stops.
 const markWithin = 10 * time.Second
@@ -22,13 +25,14 @@ const markWithin = 10 * time.Second
 // rest is the pause of something that does not get on.
 type rest struct {
 	fails int
+	tries int // of a topic, in a row, with ever more facts
 	until time.Time
 }
 
 // more makes the pause longer: twice as long each time, at most most, and of that at least half, by chance.
 func (r *rest) more(now time.Time, most time.Duration) {
-	r.fails++
-	r.until = now.Add(pause(r.fails, 50*time.Millisecond, most))
+	r.fails, r.tries = r.fails+1, 0
+	r.until = now.Add(pause(r.fails, leastRest, most))
 }
 
 // pause is how long to wait after the nth failure in a row.
@@ -49,13 +53,16 @@ type pump struct {
 	learned  bool                 // waits are known since the lock was taken
 	barred   time.Time            // the shard is not taken again before
 	topics   map[string]*rest     // that do not get on
-	waits    map[string]time.Time // aggregates whose first fact was refused
+	waits    map[string]wait      // aggregates whose first fact was not taken
+	patchy   map[string]time.Time // topics of which some facts are taken: their waits are not cut short again before
 	unmarked []Event              // the brokers keep them, the store does not know
 	store    rest                 // of the whole pump, while the store does not get on
 }
 
 func newPump(p *Pumps, shard int) *pump {
-	return &pump{p: p, shard: shard, wake: make(chan struct{}, 1), topics: map[string]*rest{}, waits: map[string]time.Time{}}
+	return &pump{
+		p: p, shard: shard, wake: make(chan struct{}, 1), topics: map[string]*rest{}, waits: map[string]wait{}, patchy: map[string]time.Time{},
+	}
 }
 
 func (x *pump) rouse(local bool) {
@@ -114,9 +121,9 @@ func (x *pump) next(now time.Time) time.Duration {
 			due = r.until
 		}
 	}
-	for _, t := range x.waits {
-		if t.Before(due) {
-			due = t
+	for _, w := range x.waits {
+		if w.until.Before(due) {
+			due = w.until
 		}
 	}
 	return max(time.Millisecond, due.Sub(now))
@@ -170,7 +177,7 @@ func (x *pump) learn(ctx context.Context) error {
 		}
 		clear(x.waits)
 		for _, w := range waits {
-			x.waits[w.AggregateID] = w.Until
+			x.waits[w.AggregateID] = wait{until: w.Until}
 		}
 		x.learned = true
 		x.asked.Store(true)
@@ -210,7 +217,10 @@ func (x *pump) batch(ctx context.Context) (more bool, err error) {
 		}
 	}
 	for _, t := range topics {
-		if byTopic[t] == 0 {
+		switch {
+		case byTopic[t] > 0:
+		case x.again(t, now): // whoever else there was has been tried
+		default:
 			x.rested(ctx, t) // nothing waits for it any more
 		}
 	}
@@ -235,11 +245,11 @@ func (x *pump) open(now time.Time) (topics, except []string, atMost int) {
 			if now.Before(r.until) {
 				continue
 			}
-			atMost = min(atMost, probe)
+			atMost = min(atMost, probe<<min(r.tries, 10))
 		}
 		topics = append(topics, t)
 	}
-	maps.DeleteFunc(x.waits, func(_ string, until time.Time) bool { return !now.Before(until) })
+	maps.DeleteFunc(x.waits, func(_ string, w wait) bool { return !now.Before(w.until) })
 	return topics, slices.Collect(maps.Keys(x.waits)), atMost
 }
 
@@ -313,10 +323,11 @@ func (x *pump) sendWave(ctx context.Context, wave []Event) (stuck map[string]boo
 			messages = append(messages, m)
 		}
 	}
+	began := time.Now()
 	errs := x.p.o.Sink.Publish(ctx, messages)
 	now := time.Now()
 	stuck = map[string]bool{}
-	away := map[string]error{}
+	fate := map[string]*outcome{}
 	for i := range wave {
 		e := &wave[i]
 		fault := refusals[i]
@@ -329,9 +340,15 @@ func (x *pump) sendWave(ctx context.Context, wave []Event) (stuck map[string]boo
 				fault = nil
 			}
 		}
+		of := fate[e.Topic]
+		if of == nil {
+			of = &outcome{}
+			fate[e.Topic] = of
+		}
 		switch {
 		case fault == nil:
-			x.kept(e, now)
+			of.back = x.kept(e, now) || of.back
+			of.kept = true
 		case errors.Is(fault, ErrRefused):
 			stuck[e.AggregateID] = true
 			if bad := x.refused(ctx, e, types[i], fault); bad != nil {
@@ -339,22 +356,24 @@ func (x *pump) sendWave(ctx context.Context, wave []Event) (stuck map[string]boo
 			}
 		default:
 			stuck[e.AggregateID] = true
-			away[e.Topic] = fault
+			of.fault, of.away = fault, append(of.away, e.AggregateID)
 			x.p.metrics.failed.WithLabelValues(e.Topic, "away").Inc()
 		}
 	}
-	x.rests(ctx, away, now)
+	x.missed(ctx, fate, now, now.Sub(began))
 	return stuck, err
 }
 
-// kept notes a fact that the brokers have: it is marked with the others of its batch.
-func (x *pump) kept(e *Event, now time.Time) {
+// kept notes a fact that the brokers have: it is marked with the others of its batch. back: that ends its topic's rest.
+func (x *pump) kept(e *Event, now time.Time) (back bool) {
 	x.unmarked = append(x.unmarked, *e)
 	x.p.metrics.sent.WithLabelValues(e.Topic).Inc()
 	x.p.metrics.delay.Observe(now.Sub(e.CreatedAt).Seconds())
 	if r := x.topics[e.Topic]; r != nil && now.After(r.until) {
 		x.rested(context.Background(), e.Topic)
+		return true
 	}
+	return false
 }
 
 // rested ends a topic's rest.
@@ -365,32 +384,15 @@ func (x *pump) rested(ctx context.Context, topic string) {
 	}
 }
 
-// rests lets topics rest whose facts were not taken.
-func (x *pump) rests(ctx context.Context, away map[string]error, now time.Time) {
-	if ctx.Err() != nil {
-		return
-	}
-	for topic, fault := range away {
-		r := x.topics[topic]
-		if r == nil {
-			r = &rest{}
-			x.topics[topic] = r
-			x.p.troubled(ctx, topic, fault)
-		}
-		r.more(now, x.p.o.MaxRest)
-	}
-}
-
 // refused counts a refusal, or buries the fact.
 func (x *pump) refused(ctx context.Context, e *Event, eventType string, fault error) error {
 	x.p.metrics.failed.WithLabelValues(e.Topic, "refused").Inc()
 	now, cause := time.Now(), clip(fault.Error(), 2000)
 	next := now.Add(pause(e.Attempts+1, x.p.o.MinRetry, x.p.o.MaxRetry))
-	if len(x.waits) >= x.p.o.MaxWaiting && x.waits[e.AggregateID].IsZero() {
-		x.rests(ctx, map[string]error{e.Topic: fault}, now)
+	if !x.wait(e.AggregateID, wait{until: next}, x.p.o.MaxWaiting) {
+		x.rests(ctx, e.Topic, fault, now, true)
 		return nil
 	}
-	x.waits[e.AggregateID] = next
 	if e.Attempts+1 < x.p.o.Attempts {
 		return x.p.o.Store.Refuse(ctx, e, cause, next)
 	}
