@@ -26,6 +26,18 @@ type outcome struct {
 	fault      error // of those that are away
 }
 
+// outcomes are those of a wave, by topic.
+type outcomes map[string]*outcome
+
+func (f outcomes) of(topic string) *outcome {
+	o := f[topic]
+	if o == nil {
+		o = &outcome{}
+		f[topic] = o
+	}
+	return o
+}
+
 // wait leaves an aggregate alone; false: too many wait already.
 func (x *pump) wait(aggregate string, w wait, atMost int) bool {
 	if _, waits := x.waits[aggregate]; !waits && len(x.waits) >= atMost {
@@ -39,7 +51,7 @@ func (x *pump) wait(aggregate string, w wait, atMost int) bool {
 // pile up in front of all others. So their aggregates are left out of what is claimed next, until all others have been tried
 // or the topic gets on; then they wait on for at least twice as long as their try took: what can leave has most of the time.
 // After a topic that was away as a whole they are tried at once.
-func (x *pump) missed(ctx context.Context, fate map[string]*outcome, now time.Time, took time.Duration) {
+func (x *pump) missed(ctx context.Context, fate outcomes, now time.Time, took time.Duration) {
 	if ctx.Err() != nil {
 		return
 	}

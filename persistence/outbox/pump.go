@@ -327,7 +327,7 @@ func (x *pump) sendWave(ctx context.Context, wave []Event) (stuck map[string]boo
 	errs := x.p.o.Sink.Publish(ctx, messages)
 	now := time.Now()
 	stuck = map[string]bool{}
-	fate := map[string]*outcome{}
+	fate := outcomes{}
 	for i := range wave {
 		e := &wave[i]
 		fault := refusals[i]
@@ -340,11 +340,7 @@ func (x *pump) sendWave(ctx context.Context, wave []Event) (stuck map[string]boo
 				fault = nil
 			}
 		}
-		of := fate[e.Topic]
-		if of == nil {
-			of = &outcome{}
-			fate[e.Topic] = of
-		}
+		of := fate.of(e.Topic)
 		switch {
 		case fault == nil:
 			of.back = x.kept(e, now) || of.back
