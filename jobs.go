@@ -37,7 +37,7 @@ func (a *app) startJobs(ctx context.Context, registry prometheus.Registerer) err
 		e = jobEngine{a}
 		o.Queues = append(o.Queues, jobs.Control)
 	}
-	kinds, attach := jobs.CareKinds(jobs.CareOptions{Late: a.cancelLate, Every: a.JobsEvery, OutboxDays: a.Config.OutboxDays, Log: a.Log}, a.jobRows, e)
+	kinds, attach := jobs.CareKinds(jobs.CareOptions{Late: a.cancelLate, Every: a.JobsEvery, OutboxDays: a.outboxDays(), Log: a.Log}, a.jobRows, e)
 	if pumps := a.pumps(); worker {
 		o.Queues = append(o.Queues, jobs.Housekeeping)
 		if pumps != nil {
@@ -52,6 +52,14 @@ func (a *app) startJobs(ctx context.Context, registry prometheus.Registerer) err
 	}
 	attach(a.jobs)
 	return a.jobs.Start()
+}
+
+// outboxDays is for how many days sent facts are kept. Without brokers nothing is sent, and the outbox is left alone.
+func (a *app) outboxDays() int {
+	if len(a.Config.KafkaBrokers) == 0 {
+		return -1
+	}
+	return a.Config.OutboxDays
 }
 
 // stopJobs ends them; what is left stands in Redis, or is found again.

@@ -45,33 +45,50 @@ CREATE POLICY tenant ON task_timing TO starling_app USING (tenant_id = (SELECT a
 -- What a consumer has had it forgets only when the worker says so.
 REVOKE UPDATE, DELETE ON inbox_events FROM starling_app;
 
--- forget_outbox drops the days of sent events that ended more than so many days before today; returns how many went. What
--- is not sent in them moves to the default partition first, so that nothing is lost however long the brokers are away. It is
--- the worker's. Dropping shuts the outbox for a moment: it is given up where it does not come at once, since whoever writes
--- would wait behind it.
+-- forget_outbox drops one day of sent events that ended more than so many days before today; returns how many went, 0 or 1:
+-- whoever calls it calls it again, in a transaction of its own. A day with events that are still to be sent stays as it is,
+-- however old it is: nothing is moved. What died goes with its day once its letter was discarded. It is the worker's.
+-- Dropping shuts the outbox for a moment: it is given up where it does not come at once, since whoever writes would wait
+-- behind it.
 CREATE FUNCTION forget_outbox(days integer)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' SET lock_timeout = '5s' AS $$
 DECLARE
-    gone integer := 0;
     name text;
+    day date;
+    kept boolean;
+    ask CONSTANT text := 'SELECT EXISTS (SELECT FROM %1$I WHERE status = ''PENDING'' AND NOT held)
+        OR EXISTS (SELECT FROM %1$I WHERE status = ''PENDING'' AND held)
+        OR EXISTS (SELECT FROM dead_letters WHERE state IN (''open'', ''retrying'', ''discarding'')
+            AND created_at >= %2$L::date AND created_at < %2$L::date + 1)';
 BEGIN
     IF days IS NULL OR days < 1 THEN
         RAISE EXCEPTION 'sent events are kept for a day at least, not for %', days USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM pg_advisory_xact_lock(7264120260002);
-    DELETE FROM outbox_events_default WHERE status = 'SENT' AND created_at < current_date - days;
+    -- What had no day to fall into; some of it, the next call comes.
+    DELETE FROM outbox_events_default WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM outbox_events_default WHERE status = 'SENT' AND created_at < current_date - days LIMIT 10000));
     PERFORM set_config('lock_timeout', '200ms', true);
-    FOR name IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    PERFORM set_config('enable_seqscan', 'off', true); -- the indexes of what is to be sent are empty, or say so at once
+    FOR name, day IN SELECT c.relname, to_date(right(c.relname, 8), 'YYYYMMDD') FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent = 'outbox_events'::regclass AND c.relname ~ '_\d{8}$'
           AND to_date(right(c.relname, 8), 'YYYYMMDD') < current_date - days
         ORDER BY c.relname
     LOOP
-        EXECUTE format('ALTER TABLE outbox_events DETACH PARTITION %I', name);
-        EXECUTE format('INSERT INTO outbox_events OVERRIDING SYSTEM VALUE SELECT * FROM %I WHERE status <> ''SENT''', name);
+        EXECUTE format(ask, name, day) INTO kept;
+        IF kept THEN
+            CONTINUE;
+        END IF;
+        LOCK TABLE ONLY outbox_events IN ACCESS EXCLUSIVE MODE;
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', name);
+        EXECUTE format(ask, name, day) INTO kept; -- nobody writes any more
+        IF kept THEN
+            RETURN 0;
+        END IF;
         EXECUTE format('DROP TABLE %I', name);
-        gone := gone + 1;
+        RETURN 1;
     END LOOP;
-    RETURN gone;
+    RETURN 0;
 END $$;
 REVOKE ALL ON FUNCTION forget_outbox(integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION forget_outbox(integer) TO starling_worker;

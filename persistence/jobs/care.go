@@ -25,7 +25,7 @@ type Rows interface {
 	// OpenTasks and TasksNow are what the rows say now of the open tasks of a shard, and of some tasks.
 	OpenTasks(ctx context.Context, shard fleet.Shard, limit int) ([]fact.OpenTask, error)
 	TasksNow(ctx context.Context, shard fleet.Shard, ids []fleet.TaskID) ([]fact.OpenTask, error)
-	// Forget removes sent events and inbox rows that are older.
+	// Forget removes days of sent events, unless outboxDays is not above 0, and inbox rows that are older.
 	Forget(ctx context.Context, outboxDays int, inbox time.Duration) (fact.Forgotten, error)
 }
 
@@ -56,7 +56,7 @@ type CareOptions struct {
 	Ahead      time.Duration // how long before its earliest start a task's shard is opened; 0 = 90 s
 	Settle     time.Duration // between two looks at rows and actors that contradict; 0 = 1 s
 	Retell     time.Duration // within which a task and its robot tell each other again what one has missed; 0 = 20 s
-	OutboxDays int           // for which sent events are kept; 0 = 7
+	OutboxDays int           // for which sent events are kept; 0 = 3, -1 = they are not looked at: nobody sends them
 	Inbox      time.Duration // for which consumers remember events; 0 = 14 days, twice what Kafka keeps
 	Every      time.Duration // 0 = 1 min; retention and reconciliation take ten of it
 	Log        *slog.Logger  // nil = silence
@@ -109,7 +109,7 @@ func CareKinds(o CareOptions, rows Rows, engine Engine) (kinds []Kind, attach fu
 	set(&c.Inbox, 14*24*time.Hour)
 	set(&c.Every, time.Minute)
 	if c.OutboxDays == 0 {
-		c.OutboxDays = 7
+		c.OutboxDays = 3
 	}
 	if c.Late == nil {
 		c.Late = func(context.Context, fleet.TenantID) time.Duration { return 0 }

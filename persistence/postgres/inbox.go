@@ -64,8 +64,8 @@ func fold(ctx context.Context, q *gen.Queries, tenant fleet.TenantID, events []f
 	}
 	for i := range rows {
 		t, err := timingOf(&rows[i])
-		if err != nil {
-			return err
+		if err != nil { // the next try ends the same
+			return fmt.Errorf("%w: %w", fact.ErrRejected, err)
 		}
 		byTask[rows[i].TaskID] = &t
 	}

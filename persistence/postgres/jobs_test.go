@@ -207,40 +207,85 @@ func TestRowsThatContradictEachOtherAreFound(t *testing.T) {
 	}
 }
 
-// Days of which all was sent go; what was not sent is kept, with its place in the order, however old it is.
-func TestOldDaysAreForgottenAndNothingUnsentIsLost(t *testing.T) {
+// outboxDay makes a day of the outbox, so many days ago, with an event of each status that is numbered by its status.
+func outboxDay(t *testing.T, root *pgx.Conn, shard fleet.Shard, ago int, statuses ...string) (table string) {
+	t.Helper()
+	day := time.Now().UTC().AddDate(0, 0, -ago)
+	from := day.Format("2006-01-02")
+	mustExec(t, root, "SET ROLE starling_migrate")
+	mustExec(t, root, fmt.Sprintf("SELECT make_partition('outbox_events', '%s', '%s 00:00:00+00', '%s 00:00:00+00', 'created_at')",
+		day.Format("20060102"), from, day.AddDate(0, 0, 1).Format("2006-01-02")))
+	mustExec(t, root, "RESET ROLE")
+	for _, status := range statuses {
+		mustExec(t, root, fmt.Sprintf(`INSERT INTO outbox_events (event_id, tenant_id, aggregate_type, aggregate_id, topic, key, payload, shard, status, created_at, held)
+			VALUES (gen_random_uuid(), '%s', 'task', gen_random_uuid(), 't', '%d', '', 0, '%s', '%s 12:00:00+00', %t)`,
+			shard.Tenant, ago, strings.TrimPrefix(status, "HELD "), from, strings.HasPrefix(status, "HELD ")))
+	}
+	return "outbox_events_" + day.Format("20060102")
+}
+
+// letter makes a dead letter of what died in a day.
+func letter(t *testing.T, root *pgx.Conn, table, state string) {
+	t.Helper()
+	mustExec(t, root, fmt.Sprintf(`INSERT INTO dead_letters (event_id, tenant_id, shard, aggregate_type, aggregate_id, topic, key, event_type, cause, attempts, created_at, state)
+		SELECT event_id, tenant_id, shard, aggregate_type, aggregate_id, topic, key, '', 'c', 1, created_at, '%s' FROM %s WHERE status = 'DEAD'`, state, table))
+}
+
+// Days of which nothing is to be sent any more go; one with events that are not sent stays as it is, however old it is, and
+// so do those that were sent beside them.
+func TestOldDaysAreForgottenAndNothingUnsentIsTouched(t *testing.T) {
 	t.Parallel()
 	s, url := freshAt(t)
 	jobs, root := jobsOf(t, s), connect(t, url, "")
 	shard := newShard(t, s)
-	for i, d := range []int{30, 9, 3} {
-		day := time.Now().UTC().AddDate(0, 0, -d)
-		from := day.Format("2006-01-02")
-		mustExec(t, root, "SET ROLE starling_migrate")
-		mustExec(t, root, fmt.Sprintf("SELECT make_partition('outbox_events', '%s', '%s 00:00:00+00', '%s 00:00:00+00', 'created_at')",
-			day.Format("20060102"), from, day.AddDate(0, 0, 1).Format("2006-01-02")))
-		mustExec(t, root, "RESET ROLE")
-		for _, status := range []string{"SENT", "PENDING"} {
-			mustExec(t, root, fmt.Sprintf(`INSERT INTO outbox_events (event_id, tenant_id, aggregate_type, aggregate_id, topic, key, payload, shard, status, created_at)
-				VALUES (gen_random_uuid(), '%s', 'task', gen_random_uuid(), 't', '%d', '', 0, '%s', '%s 12:00:00+00')`, shard.Tenant, i, status, from))
-		}
+	outboxDay(t, root, shard, 30, "SENT", "PENDING")
+	outboxDay(t, root, shard, 20, "SENT", "SENT")
+	outboxDay(t, root, shard, 19, "SENT", "HELD PENDING")
+	letter(t, root, outboxDay(t, root, shard, 18, "SENT", "DEAD"), "open")
+	letter(t, root, outboxDay(t, root, shard, 17, "SENT", "DEAD"), "discarded")
+	outboxDay(t, root, shard, 9, "SENT")
+	outboxDay(t, root, shard, 3, "SENT", "PENDING")
+	rows := func() []string {
+		return names(t, root, "SELECT tableoid::regclass || ' ' || seq || ' ' || key || ' ' || status FROM outbox_events WHERE key NOT IN ('20', '17', '9') ORDER BY seq")
 	}
-	before := names(t, root, "SELECT seq || key FROM outbox_events WHERE status = 'PENDING' ORDER BY seq")
+	before := rows()
 	for i := range 25 {
 		mustExec(t, root, fmt.Sprintf("INSERT INTO inbox_events (tenant_id, consumer, event_id, processed_at) VALUES ('%s', 'c', gen_random_uuid(), now() - interval '%d days')", shard.Tenant, i))
 	}
+	if f, err := jobs.Forget(t.Context(), -1, 100*24*time.Hour); err != nil || f.Outbox != 0 {
+		t.Fatal("nobody sends, and days went:", f, err)
+	}
 	f, err := jobs.Forget(t.Context(), 7, 14*24*time.Hour)
-	if err != nil || f.Outbox != 2 || f.Inbox != 11 {
+	if err != nil || f.Outbox != 3 || f.Inbox != 11 {
 		t.Fatal(f, err)
 	}
-	if after := names(t, root, "SELECT seq || key FROM outbox_events WHERE status = 'PENDING' ORDER BY seq"); !slices.Equal(before, after) || len(after) != 3 {
-		t.Errorf("unsent events were %v and are %v", before, after)
+	if after := rows(); !slices.Equal(before, after) || len(after) != 8 {
+		t.Errorf("events were %v and are %v", before, after)
 	}
-	if sent := names(t, root, "SELECT key FROM outbox_events WHERE status = 'SENT'"); !slices.Equal(sent, []string{"2"}) {
-		t.Errorf("sent events that are left: %v", sent)
+	if gone := names(t, root, "SELECT key FROM outbox_events WHERE key IN ('20', '17', '9')"); len(gone) > 0 {
+		t.Errorf("sent events that are left: %v", gone)
 	}
 	if f, err := jobs.Forget(t.Context(), 7, 14*24*time.Hour); err != nil || f != (fact.Forgotten{}) {
 		t.Error(f, err)
+	}
+}
+
+// Whoever holds the outbox has its way: no writer waits behind a day that is to go, and the inbox is forgotten all the same.
+func TestADayThatCannotGoAtOnceStays(t *testing.T) {
+	t.Parallel()
+	s, url := freshAt(t)
+	jobs, root, reader := jobsOf(t, s), connect(t, url, ""), connect(t, url, "")
+	shard := newShard(t, s)
+	outboxDay(t, root, shard, 20, "SENT")
+	mustExec(t, root, fmt.Sprintf("INSERT INTO inbox_events (tenant_id, consumer, event_id, processed_at) VALUES ('%s', 'c', gen_random_uuid(), now() - interval '20 days')", shard.Tenant))
+	mustExec(t, reader, "BEGIN; SELECT count(*) FROM outbox_events")
+	f, err := jobs.Forget(t.Context(), 7, 14*24*time.Hour)
+	if err == nil || f.Outbox != 0 || f.Inbox != 1 {
+		t.Fatal(f, err)
+	}
+	mustExec(t, reader, "COMMIT")
+	if f, err = jobs.Forget(t.Context(), 7, 14*24*time.Hour); err != nil || f.Outbox != 1 {
+		t.Fatal(f, err)
 	}
 }
 
@@ -323,6 +368,14 @@ func TestWhatCannotBeProjectedIsRefusedAndLeavesNothing(t *testing.T) {
 	}
 	if _, err := s.Tasks.GetTiming(t.Context(), shard.Tenant, fleet.TaskID(events[0].Subject)); !errors.Is(err, fact.ErrNotFound) {
 		t.Error(err)
+	}
+	// A later version has written a row: it cannot be gone on with, and there is no use in trying again.
+	if _, err := s.ProjectTasks(t.Context(), "c", shard.Tenant, events[:1]); err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, root, "UPDATE task_timing SET task_type = 'juggle'")
+	if _, err := s.ProjectTasks(t.Context(), "c", shard.Tenant, events[1:2]); !errors.Is(err, fact.ErrRejected) {
+		t.Errorf("an unknown type of task: %v", err)
 	}
 }
 
