@@ -57,6 +57,9 @@ type ConsumerOptions struct {
 	// Patience is how long the consumer holds its partitions while the store is away, before it lets the group move them; 0 =
 	// 10 s. The broker would take them after 60.
 	Patience time.Duration
+	// Alone is for how long the messages of a poll are handled one by one, where one of them is bad; what is left comes with the
+	// next poll, so that members may come and go in between. 0 = 20 s.
+	Alone time.Duration
 	// Pause is waited after the first failure, twice as long after each, up to 5 s; 0 = 100 ms.
 	Pause time.Duration
 }
@@ -75,7 +78,7 @@ type Consumer struct {
 // NewConsumer joins the group in the background; Close leaves it. A group that is new begins with the oldest message.
 func NewConsumer(o Options, c ConsumerOptions) (*Consumer, error) {
 	c.Attempts, c.Batch = cmp.Or(c.Attempts, 5), cmp.Or(c.Batch, 500)
-	c.Patience, c.Pause = cmp.Or(c.Patience, 10*time.Second), cmp.Or(c.Pause, 100*time.Millisecond)
+	c.Patience, c.Pause, c.Alone = cmp.Or(c.Patience, 10*time.Second), cmp.Or(c.Pause, 100*time.Millisecond), cmp.Or(c.Alone, 20*time.Second)
 	x := &Consumer{o: o, c: c, log: o.Log, metrics: newConsumerMetrics(c.Group)}
 	if x.log == nil {
 		x.log = slog.New(slog.DiscardHandler)
@@ -167,7 +170,8 @@ func (x *Consumer) run(ctx context.Context) {
 	}
 }
 
-// take handles what was polled and commits it. Where the store stays away the partitions are set back to where they were.
+// take handles what was polled and commits it. Where the store stays away, or it takes too long, the partitions are set back
+// to where they were.
 func (x *Consumer) take(ctx context.Context, records []*kgo.Record) {
 	defer x.kgo.AllowRebalance()
 	batch := make([]Message, len(records))
@@ -175,7 +179,7 @@ func (x *Consumer) take(ctx context.Context, records []*kgo.Record) {
 		batch[i] = messageOf(&x.o, r)
 	}
 	began := time.Now()
-	done, err := x.handle(ctx, batch)
+	done, err := x.handle(ctx, batch, func(done int) { x.commit(ctx, records[:done]) })
 	x.metrics.took.Observe(time.Since(began).Seconds())
 	if done > 0 {
 		x.commit(ctx, records[:done])
@@ -185,9 +189,12 @@ func (x *Consumer) take(ctx context.Context, records []*kgo.Record) {
 	}
 }
 
+// errLong: the messages of a poll have been handled one by one for long enough.
+var errLong = errors.New("the rest of the poll comes once more")
+
 // handle puts the batch into effect. done messages, from the front, are: handled or dead. The error is that of what is
-// away, or of ctx.
-func (x *Consumer) handle(ctx context.Context, batch []Message) (done int, err error) {
+// away, or of ctx, or errLong. What lies with the dead letters is committed at once: it must not go there twice.
+func (x *Consumer) handle(ctx context.Context, batch []Message, commit func(done int)) (done int, err error) {
 	err = x.patiently(ctx, func() error { return x.effect(ctx, batch) })
 	if err == nil || errors.Is(err, ErrAway) || ctx.Err() != nil {
 		if err == nil {
@@ -196,25 +203,33 @@ func (x *Consumer) handle(ctx context.Context, batch []Message) (done int, err e
 		return 0, err
 	}
 	// One of them is bad. Alone, each shows whether it is that one.
+	end := time.Now().Add(x.c.Alone)
 	for i := range batch {
-		if err := x.alone(ctx, batch[i:i+1]); err != nil {
+		if i > 0 && time.Now().After(end) {
+			return i, errLong
+		}
+		buried, err := x.alone(ctx, batch[i:i+1])
+		if err != nil {
 			return i, err
+		}
+		if buried {
+			commit(i + 1)
 		}
 	}
 	return len(batch), nil
 }
 
 // alone handles one message; one that fails again and again goes to the dead letters, and the partition goes on.
-func (x *Consumer) alone(ctx context.Context, one []Message) error {
+func (x *Consumer) alone(ctx context.Context, one []Message) (buried bool, err error) {
 	m := &one[0]
 	for attempt := 1; ; attempt++ {
 		err := x.patiently(ctx, func() error { return x.effect(ctx, one) })
 		if err == nil || errors.Is(err, ErrAway) || ctx.Err() != nil {
-			return err
+			return false, err
 		}
 		x.metrics.retries.WithLabelValues("bad").Inc()
 		if attempt >= x.c.Attempts {
-			return x.bury(ctx, m, err)
+			return true, x.bury(ctx, m, err)
 		}
 		pause(ctx, x.backoff(attempt))
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"starling/persistence/kafka"
 )
@@ -167,6 +168,7 @@ func consumerTests() map[string]func(*testing.T, house) {
 		"members come and go":    membersComeAndGo,
 		"a bad message":          aBadMessage,
 		"a message that panics":  aPanic,
+		"many bad messages":      manyBad,
 		"a store that goes away": aStoreAway,
 		"a group remembers":      aGroupRemembers,
 		"an end without effect":  anEndWithoutEffect,
@@ -234,6 +236,68 @@ func poisoned(t *testing.T, h house, value, cause string) {
 	if string(dead.Key) != "k3" || string(dead.Value) != value || !strings.Contains(headers["dead_cause"], cause) || headers["dead_topic"] != kafka.TopicTaskEvents ||
 		headers["dead_by"] != "projector" || headers["dead_attempts"] != "3" || headers["dead_offset"] == "" || headers["ce_id"] == "" {
 		t.Fatalf("dead letter %s %s %v", dead.Key, dead.Value, headers)
+	}
+}
+
+// One bad message after another: what lies with the dead letters is committed before the next one is tried. A group whose
+// time with single messages is over has others come and go before it goes on. Good ones among them take effect once.
+func manyBad(t *testing.T, h house) {
+	const bad = 12
+	var records []kafka.Record
+	for i := range 2 * bad {
+		v := fmt.Sprintf("%s-%d", []string{"good", "bad"}[i%2], i)
+		records = append(records, kafka.Record{Topic: kafka.TopicTaskEvents, Key: "k", Value: []byte(v), Headers: []kafka.Header{{Key: "ce_id", Value: []byte(v)}}})
+	}
+	for _, err := range h.client.Publish(t.Context(), records) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw, err := kafka.NewClient(h.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(raw.Close)
+	committed := func(group string) (most int64) {
+		offsets, err := kadm.NewClient(raw).FetchOffsets(t.Context(), h.o.Name(group))
+		if err != nil {
+			t.Fatal(err)
+		}
+		offsets.Each(func(o kadm.OffsetResponse) { most = max(most, o.At) })
+		return most
+	}
+	for group, alone := range map[string]time.Duration{"patient": time.Hour, "hurried": time.Nanosecond} {
+		e := newEffects()
+		e.poison = "bad"
+		var dead, polls atomic.Int64
+		open := make(chan struct{})
+		h.join(t, e, func(_ *kafka.Options, c *kafka.ConsumerOptions) {
+			c.Group, c.Attempts, c.Alone = group, 1, alone
+			c.Handle = func(ctx context.Context, batch []kafka.Message) error {
+				if len(batch) > 1 {
+					polls.Add(1)
+				}
+				return e.handle(ctx, batch)
+			}
+			c.Dead = func(ctx context.Context, r []kafka.Record) []error {
+				if dead.Add(1) == bad/2 {
+					<-open
+				}
+				return h.client.Publish(ctx, r)
+			}
+		})
+		eventually(t, "the sixth", func() bool { return dead.Load() == bad/2 })
+		if at := committed(group); at < bad-2 { // the five before it, and the good ones
+			t.Errorf("%s: committed up to %d", group, at)
+		}
+		close(open)
+		eventually(t, "all", func() bool { return e.count() == bad && dead.Load() == bad && committed(group) >= 2*bad })
+		if n := polls.Load(); alone < time.Second && n < bad || alone > time.Second && n > bad/2 {
+			t.Errorf("%s: %d polls", group, n)
+		}
+		if e.twice > 0 {
+			t.Errorf("%s: %d came twice", group, e.twice)
+		}
 	}
 }
 
