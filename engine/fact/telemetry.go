@@ -19,7 +19,7 @@ type Status struct {
 	Robot       fleet.RobotID
 	Boot        string
 	Seq         uint64
-	At          time.Time // by the robot's clock
+	At          time.Time // by the robot's clock, whole milliseconds: the time-series store has no finer ones
 	ReceivedAt  time.Time
 	Map         fleet.MapID
 	MapVersion  int
@@ -44,7 +44,7 @@ type Status struct {
 // FillStatus makes s the status that v shows; it allocates nothing.
 func FillStatus(s *Status, shard fleet.Shard, v *robot.View) {
 	*s = Status{
-		Shard: shard, Robot: v.ID, Boot: v.BootID, Seq: v.Seq, At: v.ReportedAt, ReceivedAt: v.ReceivedAt, Map: v.MapID, MapVersion: v.MapVersion,
+		Shard: shard, Robot: v.ID, Boot: v.BootID, Seq: v.Seq, At: v.ReportedAt.Truncate(time.Millisecond), ReceivedAt: v.ReceivedAt, Map: v.MapID, MapVersion: v.MapVersion,
 		Vertex: v.Vertex, Lane: v.Lane, Zone: v.Zone, GoalZone: v.GoalZone, Pose: v.Pose, VelocityMPS: v.Velocity, Battery: v.Battery, State: v.State,
 		Task: v.Task, WaitingFor: v.Waiting.Cause, WaitingOn: v.Waiting.Holder, Errors: v.Errors, SamplingHz: v.SamplingHz, Pace: v.Pace, Key: v.Key,
 		Located: v.Located,

@@ -3,7 +3,8 @@
 // not answer, memory is all there is, and the answer says so.
 //
 // Size: 400 bytes a status kept, at most Options.Statuses of them (250,000: 100 MB when all robots of a large fleet have
-// filled their share); of each robot at least the last 8 and at most the last 1,800, half an hour of driving.
+// filled their share); of each robot at most the last 1,800, half an hour of driving, and at least the last 2 while there
+// are no more than 100,000 robots. Of more, those that have said nothing for longest are forgotten.
 package history
 
 import (
@@ -205,7 +206,7 @@ func page(q *Query) (from, to time.Time) {
 	if q.Every > 0 {
 		most = time.Duration(q.Limit) * q.Every
 	}
-	if end := from.Add(most); end.Before(to) {
+	if end := from.Add(most).Truncate(time.Millisecond); end.Before(to) { // as exact as a cursor
 		to = end
 	}
 	return from, to

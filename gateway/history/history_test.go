@@ -47,6 +47,7 @@ func plain(all []robot.View, q fact.HistoryQuery, until time.Time) (out []fact.H
 	for i := range all {
 		var s fact.Status
 		fact.FillStatus(&s, shard, &all[i])
+		s.At = all[i].ReportedAt.Truncate(time.Millisecond) // what a store keeps
 		if s.At.Before(q.From) || !s.At.Before(q.To) || s.At.After(until) {
 			continue
 		}
@@ -127,7 +128,7 @@ func TestAHistoryIsWhatWasMeasured(t *testing.T) {
 		var views []robot.View
 		at := t0
 		for i := range rapid.IntRange(0, 120).Draw(t, "statuses") {
-			step := time.Duration(rapid.IntRange(1, 3000).Draw(t, "step")) * time.Millisecond
+			step := time.Duration(rapid.IntRange(1, 3000).Draw(t, "step"))*time.Millisecond + time.Duration(rapid.IntRange(0, 999_999).Draw(t, "nanoseconds"))
 			if rapid.IntRange(0, 20).Draw(t, "silence") == 0 {
 				step += time.Duration(rapid.IntRange(10, 200).Draw(t, "long")) * time.Second
 			}
@@ -282,6 +283,69 @@ func TestMeasuringAllocatesNothing(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(1000, func() { at = at.Add(time.Second); v.ReportedAt = at; b.Measure(shard, v) }); n != 0 {
 		t.Fatalf("%v allocations", n)
+	}
+}
+
+// crowd is a book of the usual size and more robots than share it well, which report in turn.
+type crowd struct {
+	book  *Book
+	views []robot.View
+	turn  int
+	at    time.Time
+}
+
+func newCrowd(robots int) *crowd {
+	c := &crowd{book: New(Options{}), views: make([]robot.View, robots), at: t0}
+	for i := range c.views {
+		c.views[i].ID = fleet.RobotID(fmt.Sprintf("33333333-3333-4333-8333-%012d", i))
+	}
+	for range 4 {
+		c.round()
+	}
+	return c
+}
+
+func (c *crowd) round() {
+	for range c.views {
+		c.measure()
+	}
+}
+
+func (c *crowd) measure() {
+	v := &c.views[c.turn]
+	c.turn, c.at = (c.turn+1)%len(c.views), c.at.Add(10*time.Microsecond)
+	v.ReportedAt = c.at
+	c.book.Measure(shard, v)
+}
+
+// 100,000 robots find room, each; more than find room cost no memory either.
+func TestManyRobotsAreRememberedAndAllocateNothing(t *testing.T) {
+	for _, robots := range []int{100_000, 150_000} {
+		c := newCrowd(robots)
+		if n := testing.AllocsPerRun(1, c.round); n > float64(robots)/100 {
+			t.Errorf("%d robots: %v allocations when each has reported once", robots, n)
+		}
+		for i := 0; i < robots; i += 13 {
+			kept := c.book.robots.read(robotKey{shard.Tenant, c.views[i].ID})
+			if robots == 100_000 && len(kept) < leastKept {
+				t.Fatalf("of robot %d the last %d are kept", i, len(kept))
+			}
+			if n := len(kept); n > 0 && !kept[n-1].At.Equal(c.views[i].ReportedAt.Truncate(time.Millisecond)) {
+				t.Fatalf("of robot %d the newest is %v, want %v", i, kept[n-1].At, c.views[i].ReportedAt)
+			}
+		}
+	}
+}
+
+func BenchmarkMeasureManyRobots(b *testing.B) {
+	for _, robots := range []int{100_000, 200_000} {
+		b.Run(fmt.Sprint(robots), func(b *testing.B) {
+			c := newCrowd(robots)
+			b.ReportAllocs()
+			for b.Loop() {
+				c.measure()
+			}
+		})
 	}
 }
 

@@ -9,13 +9,14 @@ import (
 
 // The bounds of what is kept of one thing.
 const (
-	leastKept = 8
+	leastKept = 2
 	mostKept  = 1800
 	parts     = 32 // of the table, each with a lock
 )
 
 // recent keeps the last values of many things within one bound: each thing's ring doubles while there is room, and keeps
-// its newest from then on. Things that have said nothing for longest go first where even the smallest rings do not fit.
+// its newest from then on. A newcomer takes half of a large ring. Where all are small the thing that has said nothing for
+// longest gives its ring to it: that costs no memory either.
 type recent[K comparable, V any] struct {
 	at    func(*V) time.Time
 	parts [parts]part[K, V]
@@ -49,18 +50,12 @@ func (r *recent[K, V]) put(key K, fill func(*V)) {
 	defer p.mu.Unlock()
 	q := p.rings[key]
 	if q == nil {
-		for p.size+leastKept > p.most && p.forget(r.at) {
-		}
-		q = &ring[V]{items: make([]V, leastKept)}
+		q = p.admit(r.at)
 		p.rings[key] = q
-		p.size += leastKept
 	}
 	if q.n == len(q.items) && q.n < mostKept {
 		if more := min(q.n, mostKept-q.n); p.size+more <= p.most {
-			items := make([]V, q.n+more)
-			copy(items[copy(items, q.items[q.head:]):], q.items[:q.head])
-			q.items, q.head = items, 0
-			p.size += more
+			p.resize(q, q.n+more)
 		}
 	}
 	i := (q.head + q.n) % len(q.items)
@@ -74,14 +69,41 @@ func (r *recent[K, V]) put(key K, fill func(*V)) {
 		return
 	}
 	before := &q.items[(i+len(q.items)-1)%len(q.items)]
-	if r.at(&q.items[i]).Equal(r.at(before)) { // a repeat
+	if r.at(&q.items[i]).Equal(r.at(before)) { // a repeat: the later one holds, as in the store
+		*before = q.items[i]
 		q.n--
 	}
 }
 
-// forget gives up the thing that has said nothing for longest, of a few. p.mu is held.
-func (p *part[K, V]) forget(at func(*V) time.Time) bool {
-	var victim K
+// resize gives a ring another length and leaves its newest in it.
+func (p *part[K, V]) resize(q *ring[V], length int) {
+	items := make([]V, length)
+	keep := min(q.n, length)
+	for i := range keep {
+		items[i] = q.items[(q.head+q.n-keep+i)%len(q.items)]
+	}
+	p.size += length - len(q.items)
+	q.items, q.head, q.n = items, 0, keep
+}
+
+// admit makes room for a newcomer, in a few of the others at most. p.mu is held.
+func (p *part[K, V]) admit(at func(*V) time.Time) *ring[V] {
+	if p.size+leastKept > p.most {
+		victim, largest := p.choose(at)
+		if len(largest.items) <= 2*leastKept-1 {
+			q := p.rings[victim]
+			delete(p.rings, victim)
+			q.head, q.n = 0, 0
+			return q
+		}
+		p.resize(largest, len(largest.items)-max(leastKept, len(largest.items)/2))
+	}
+	p.size += leastKept
+	return &ring[V]{items: make([]V, leastKept)}
+}
+
+// choose finds the thing that has said nothing for longest, and the largest ring, of a few. p.mu is held.
+func (p *part[K, V]) choose(at func(*V) time.Time) (victim K, largest *ring[V]) {
 	var oldest time.Time
 	looked := 0
 	for k, q := range p.rings { // any few will do
@@ -89,16 +111,14 @@ func (p *part[K, V]) forget(at func(*V) time.Time) bool {
 		if looked == 0 || last.Before(oldest) {
 			victim, oldest = k, last
 		}
+		if largest == nil || len(q.items) > len(largest.items) {
+			largest = q
+		}
 		if looked++; looked == 16 {
 			break
 		}
 	}
-	if looked == 0 {
-		return false
-	}
-	p.size -= len(p.rings[victim].items)
-	delete(p.rings, victim)
-	return true
+	return victim, largest
 }
 
 // read copies what is kept of a thing, the oldest first.
