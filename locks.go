@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -57,33 +59,66 @@ func (a *app) dropLocks(shard fleet.Shard) {
 	}
 }
 
-// journal is where actors record: with the tokens of the locks under which they decide.
+// journal is where actors record: with the tokens of the locks under which they decided.
 func (a *app) journal() actors.Journal {
 	if a.locks == nil {
 		return a.store
 	}
-	return lockedJournal{a.store, a.locks.Token}
+	return lockedJournal{a.store, a.locks.Under}
 }
 
-// lockedJournal gives what is decided under a lock its token. A lock that was never had, because Redis is away, gives
-// none: then the shard's incarnation alone is checked.
+// tokens tells actors the tokens of locks when they decide; nil = there are no locks.
+func (a *app) tokens() func(fleet.Shard, string) int64 {
+	if a.locks == nil {
+		return nil
+	}
+	return func(shard fleet.Shard, name string) int64 { return a.locks.Under(redis.Lock{Shard: shard, Name: name}) }
+}
+
+// lockedJournal refuses what was decided under a lock that somebody else held then, or holds now. Whoever has held it in
+// between, and is gone again, is known to the store: what was decided before that has an older token. A lock of which Redis
+// says nothing gives none: then the shard's incarnation alone is checked.
 type lockedJournal struct {
 	*postgres.Store
-	token func(redis.Lock) (token int64, held bool)
+	under func(redis.Lock) int64
 }
 
 // Append implements actors.Journal.
 func (j lockedJournal) Append(ctx context.Context, units []fact.Unit) []error {
+	out := make([]error, len(units))
+	taken, at := make([]fact.Unit, 0, len(units)), make([]int, 0, len(units))
 	for i := range units {
-		u := &units[i]
-		u.Fences = nil
-		for _, name := range locksOf(u) {
-			if token, _ := j.token(redis.Lock{Shard: u.Shard, Name: name}); token != 0 {
-				u.Fences = append(u.Fences, fact.Fence{Lock: name, Token: token})
-			}
+		u := units[i]
+		if out[i] = j.check(&u); out[i] == nil {
+			taken, at = append(taken, u), append(at, i)
 		}
 	}
-	return j.Store.Append(ctx, units)
+	if len(taken) > 0 {
+		for n, err := range j.Store.Append(ctx, taken) {
+			out[at[n]] = err
+		}
+	}
+	return out
+}
+
+// check leaves a unit the tokens that the store is to check. It makes a list of its own: a unit may come again.
+func (j lockedJournal) check(u *fact.Unit) error {
+	fences := u.Fences
+	u.Fences = nil
+	for _, name := range locksOf(u) {
+		now := j.under(redis.Lock{Shard: u.Shard, Name: name})
+		then := now // of what was decided a moment ago
+		if i := slices.IndexFunc(fences, func(f fact.Fence) bool { return f.Lock == name }); i >= 0 {
+			then = fences[i].Token
+		}
+		switch {
+		case now == fact.Refused || then == fact.Refused:
+			return fmt.Errorf("append to shard %s under lock %s, which somebody else holds: %w", u.Shard.Key(), name, fact.ErrFenced)
+		case then != 0:
+			u.Fences = append(u.Fences, fact.Fence{Lock: name, Token: then})
+		}
+	}
+	return nil
 }
 
 // locksOf names the locks under which a unit was decided.

@@ -227,7 +227,7 @@ func (a *app) url() string {
 func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) error {
 	c := &a.Config
 	o := actors.Options{
-		Journal: a.journal(), Store: a.store, Links: links, Views: a.views, Log: a.Log, Registerer: registry,
+		Journal: a.journal(), Token: a.tokens(), Store: a.store, Links: links, Views: a.views, Log: a.Log, Registerer: registry,
 		Telemetry: &a.telemetry, Sampling: a.watching,
 		Audit:    postgres.AuditOf,
 		ZoneTick: c.ZoneTick, DispatchInterval: c.DispatchInterval, LeaseTTL: c.Lease, RenewEvery: c.LeaseRenew,

@@ -69,6 +69,7 @@ type step[E, F any] struct {
 	events []E
 	by     []fleet.Actor
 	traces []fleet.Trace
+	fences []fact.Fence // as they were when it was decided
 	held   []F
 	ask    *ask
 	tries  int
@@ -214,6 +215,9 @@ func (s *shell[M, E, F]) record(now time.Time, a *ask) {
 			st.held = append(st.held, f)
 		}
 	}
+	if f, ok := s.trade.(fencing[E]); ok {
+		st.fences = f.fences(st.events)
+	}
 	if a == nil && s.repeats(st) {
 		s.perform(soft, nil)
 		return
@@ -272,7 +276,7 @@ func (s *shell[M, E, F]) submit(st *step[E, F]) {
 			}
 		}
 		st.rec = &record{
-			unit: fact.Unit{Shard: sh.id, Incarnation: sh.incarnation(), Facts: facts}, client: st.ask != nil,
+			unit: fact.Unit{Shard: sh.id, Incarnation: sh.incarnation(), Facts: facts, Fences: st.fences}, client: st.ask != nil,
 			to: s.box, ask: st.ask,
 		}
 		if st.ask != nil {

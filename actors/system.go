@@ -54,6 +54,9 @@ type Options struct {
 	Sampling func(ctx context.Context, shard fleet.Shard) robot.Sampling
 	// Lost is called, once a shard, when a newer owner has been found; nil = nobody. It must not block.
 	Lost func(fleet.Shard)
+	// Token is that of a shard's lock (fact.LockDispatch …) now, 0 = nobody can say, fact.Refused = somebody else holds it:
+	// what is decided bears it to the journal. nil = there are no locks.
+	Token func(shard fleet.Shard, lock string) int64
 
 	Workers          int           // of the pool; 0 = GOMAXPROCS
 	Seed             uint64        // of jitter, dispatch and (manual mode) ids

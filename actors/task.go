@@ -17,6 +17,7 @@ type taskShell struct {
 	shell[task.Msg, task.Event, task.Effect]
 	state *task.State
 	alarm time.Time
+	under tokens
 }
 
 var _ trade[task.Msg, task.Event, task.Effect] = (*taskShell)(nil)
@@ -60,6 +61,7 @@ func (t *taskShell) idle() bool {
 
 // Decide implements core.
 func (t *taskShell) Decide(now time.Time, m task.Msg, out []task.Effect) []task.Effect {
+	t.takeTokens(m)
 	return t.state.Decide(now, m, out)
 }
 

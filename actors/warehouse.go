@@ -94,7 +94,7 @@ func (w *warehouseShell) idle() bool { return false }
 
 // Decide implements core.
 func (w *warehouseShell) Decide(now time.Time, m dispatch.Msg, out []dispatch.Effect) []dispatch.Effect {
-	return w.state.Decide(now, m, out)
+	return w.under(len(out), func() []dispatch.Effect { return w.state.Decide(now, m, out) })
 }
 
 func (w *warehouseShell) apply(at time.Time, e dispatch.Event) {
@@ -157,11 +157,11 @@ func (w *warehouseShell) perform(f dispatch.Effect, a *ask) {
 	case dispatch.Reply:
 		w.reply(f.Outcome, a)
 	case dispatch.Offer:
-		w.tell(kindTask, string(f.Task), task.AwardOffered{Robot: f.Robot, Decision: f.Decision})
+		w.tell(kindTask, string(f.Task), task.AwardOffered{Robot: f.Robot, Decision: f.Decision, Token: f.Token})
 	case dispatch.Send:
 		w.tell(kindRobot, string(f.Robot), robot.Sent{Move: f.Move})
 	case dispatch.Recall:
-		w.tell(kindTask, string(f.Task), task.RecallRequested{Robot: f.Robot, Reason: f.Reason})
+		w.tell(kindTask, string(f.Task), task.RecallRequested{Robot: f.Robot, Reason: f.Reason, Token: f.Token})
 	case dispatch.UseMap:
 		w.state.SetGraph(f.Graph, sh.useMap(f.Graph))
 	case dispatch.TellLane:

@@ -59,12 +59,14 @@ type (
 		Task     fleet.TaskID
 		Robot    fleet.RobotID
 		Decision task.Decision
+		Token    int64 // of the lock under which it was decided: the shell's
 	}
 	// Recall tells a task to come back from a robot that has not begun to carry it out (task.RecallRequested).
 	Recall struct {
 		Task   fleet.TaskID
 		Robot  fleet.RobotID
 		Reason string
+		Token  int64 // of the lock under which it was decided: the shell's
 	}
 	// UseMap tells all robots and zones of the warehouse to drive on this graph from now on.
 	UseMap struct{ Graph *roadmap.Graph }

@@ -78,7 +78,17 @@ type Unit struct {
 	Fences []Fence
 }
 
-// Fence is a held lock of the unit's shard, and the token that its holder got with it.
+// The locks of a shard.
+const (
+	LockDispatch = "dispatch" // who gives tasks to robots
+	LockReplan   = "replan"   // who takes tasks from robots again
+)
+
+// Refused is the token of a lock that somebody else held when the unit was decided: it must not be written.
+const Refused int64 = -1
+
+// Fence is a held lock of the unit's shard, and the token that its holder got with it. Token 0 = nobody could say who holds
+// it: the shard's incarnation alone is checked.
 type Fence struct {
 	Lock  string
 	Token int64

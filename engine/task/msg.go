@@ -23,6 +23,7 @@ type (
 		Robot    fleet.RobotID
 		Decision Decision
 		Trace    fleet.Trace
+		Token    int64 // of the lock under which it was decided (fact.Fence)
 	}
 	// RobotStarted, RobotReached and RobotRefused come from the robot that has the task.
 	RobotStarted struct{ Robot fleet.RobotID }
@@ -42,6 +43,7 @@ type (
 	RecallRequested struct {
 		Robot  fleet.RobotID
 		Reason string
+		Token  int64 // of the lock under which it was decided (fact.Fence)
 	}
 	// RobotLetGo confirms a withdrawal.
 	RobotLetGo struct{ Robot fleet.RobotID }

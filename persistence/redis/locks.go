@@ -15,13 +15,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
 
+	"starling/engine/fact"
 	"starling/engine/fleet"
 )
 
 // The locks that there are, each of one warehouse.
 const (
-	LockDispatch = "dispatch" // who gives tasks to robots
-	LockReplan   = "replan"   // who takes tasks from robots again
+	LockDispatch = fact.LockDispatch
+	LockReplan   = fact.LockReplan
 )
 
 // Lock names a lock.
@@ -71,6 +72,7 @@ type lease struct {
 	floor int64     // the next token is higher
 	fence int64     // the token that was raised last
 	until time.Time // by this process's clock: TTL after the last successful renewal was sent
+	other time.Time // until when somebody else holds it who was there when we asked last, by this process's clock
 }
 
 // counterFor is how long the highest token is remembered; tokens rise with the time besides.
@@ -133,7 +135,14 @@ func (l *Locks) Keep(lock Lock, rank int64) {
 		s = &lease{}
 		l.kept[lock] = s
 	}
-	s.rank = max(s.rank, rank)
+	if rank > s.rank { // the other one is asked anew
+		s.rank, s.other = rank, time.Time{}
+	}
+	l.again()
+}
+
+// again lets locks be asked for without delay.
+func (l *Locks) again() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -166,6 +175,21 @@ func (l *Locks) Token(lock Lock) (token int64, held bool) {
 		return 0, false
 	}
 	return s.token, time.Now().Before(s.until)
+}
+
+// Under is the token that what is decided now bears: that of the lock as it was had last, 0 where it never was and Redis
+// does not say who has it. fact.Refused: somebody else has it, and nothing may be decided under it.
+func (l *Locks) Under(lock Lock) (token int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.kept[lock]
+	switch {
+	case s == nil || s.fence != s.token:
+		return 0
+	case time.Now().Before(s.other):
+		return fact.Refused
+	}
+	return s.token
 }
 
 func (l *Locks) renew(ctx context.Context) {
@@ -209,7 +233,11 @@ func (l *Locks) turn(ctx context.Context, lock Lock) error {
 	switch {
 	case errors.Is(err, ErrHeld):
 		l.turns.WithLabelValues("refused").Inc()
-		l.set(lock, func(s *lease) { s.until = time.Time{} })
+		l.set(lock, func(s *lease) {
+			if s.until = (time.Time{}); s.rank == rank { // else it was asked for a former incarnation
+				s.other = time.Now().Add(l.o.TTL)
+			}
+		})
 		return err
 	case err != nil:
 		l.turns.WithLabelValues("failed").Inc()
@@ -227,11 +255,12 @@ func (l *Locks) turn(ctx context.Context, lock Lock) error {
 		if highest > got { // Redis has forgotten who was here before
 			l.turns.WithLabelValues("fenced").Inc()
 			l.set(lock, func(s *lease) { s.floor = max(s.floor, highest) })
+			l.again() // with a higher token
 			return fmt.Errorf("take lock %s of shard %s: the store knows a newer holder: %w", lock.Name, lock.Shard.Key(), ErrHeld)
 		}
 	}
 	l.turns.WithLabelValues("held").Inc()
-	l.set(lock, func(s *lease) { s.token, s.fence, s.until = got, got, sent.Add(l.o.TTL) })
+	l.set(lock, func(s *lease) { s.token, s.fence, s.until, s.other = got, got, sent.Add(l.o.TTL), time.Time{} })
 	return nil
 }
 
