@@ -28,6 +28,7 @@ type benchOptions struct {
 	Delays        string
 	ZoneCells     int
 	LiveCosts     bool
+	BySight       bool
 	OneZone       bool
 	Out           string
 	JSON          bool
@@ -39,7 +40,7 @@ const delaysOff = "none"
 // run is what to run.
 func (o *benchOptions) run(p *lorr.Problem) (lorr.Run, error) {
 	run := lorr.Run{
-		Problem: p, Steps: o.Steps, Robots: o.Robots, Seed: o.Seed, Dir: o.Out, ZoneCells: o.ZoneCells, OneZone: o.OneZone, LiveCosts: o.LiveCosts,
+		Problem: p, Steps: o.Steps, Robots: o.Robots, Seed: o.Seed, Dir: o.Out, ZoneCells: o.ZoneCells, OneZone: o.OneZone, LiveCosts: o.LiveCosts, BySight: o.BySight,
 		Motion: robots.Motion{SpeedMPS: 1, QuarterTurn: time.Second},
 	}
 	if o.Kinematic {
@@ -62,8 +63,8 @@ func (o *benchOptions) run(p *lorr.Problem) (lorr.Run, error) {
 	if o.Lockstep && (o.Virtual || o.Kinematic || o.Delays != "" && o.Delays != delaysOff) {
 		return run, usageError{errors.New("--lockstep goes with neither --virtual, --kinematic nor --delays: its robots are never late")}
 	}
-	if !o.Lockstep && !o.Virtual && (o.ZoneCells != 0 || o.OneZone || o.LiveCosts) {
-		return run, usageError{errors.New("--zone-cells, --one-zone and --live-costs want --lockstep or --virtual: a running engine decides these itself")}
+	if !o.Lockstep && !o.Virtual && (o.ZoneCells != 0 || o.OneZone || o.LiveCosts || o.BySight) {
+		return run, usageError{errors.New("--zone-cells, --one-zone, --live-costs and --by-sight want --lockstep or --virtual: a running engine decides these itself")}
 	}
 	return run, nil
 }
@@ -126,6 +127,7 @@ func newBenchCmd() *cobra.Command {
 	f.BoolVar(&o.Virtual, "virtual", false, "virtual time, no network, robots that drive as in life")
 	f.BoolVar(&o.Kinematic, "kinematic", false, "robots accelerate and brake with 1 m/s2; else they are at their speed at once")
 	f.StringVar(&o.Delays, "delays", "", "problem whose delayConfig makes robots late, or none (default: the problem's own)")
+	f.BoolVar(&o.BySight, "by-sight", false, "let the number of robots with tasks follow what is seen of the floor")
 	f.BoolVar(&o.LiveCosts, "live-costs", false, "lead routes around lanes for which robots wait")
 	f.IntVar(&o.ZoneCells, "zone-cells", 0, "most vertices of a zone (0 = as the engine divides maps)")
 	f.BoolVar(&o.OneZone, "one-zone", false, "one zone for the whole map")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -40,6 +41,11 @@ func (d *dev) problemRobots(ctx context.Context, w warehouse, x *posed) (*robots
 	n, err := x.run.Team()
 	if err != nil {
 		return nil, nil, err
+	}
+	// A problem runs for as long as somebody looks: with everybody on the road from the first second it would end in a jam.
+	bySight := map[string]any{"dispatch": map[string]any{"active": "sight"}}
+	if err := d.client.call(ctx, http.MethodPatch, "/api/v1/tenants/current/settings", "", bySight, nil); err != nil {
+		return nil, nil, fmt.Errorf("set the tenant's dispatch: %w", err)
 	}
 	places, cells, err := startPlaces(ctx, d.client, w, x.run.Problem.Start[:n])
 	if err != nil {

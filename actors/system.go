@@ -74,6 +74,7 @@ type Options struct {
 	LiveCosts        bool          // routes are led around lanes for which robots wait
 	MaxActors        int           // per shard; 0 = 200,000
 	ActiveRobots     int           // of a warehouse may hold tasks at once; 0 = what its floor takes, < 0 = all
+	BySight          bool          // that number follows what is seen, until rules say otherwise
 }
 
 func (o *Options) defaults() error {

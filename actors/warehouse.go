@@ -73,6 +73,7 @@ func (w *warehouseShell) restore(rec any, _ bool) {
 	// Each life has its own seed: the ids of decisions are made of it, and must never come twice.
 	w.state = dispatch.New(tables, w.box.sys.Seed+w.box.sys.nextEpoch(w.box.sh.incarnation())*0x9e3779b97f4a7c15)
 	w.state.LimitActive(w.box.sys.ActiveRobots)
+	w.state.BySight(w.box.sys.BySight)
 	w.state.UseFlow(w.box.sys.LiveCosts)
 	if f := w.box.sh.floor.Load(); f != nil && f.tables != nil {
 		f.tables.weigh(nil) // what an earlier life has said of lanes is not known any more

@@ -37,6 +37,7 @@ type Options struct {
 	Admission  congestion.Rules // of all zones
 	Active     int              // robots that may hold tasks at once; 0 = as the engine limits them, < 0 = all
 	TableBytes int64            // of distance tables kept; 0 = the engine's default
+	BySight    bool             // that number follows what is seen
 	LiveCosts  bool             // routes are led around lanes for which robots wait
 	Meter      *Meter
 	// OnMove and OnTask are told what happens, on the hall's goroutine; nil = nobody.
@@ -101,7 +102,7 @@ func New(o Options) (*Hall, error) {
 	}
 	h.store = memory.New(memory.Options{Now: h.Now})
 	ao := actors.Options{
-		Journal: h.store, Store: h.store, Links: h, Views: views{h}, Seed: o.Seed, Manual: true, Now: h.Now, TableBytes: o.TableBytes, ActiveRobots: o.Active, LiveCosts: o.LiveCosts,
+		Journal: h.store, Store: h.store, Links: h, Views: views{h}, Seed: o.Seed, Manual: true, Now: h.Now, TableBytes: o.TableBytes, ActiveRobots: o.Active, BySight: o.BySight, LiveCosts: o.LiveCosts,
 		Place: func(as *actor.ActorSystem, host actors.Host) (actors.Placement, error) {
 			return cluster.Start(as, host)
 		},

@@ -32,6 +32,7 @@ type Run struct {
 	OneZone   bool // one zone for the whole map
 
 	Admission congestion.Rules
+	BySight   bool // that number follows what is seen
 	LiveCosts bool // routes are led around lanes for which robots wait
 	Active    int  // robots that may hold tasks at once; 0 = as the engine limits them, < 0 = all
 }
@@ -68,12 +69,12 @@ type stepper struct {
 // Lockstep runs a problem in virtual time through the real cores and actors, one action of each robot a step, and writes
 // the recording.
 func Lockstep(ctx context.Context, run Run) (record.Summary, error) {
-	return virtual(ctx, run, hall.Options{Lockstep: true, Seed: run.Seed, Admission: run.Admission, Active: run.Active, LiveCosts: run.LiveCosts})
+	return virtual(ctx, run, hall.Options{Lockstep: true, Seed: run.Seed, Admission: run.Admission, Active: run.Active, BySight: run.BySight, LiveCosts: run.LiveCosts})
 }
 
 // Virtual does the same with robots that drive as in life: zones decide four times a second, nobody moves in step.
 func Virtual(ctx context.Context, run Run) (record.Summary, error) {
-	return virtual(ctx, run, hall.Options{Motion: run.Motion, Delays: run.Delays, Seed: run.Seed, Admission: run.Admission, Active: run.Active, LiveCosts: run.LiveCosts})
+	return virtual(ctx, run, hall.Options{Motion: run.Motion, Delays: run.Delays, Seed: run.Seed, Admission: run.Admission, Active: run.Active, BySight: run.BySight, LiveCosts: run.LiveCosts})
 }
 
 func virtual(ctx context.Context, run Run, o hall.Options) (record.Summary, error) {
@@ -125,9 +126,6 @@ func (s *stepper) prepare(ctx context.Context, n int, o hall.Options) error {
 	b := roadmap.BuildOptions{MapID: benchMap, Version: 1, MaxZone: s.run.ZoneCells, OneZone: s.run.OneZone}
 	if s.graph, err = roadmap.Build(d, b); err != nil {
 		return fmt.Errorf("build the map: %w", err)
-	}
-	if o.Lockstep && o.Active == 0 {
-		o.Active = congestion.Active(len(s.graph.Vertices)) // the peer too has all it can use on the road from the first step on
 	}
 	o.Meter, o.OnTask, o.OnMove = &s.meter, s.showTask, s.moved
 	if s.hall, err = hall.New(o); err != nil {

@@ -14,7 +14,6 @@ import (
 
 	"starling/bench/hall"
 	"starling/bench/record"
-	"starling/engine/congestion"
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
 	"starling/engine/task"
@@ -129,7 +128,6 @@ func newRunner(ctx context.Context, run Run) (*runner, error) {
 	}
 	o := hall.Options{
 		Lockstep: !run.Driving, Seed: run.Seed, TableBytes: run.TableBytes, Meter: &r.meter, OnTask: r.showTask,
-		Active: congestion.Active(len(r.graph.Vertices)), // planning is what is measured: as much of it as there can be
 		OnMove: func(hall.Move) { r.moves++ },
 	}
 	if r.hall, err = hall.New(o); err != nil {

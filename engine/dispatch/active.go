@@ -11,23 +11,34 @@ import (
 	"starling/engine/robot"
 )
 
-// LimitActive bounds how many robots may hold tasks at once. 0 = by what is seen (congestion.Crowd), less than 0 = all.
+// LimitActive bounds how many robots may hold tasks at once. 0 = what the floor takes (congestion.Active), less than 0 =
+// all.
 func (s *State) LimitActive(n int) { s.mostActive = n }
 
 // active is how many robots may hold tasks at once.
 func (s *State) active() int { return activeOn(s.graph, s.saidActive()) }
 
-// saidActive is the limit that is set or, where none is, the one that what is seen calls for; 0 = not known yet.
+// BySight says whether that number follows what is seen (congestion.Crowd) where LimitActive says nothing.
+func (s *State) BySight(on bool) {
+	if s.bySight = on; !on {
+		s.crowd = congestion.Crowd{}
+	}
+}
+
+// saidActive is the limit that is set or that what is seen calls for; 0 = what the floor takes.
 func (s *State) saidActive() int {
-	if s.mostActive != 0 {
+	switch {
+	case s.mostActive != 0 || !s.bySight || s.graph == nil:
 		return s.mostActive
+	case s.crowd.Limit() == 0:
+		return congestion.CrowdFirst(len(s.graph.Vertices))
 	}
 	return s.crowd.Limit()
 }
 
 // reviewCrowd counts the robots with tasks that stand.
 func (s *State) reviewCrowd(now time.Time) {
-	if s.graph == nil || s.mostActive != 0 {
+	if s.graph == nil || s.mostActive != 0 || !s.bySight {
 		return
 	}
 	standing := 0
@@ -49,7 +60,7 @@ func activeOn(g *roadmap.Graph, said int) int {
 	case said < 0 || g == nil:
 		return math.MaxInt
 	}
-	return congestion.CrowdFirst(len(g.Vertices))
+	return congestion.Active(len(g.Vertices))
 }
 
 // room is how many more robots may get tasks now: those that hold one, or have been offered one just now, count.

@@ -103,3 +103,31 @@ func TestNobodyIsKeptFromTasksWhereTheFloorTakesAll(t *testing.T) {
 		})
 	}
 }
+
+// By sight a large floor begins with few; by its size, and by what is set, as before.
+func TestHowManyHoldTasksBySight(t *testing.T) {
+	t.Parallel()
+	s, _ := fresh(t)
+	active := func() int {
+		var v dispatch.View
+		s.Decide(t0, dispatch.Ticked{}, nil)
+		s.FillView(&v)
+		return v.Active
+	}
+	if n := active(); n != 0 {
+		t.Errorf("by the floor: %d, want 0", n)
+	}
+	s.Decide(t0, dispatch.RulesChanged{BySight: true}, nil)
+	if n := active(); n <= 0 {
+		t.Errorf("by sight: %d, want what a floor begins with", n)
+	}
+	s.LimitActive(3)
+	if n := active(); n != 3 {
+		t.Errorf("three are set: %d", n)
+	}
+	s.LimitActive(0)
+	s.Decide(t0, dispatch.RulesChanged{}, nil)
+	if n := active(); n != 0 {
+		t.Errorf("by the floor again: %d, want 0", n)
+	}
+}

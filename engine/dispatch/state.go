@@ -83,6 +83,7 @@ type State struct {
 	flows      flows
 	taskWait   []TaskWait
 	mostActive int
+	bySight    bool
 	crowd      congestion.Crowd
 	standing   [][]fleet.RobotID
 	at         time.Time
@@ -198,6 +199,7 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		return out
 	case RulesChanged:
 		s.policy = m.Policy
+		s.BySight(m.BySight)
 		s.charging, s.parking = m.Charging, m.Parking
 		return out
 	case Ticked:

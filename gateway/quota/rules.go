@@ -65,9 +65,9 @@ func (s *Settings) Rules(warehouse fleet.WarehouseID) dispatch.RulesChanged {
 		}
 	}
 	for _, raw := range layers(s.rules.dispatch, warehouse) {
-		p := r.Policy
-		if n := len(nobody.found); readDispatch(&nobody, "", raw, &p) && len(nobody.found) == n {
-			r.Policy = p
+		m := matching{r.Policy, r.BySight}
+		if n := len(nobody.found); readDispatch(&nobody, "", raw, &m) && len(nobody.found) == n {
+			r.Policy, r.BySight = m.policy, m.bySight
 		}
 	}
 	return r
@@ -112,9 +112,9 @@ func (c *checker) parking(raw json.RawMessage) {
 
 // dispatch checks how tasks are matched with robots.
 func (c *checker) dispatch(raw json.RawMessage) {
-	var policy dispatch.Policy
-	if readDispatch(c, settingDispatch+".", raw, &policy) {
-		c.sites(settingDispatch, raw, func(at string, raw json.RawMessage) { readDispatch(c, at, raw, &policy) })
+	var m matching
+	if readDispatch(c, settingDispatch+".", raw, &m) {
+		c.sites(settingDispatch, raw, func(at string, raw json.RawMessage) { readDispatch(c, at, raw, &m) })
 	}
 }
 
@@ -214,19 +214,38 @@ func readParking(c *checker, at string, raw json.RawMessage, to *dispatch.Parkin
 	})
 }
 
-func readDispatch(c *checker, at string, raw json.RawMessage, to *dispatch.Policy) bool {
+// matching is how tasks are matched with robots, and whether how many robots hold tasks at once follows what is seen.
+type matching struct {
+	policy  dispatch.Policy
+	bySight bool
+}
+
+// What bounds how many robots hold tasks at once: the size of the floor, or what is seen on it.
+const (
+	activeByFloor = "floor"
+	activeBySight = "sight"
+)
+
+func readDispatch(c *checker, at string, raw json.RawMessage, to *matching) bool {
 	return c.object(at, raw, func(name string, value json.RawMessage) bool {
-		if name != "policy" {
-			return false
-		}
 		var s string
-		if p, ok := dispatch.Policy(0), json.Unmarshal(value, &s) == nil; ok {
-			if p, ok = dispatch.ParsePolicy(s); ok {
-				*to = p
+		readable := json.Unmarshal(value, &s) == nil
+		switch name {
+		case "policy":
+			if p, ok := dispatch.ParsePolicy(s); readable && ok {
+				to.policy = p
 				return true
 			}
+			c.add(at+name, "want one of %s", strings.Join(dispatch.Policies(), ", "))
+		case "active":
+			if !readable || s != activeByFloor && s != activeBySight {
+				c.add(at+name, "want %s or %s", activeByFloor, activeBySight)
+				return true
+			}
+			to.bySight = s == activeBySight
+		default:
+			return false
 		}
-		c.add(at+name, "want one of %s", strings.Join(dispatch.Policies(), ", "))
 		return true
 	})
 }

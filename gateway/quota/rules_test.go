@@ -22,6 +22,8 @@ func TestRulesOfBatteriesAreChecked(t *testing.T) {
 		"a warehouse": {`{"charging":{"low":0.3,"warehouses":{"w":{"low":0.2}}},"parking":{"warehouses":{"w":{"off":true}}}}`, nil},
 		"a policy":    {`{"dispatch":{"policy":"greedy","warehouses":{"w":{"policy":"hierarchical"},"v":{"policy":null}}}}`, nil},
 		"no policy":   {`{"dispatch":{}}`, nil},
+		"by sight":    {`{"dispatch":{"active":"sight","warehouses":{"w":{"active":"floor"}}}}`, nil},
+		"how many":    {`{"dispatch":{"active":"all"}}`, []Problem{{"dispatch.active", "want floor or sight"}}},
 		"another policy": {
 			`{"dispatch":{"policy":"best","speed":1,"warehouses":{"w":{"policy":3},"v":7}}}`,
 			[]Problem{
@@ -79,6 +81,10 @@ func TestAWarehousesOwnRulesCountThere(t *testing.T) {
 	}
 	if v.Policy != dispatch.Optimal {
 		t.Errorf("where nothing is said: %s", v.Policy)
+	}
+	seen := parse(json.RawMessage(`{"dispatch":{"active":"sight","warehouses":{"w":{"active":"floor"}}}}`), nil)
+	if !seen.Rules("v").BySight || seen.Rules("w").BySight || v.BySight {
+		t.Errorf("by sight: v %v, w %v, where nothing is said %v", seen.Rules("v").BySight, seen.Rules("w").BySight, v.BySight)
 	}
 	broken := parse(json.RawMessage(`{"charging":{"low":9,"margin":2},"parking":[]}`), nil)
 	if r := broken.Rules("w"); r.Charging != usual || r.Parking != dispatch.UsualParking() {
