@@ -26,15 +26,20 @@ type row struct {
 	cause, types string
 }
 
-// store keeps facts in memory, as persistence/postgres does in its tables. fail, where set, is asked before each call.
+// store keeps facts in memory, as persistence/postgres does in its tables. fail, where set, is asked before each call; wait is
+// called before that, outside of the lock.
 type store struct {
 	mu   sync.Mutex
 	rows []*row
 	fail func(call string) error
+	wait func(call string)
 	ears []func(uint16)
 }
 
 func (s *store) enter(call string) (func(), error) {
+	if s.wait != nil {
+		s.wait(call)
+	}
 	s.mu.Lock()
 	if s.fail != nil {
 		if err := s.fail(call); err != nil {
@@ -130,7 +135,9 @@ func (s *store) Hold(_ context.Context, events []outbox.Event) error {
 	}
 	defer leave()
 	for _, e := range events {
-		s.find(e.EventID).held = true
+		if s.parked(e.AggregateID) {
+			s.find(e.EventID).held = true
+		}
 	}
 	return nil
 }
@@ -239,7 +246,17 @@ func (s *store) Lag(_ context.Context, _ []int, topics []string) ([]outbox.Lag, 
 	return out, parked, nil
 }
 
-func (s *store) Tidy(context.Context) error { return nil }
+func (s *store) Tidy(context.Context) error {
+	leave, err := s.enter("tidy")
+	if err != nil {
+		return err
+	}
+	defer leave()
+	for _, r := range s.rows {
+		r.held = r.held && s.parked(r.AggregateID)
+	}
+	return nil
+}
 
 func (s *store) Listen(ctx context.Context, heard func(uint16)) {
 	s.mu.Lock()

@@ -303,6 +303,20 @@ func history(seed uint64, workers, facts, batch, attempts int) error {
 			time.Sleep(d) // long enough for another worker to take over
 		}
 	}
+	st.wait = func(call string) { // a pump that stalls between what it has read and what it makes of it
+		if call == "hold" && !quiet() && chance(2) {
+			time.Sleep(600 * time.Millisecond)
+		}
+	}
+	retry := func() {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		for _, r := range st.rows {
+			if r.letter == "open" {
+				r.letter = "retrying"
+			}
+		}
+	}
 	ctx := context.Background()
 	var all []*outbox.Pumps
 	var held []*locks
@@ -331,6 +345,9 @@ func history(seed uint64, workers, facts, batch, attempts int) error {
 		if chance(8) {
 			held[len(held)-1].forget() // its session breaks
 		}
+		if chance(6) {
+			retry()
+		}
 		time.Sleep(pause)
 	}
 	mu.Lock()
@@ -338,13 +355,7 @@ func history(seed uint64, workers, facts, batch, attempts int) error {
 	mu.Unlock()
 	for range 20 { // people retry whatever has died
 		time.Sleep(time.Second)
-		st.mu.Lock()
-		for _, r := range st.rows {
-			if r.letter == "open" {
-				r.letter = "retrying"
-			}
-		}
-		st.mu.Unlock()
+		retry()
 	}
 	synctest.Wait()
 	for _, p := range all {
@@ -578,4 +589,81 @@ func (s tardy) Publish(ctx context.Context, messages []outbox.Message) []error {
 		time.Sleep(s.by)
 	}
 	return errs
+}
+
+func TestLettersThatCannotBeDealtWithHoldUpNoFact(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		st, sk, well := &store{}, &sink{}, false
+		st.fail = func(call string) error {
+			if call == "handle" && !well {
+				return errAway
+			}
+			return nil
+		}
+		reg := prometheus.NewRegistry()
+		p := start(t, outbox.Options{Store: st, Locks: newHouse().join(), Sink: sk, Topics: []string{topic}, Registerer: reg})
+		st.add(2, topic, "a", 1)
+		st.add(2, topic, "a", 2)
+		st.edit("a-1", func(r *row) { r.dead, r.letter = true, "retrying" })
+		st.add(2, topic, "b", 1)
+		p.Wake(2)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got := sk.effects(topic); !slices.Equal(got, []string{"b-1"}) {
+			t.Errorf("sent %v", got)
+		}
+		if n, err := testutil.GatherAndCount(reg, "starling_outbox_faults_total"); err != nil || n != 1 {
+			t.Errorf("%d kinds of faults counted, %v", n, err)
+		}
+		st.mu.Lock()
+		well = true
+		st.mu.Unlock()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if got := sk.effects(topic); !slices.Equal(got, []string{"b-1", "a-1", "a-2"}) {
+			t.Errorf("sent %v", got)
+		}
+		_ = p.Stop(t.Context())
+	})
+}
+
+// A worker stalls with facts that it means to hold; meanwhile another one deals with the letter. They are not lost.
+func TestNothingIsHeldBehindALetterThatHasBeenDealtWith(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		st, h, stalled, back := &store{}, newHouse(), false, time.Now().Add(30*time.Second)
+		sk := &sink{fate: func(*outbox.Message) (error, bool) {
+			if time.Now().Before(back) { // it is not sent before the first one wakes up
+				return errAway, false
+			}
+			return nil, true
+		}}
+		st.wait = func(call string) {
+			st.mu.Lock()
+			first := call == "hold" && !stalled
+			stalled = stalled || first
+			st.mu.Unlock()
+			if first {
+				time.Sleep(20 * time.Second)
+			}
+		}
+		st.add(2, topic, "a", 1)
+		st.add(2, topic, "a", 2)
+		st.edit("a-1", func(r *row) { r.dead, r.letter = true, "open" })
+		l := h.join()
+		a := start(t, outbox.Options{Store: st, Locks: l, Sink: sk, Topics: []string{topic}})
+		a.Wake(2)
+		time.Sleep(time.Second)
+		b := start(t, outbox.Options{Store: st, Locks: h.join(), Sink: sk, Topics: []string{topic}})
+		l.forget()
+		st.edit("a-1", func(r *row) { r.letter = "retrying" })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got, left := sk.effects(topic), st.undone(); !slices.Equal(got, []string{"a-1", "a-2"}) || len(left) > 0 {
+			t.Errorf("sent %v, left %v", got, left)
+		}
+		_ = a.Stop(t.Context())
+		_ = b.Stop(t.Context())
+	})
 }

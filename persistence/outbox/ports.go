@@ -39,20 +39,21 @@ type Store interface {
 	// aggregates and without those that are held.
 	Claim(ctx context.Context, shard int, topics, except []string, atMost int) ([]Event, error)
 	Sent(ctx context.Context, events []Event) error
-	// Hold takes facts of parked aggregates out of Claim's sight until their dead letter has been decided.
+	// Hold takes facts of parked aggregates out of Claim's sight until their dead letter has been decided; not those whose
+	// letter has been decided by now.
 	Hold(ctx context.Context, events []Event) error
 	// Refuse counts a refusal.
 	Refuse(ctx context.Context, e *Event, cause string, next time.Time) error
 	// Bury makes a fact a dead letter, which parks its aggregate.
 	Bury(ctx context.Context, e *Event, eventType, cause string) error
-	// Handle does what people have decided about dead letters and returns how many.
+	// Handle does what people have decided about some dead letters and returns how many; 0 = there are no more.
 	Handle(ctx context.Context, shard int) (int, error)
 	Waiting(ctx context.Context, shard, atMost int) ([]Wait, error)
 	// Pending says where there is something to send, and in which shards people have decided something.
 	Pending(ctx context.Context) (topics map[int][]string, asked []int, err error)
 	// Lag also counts the dead letters of each topic that nobody has dealt with.
 	Lag(ctx context.Context, shards []int, topics []string) (lag []Lag, parked map[string]int, err error)
-	// Tidy forgets what is over.
+	// Tidy forgets what is over, and frees what is held behind no dead letter.
 	Tidy(ctx context.Context) error
 	// Listen calls heard with a mask of shards whenever another process has left something there, until ctx is done.
 	Listen(ctx context.Context, heard func(shards uint16))

@@ -183,12 +183,28 @@ func (x *pump) learn(ctx context.Context) error {
 		x.asked.Store(true)
 	}
 	if x.asked.Swap(false) {
-		if _, err := x.p.o.Store.Handle(ctx, x.shard); err != nil {
-			x.asked.Store(true)
-			return err
-		}
+		x.handle(ctx)
 	}
 	return nil
+}
+
+// handle does what people have decided. What fails is tried again later: nothing else waits for it.
+func (x *pump) handle(ctx context.Context) {
+	for ctx.Err() == nil {
+		n, err := x.p.o.Store.Handle(ctx, x.shard)
+		if err != nil {
+			x.asked.Store(true)
+			if ctx.Err() == nil {
+				x.p.metrics.faults.WithLabelValues("handle").Inc()
+				x.p.o.Log.LogAttrs(ctx, slog.LevelWarn, "dead letters not dealt with", slog.String("event", "outbox.handle"),
+					slog.Int("shard", x.shard), slog.Any("error", err))
+			}
+			return
+		}
+		if n == 0 {
+			return
+		}
+	}
 }
 
 // batch claims, sends and marks once; more: there is probably something left.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -75,6 +76,11 @@ const pumpPlans = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET en
 
 // indexed runs fn on a connection with pumpPlans.
 func (o *Outbox) indexed(ctx context.Context, fn func(q *gen.Queries) error) error {
+	return o.conn(ctx, func(_ context.Context, conn *pgxpool.Conn) error { return fn(gen.New(conn)) })
+}
+
+// conn runs fn with such a connection.
+func (o *Outbox) conn(ctx context.Context, fn func(ctx context.Context, conn *pgxpool.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, o.s.o.StatementTimeout+2*time.Second) // a server that hangs says nothing
 	defer cancel()
 	conn, err := o.pool.Acquire(ctx)
@@ -89,7 +95,7 @@ func (o *Outbox) indexed(ctx context.Context, fn func(q *gen.Queries) error) err
 		}
 		has["indexed"] = true
 	}
-	return readError(fn(gen.New(conn)))
+	return readError(fn(ctx, conn))
 }
 
 // Claim returns the next facts of a shard, at most so many of each topic, in order within an aggregate, without those of
@@ -163,11 +169,16 @@ func (o *Outbox) Sent(ctx context.Context, rows []OutboxRow) error {
 	return nil
 }
 
-// Hold takes facts of parked aggregates out of the way until their dead letter has been decided.
+// Hold takes facts of parked aggregates out of the way until their dead letter has been decided; where it has been by now it
+// does nothing.
 func (o *Outbox) Hold(ctx context.Context, rows []OutboxRow) error {
 	ids, ats, oldest, newest := keysOf(rows)
+	var aggregates []string
+	for i := range rows {
+		aggregates = append(aggregates, rows[i].AggregateID)
+	}
 	err := o.indexed(ctx, func(q *gen.Queries) error {
-		return q.HoldOutbox(ctx, gen.HoldOutboxParams{EventIds: ids, CreatedAts: ats, Oldest: oldest, Newest: newest})
+		return q.HoldOutbox(ctx, gen.HoldOutboxParams{AggregateIds: aggregates, EventIds: ids, CreatedAts: ats, Oldest: oldest, Newest: newest})
 	})
 	if err != nil {
 		return fmt.Errorf("hold %d facts: %w", len(rows), err)
@@ -201,13 +212,24 @@ func (o *Outbox) Bury(ctx context.Context, r *OutboxRow, eventType, cause string
 	return nil
 }
 
-// Handle does what people have asked for about the dead letters of a shard and returns how many there were, at most 100.
+// handleAtMost is how many letters are dealt with at a time: much may be held behind each, and statements have a time limit.
+const handleAtMost = 5
+
+// Handle does what people have asked for about the dead letters of a shard and returns how many there were, at most
+// handleAtMost.
 func (o *Outbox) Handle(ctx context.Context, shard int) (int, error) {
 	var n int
-	err := o.indexed(ctx, func(q *gen.Queries) error {
-		rows, err := q.HandleDead(ctx, gen.HandleDeadParams{Shard: int16(shard), AtMost: 100})
-		n = len(rows)
-		return err
+	err := o.conn(ctx, func(ctx context.Context, conn *pgxpool.Conn) error {
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			q := gen.New(tx)
+			ids, err := q.LockDead(ctx, gen.LockDeadParams{Shard: int16(shard), AtMost: handleAtMost})
+			if err != nil || len(ids) == 0 {
+				return err
+			}
+			rows, err := q.HandleDead(ctx, ids)
+			n = len(rows)
+			return err
+		})
 	})
 	if err != nil {
 		return 0, fmt.Errorf("handle the dead letters of shard %d: %w", shard, err)
@@ -283,14 +305,18 @@ func (o *Outbox) Lag(ctx context.Context, shards []int, topics []string) (lag []
 	return lag, parked, nil
 }
 
-// Tidy forgets dead letters that were dealt with 90 days ago.
+// Tidy frees what is held though no dead letter is to be decided, and forgets letters that were dealt with 90 days ago.
 func (o *Outbox) Tidy(ctx context.Context) error {
 	err := o.indexed(ctx, func(q *gen.Queries) error {
-		_, err := q.ForgetDead(ctx)
-		return err
+		freed, err := q.FreeHeld(ctx, handleAtMost)
+		if freed > 0 {
+			o.s.log.LogAttrs(ctx, slog.LevelWarn, "facts were held behind no dead letter", slog.String("event", "outbox.freed"), slog.Int64("facts", freed))
+		}
+		_, fault := q.ForgetDead(ctx)
+		return errors.Join(err, fault)
 	})
 	if err != nil {
-		return fmt.Errorf("forget old dead letters: %w", err)
+		return fmt.Errorf("tidy the outbox: %w", err)
 	}
 	return nil
 }

@@ -107,7 +107,7 @@ func TestADeadLetterParksItsAggregateUntilItIsDecided(t *testing.T) {
 	for _, to := range []fact.LetterState{fact.LetterRetrying, fact.LetterDiscarding} {
 		t.Run(string(to), func(t *testing.T) {
 			t.Parallel()
-			s, _ := freshAt(t)
+			s, url := freshAt(t)
 			o, err := s.OpenOutbox(t.Context(), 2)
 			if err != nil {
 				t.Fatal(err)
@@ -158,6 +158,22 @@ func TestADeadLetterParksItsAggregateUntilItIsDecided(t *testing.T) {
 			if len(left) != len(want) || left[0].EventID != want[0].EventID || left[0].Parked || left[0].Attempts != 0 {
 				t.Errorf("left %+v", left)
 			}
+			// A pump that comes late with what it has read before holds nothing; and what is held all the same is freed.
+			if err := o.Hold(t.Context(), parked); err != nil {
+				t.Fatal(err)
+			}
+			if left := claim(t, o, pump); len(left) != len(want) {
+				t.Errorf("held behind a letter that was dealt with: left %+v", left)
+			}
+			if _, err := connect(t, url, "").Exec(t.Context(), "UPDATE outbox_events SET held = true WHERE status = 'PENDING'"); err != nil {
+				t.Fatal(err)
+			}
+			if err := o.Tidy(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if left := claim(t, o, pump); len(left) != len(want) {
+				t.Errorf("held behind nothing: left %+v", left)
+			}
 			if n, err := o.Handle(t.Context(), pump); err != nil || n != 0 {
 				t.Errorf("handled %d again, %v", n, err)
 			}
@@ -191,7 +207,11 @@ func TestAShardHasOnePumpAtATime(t *testing.T) {
 	a, b := o.NewLocks(), o.NewLocks()
 	try := func(l *postgres.Locks, shard int, want bool) {
 		t.Helper()
-		if got, err := l.Try(t.Context(), shard); err != nil || got != want || l.Held(shard) != want {
+		got, err := l.Try(t.Context(), shard)
+		for end := time.Now().Add(30 * time.Second); want && err == nil && !got && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			got, err = l.Try(t.Context(), shard) // the server lets go of a session's locks after the client has left
+		}
+		if err != nil || got != want || l.Held(shard) != want {
 			t.Errorf("shard %d: %t, held %t, %v; want %t", shard, got, l.Held(shard), err, want)
 		}
 	}
@@ -248,5 +268,66 @@ func TestABellIsHeardByWhoeverListens(t *testing.T) {
 	}
 	if mask := <-heard; mask != 0xffff { // it listens again, and says that it may have missed something
 		t.Errorf("after the cut it hears %b", mask)
+	}
+}
+
+// Facts are held while their letter is being dealt with: whichever comes first, none stays held.
+func TestHoldingAndDealingWithALetterAtOnceLosesNothing(t *testing.T) {
+	t.Parallel()
+	s, url := freshAt(t)
+	o, err := s.OpenOutbox(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(o.Close)
+	shard := newShard(t, s)
+	pump, rows := pending(t, s, o, shard, 3)
+	if err := o.Bury(t.Context(), &rows[0], "task.created", "too large"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.DeadLetters.AskDeadLetter(t.Context(), shard.Tenant, fleet.EventID(rows[0].EventID), fact.LetterRetrying, ""); err != nil {
+		t.Fatal(err)
+	}
+	// Somebody else's lock on the last row makes Hold stand in the middle of its work.
+	conn := connect(t, url, "")
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "SELECT FROM outbox_events WHERE event_id = $1 FOR UPDATE", rows[2].EventID); err != nil {
+		t.Fatal(err)
+	}
+	waiting := func(statement string) {
+		t.Helper()
+		eye := connect(t, url, "")
+		for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			var n int
+			if err := eye.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
+				WHERE datname = current_database() AND wait_event_type = 'Lock' AND query ~ $1`, statement).Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			if n > 0 {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatal("never waits: " + statement)
+			}
+		}
+	}
+	var done sync.WaitGroup
+	var held, handled error
+	done.Go(func() { held = o.Hold(t.Context(), rows[1:]) })
+	waiting("HoldOutbox")
+	done.Go(func() { _, handled = o.Handle(t.Context(), pump) })
+	waiting("LockDead|HandleDead")
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	done.Wait()
+	if held != nil || handled != nil {
+		t.Fatal(held, handled)
+	}
+	if left := claim(t, o, pump); len(left) != 3 {
+		t.Errorf("left %+v", left)
 	}
 }

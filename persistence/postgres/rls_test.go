@@ -194,13 +194,13 @@ func rowless() map[string]string {
 
 // workers are the queries that write what starling_app may only read: they are denied to every tenant, the owner too.
 func workers() []string {
-	return []string{"BuryOutbox", "ForgetDead", "ForgetInbox", "HandleDead", "HoldOutbox", "MarkSent", "RefuseOutbox"}
+	return []string{"BuryOutbox", "ForgetDead", "ForgetInbox", "FreeHeld", "HandleDead", "HoldOutbox", "MarkSent", "RefuseOutbox"}
 }
 
 // unasked are the queries that name no tenant and show whoever asks its own rows, by what only the owner's rows show.
 func unasked() map[string]string {
 	return map[string]string{
-		"ListTenants": owner.tenant(), "TenantOrigins": owner.tenant(), "AskedOutbox": "[1", "PendingOutbox": "{Shard:1 ",
+		"ListTenants": owner.tenant(), "TenantOrigins": owner.tenant(), "AskedOutbox": "[1", "PendingOutbox": "{Shard:1 ", "LockDead": owner.id("event_id"),
 		"BusyShards": owner.tenant(), "IdleShards": owner.tenant(), "StaleRobots": owner.tenant(), "StuckTasks": owner.tenant(),
 	}
 }

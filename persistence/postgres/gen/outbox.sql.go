@@ -191,6 +191,31 @@ func (q *Queries) ForgetDead(ctx context.Context) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
+const FreeHeld = `-- name: FreeHeld :execrows
+WITH RECURSIVE step AS (
+    (SELECT e.aggregate_id FROM outbox_events e WHERE e.status = 'PENDING' AND e.held ORDER BY e.aggregate_id LIMIT 1)
+    UNION ALL
+    SELECT n.aggregate_id FROM step s CROSS JOIN LATERAL (
+        SELECT e.aggregate_id FROM outbox_events e
+        WHERE e.status = 'PENDING' AND e.held AND e.aggregate_id > s.aggregate_id ORDER BY e.aggregate_id LIMIT 1
+    ) n
+), lost AS (
+    SELECT s.aggregate_id FROM step s
+    WHERE NOT EXISTS (SELECT FROM dead_letters d WHERE d.aggregate_id = s.aggregate_id AND d.state IN ('open', 'retrying', 'discarding'))
+    LIMIT $1
+)
+UPDATE outbox_events o SET held = false FROM lost l WHERE o.aggregate_id = l.aggregate_id AND o.held AND o.status = 'PENDING'
+`
+
+// Frees what is held without a letter to wait for, of some aggregates: one step of an index for each that is held.
+func (q *Queries) FreeHeld(ctx context.Context, atMost int32) (int64, error) {
+	result, err := q.db.Exec(ctx, FreeHeld, atMost)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const GetDeadLetter = `-- name: GetDeadLetter :one
 SELECT d.event_id, d.tenant_id, d.shard, d.aggregate_type, d.aggregate_id, d.topic, d.key, d.event_type, d.cause, d.attempts, d.deaths, d.created_at, d.dead_at, d.state, d.handled_at, d.handled_by, (SELECT count(*) FROM (
         SELECT FROM outbox_events o WHERE o.aggregate_id = d.aggregate_id AND o.held AND o.status = 'PENDING' AND o.tenant_id = d.tenant_id LIMIT 1000) x)::bigint AS waiting,
@@ -253,7 +278,7 @@ func (q *Queries) GetDeadLetter(ctx context.Context, arg GetDeadLetterParams) (G
 const HandleDead = `-- name: HandleDead :many
 WITH asked AS (
     UPDATE dead_letters SET state = CASE state WHEN 'retrying' THEN 'retried' ELSE 'discarded' END
-    WHERE event_id IN (SELECT d.event_id FROM dead_letters d WHERE d.shard = $1 AND d.state IN ('retrying', 'discarding') LIMIT $2)
+    WHERE event_id = ANY ($1::uuid[]) AND state IN ('retrying', 'discarding')
     RETURNING event_id, aggregate_id, topic, created_at, state
 ), again AS (
     UPDATE outbox_events o SET status = 'PENDING', attempts = 0, next_retry_at = now() FROM asked a
@@ -265,11 +290,6 @@ WITH asked AS (
 SELECT topic, (SELECT count(*) FROM again) AS again, (SELECT count(*) FROM free) AS free FROM asked
 `
 
-type HandleDeadParams struct {
-	Shard  int16
-	AtMost int32
-}
-
 type HandleDeadRow struct {
 	Topic string
 	Again int64
@@ -277,8 +297,8 @@ type HandleDeadRow struct {
 }
 
 // Does what people have asked for: the letter goes out again or never, and what waited behind it is free.
-func (q *Queries) HandleDead(ctx context.Context, arg HandleDeadParams) ([]HandleDeadRow, error) {
-	rows, err := q.db.Query(ctx, HandleDead, arg.Shard, arg.AtMost)
+func (q *Queries) HandleDead(ctx context.Context, eventIds []string) ([]HandleDeadRow, error) {
+	rows, err := q.db.Query(ctx, HandleDead, eventIds)
 	if err != nil {
 		return nil, err
 	}
@@ -298,25 +318,33 @@ func (q *Queries) HandleDead(ctx context.Context, arg HandleDeadParams) ([]Handl
 }
 
 const HoldOutbox = `-- name: HoldOutbox :exec
+WITH letters AS MATERIALIZED (
+    SELECT d.aggregate_id FROM dead_letters d
+    WHERE d.aggregate_id = ANY ($5::uuid[]) AND d.state IN ('open', 'retrying', 'discarding') ORDER BY d.event_id FOR SHARE
+)
 UPDATE outbox_events o SET held = true
 FROM (SELECT unnest($3::uuid[]) AS event_id, unnest($4::timestamptz[]) AS created_at) i
 WHERE o.event_id = i.event_id AND o.created_at = i.created_at AND o.status = 'PENDING'
-    AND o.created_at BETWEEN $1 AND $2
+    AND o.created_at BETWEEN $1 AND $2 AND EXISTS (SELECT FROM letters l WHERE l.aggregate_id = o.aggregate_id)
 `
 
 type HoldOutboxParams struct {
-	Oldest     time.Time
-	Newest     time.Time
-	EventIds   []string
-	CreatedAts []time.Time
+	Oldest       time.Time
+	Newest       time.Time
+	EventIds     []string
+	CreatedAts   []time.Time
+	AggregateIds []string
 }
 
+// Only behind a letter that is not decided, whatever a pump that comes late believes; it is locked, so that whoever decides
+// frees all or comes first.
 func (q *Queries) HoldOutbox(ctx context.Context, arg HoldOutboxParams) error {
 	_, err := q.db.Exec(ctx, HoldOutbox,
 		arg.Oldest,
 		arg.Newest,
 		arg.EventIds,
 		arg.CreatedAts,
+		arg.AggregateIds,
 	)
 	return err
 }
@@ -446,6 +474,36 @@ func (q *Queries) ListDeadLetters(ctx context.Context, arg ListDeadLettersParams
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const LockDead = `-- name: LockDead :many
+SELECT event_id FROM dead_letters WHERE shard = $1 AND state IN ('retrying', 'discarding') ORDER BY event_id LIMIT $2 FOR UPDATE
+`
+
+type LockDeadParams struct {
+	Shard  int16
+	AtMost int32
+}
+
+// Letters that people have decided about, locked: a statement that comes after sees whatever was held behind them.
+func (q *Queries) LockDead(ctx context.Context, arg LockDeadParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, LockDead, arg.Shard, arg.AtMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var event_id string
+		if err := rows.Scan(&event_id); err != nil {
+			return nil, err
+		}
+		items = append(items, event_id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

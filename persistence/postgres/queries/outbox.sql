@@ -33,10 +33,32 @@ WHERE o.event_id = i.event_id AND o.created_at = i.created_at AND o.status = 'PE
     AND o.created_at BETWEEN @oldest AND @newest;
 
 -- name: HoldOutbox :exec
+-- Only behind a letter that is not decided, whatever a pump that comes late believes; it is locked, so that whoever decides
+-- frees all or comes first.
+WITH letters AS MATERIALIZED (
+    SELECT d.aggregate_id FROM dead_letters d
+    WHERE d.aggregate_id = ANY (@aggregate_ids::uuid[]) AND d.state IN ('open', 'retrying', 'discarding') ORDER BY d.event_id FOR SHARE
+)
 UPDATE outbox_events o SET held = true
 FROM (SELECT unnest(@event_ids::uuid[]) AS event_id, unnest(@created_ats::timestamptz[]) AS created_at) i
 WHERE o.event_id = i.event_id AND o.created_at = i.created_at AND o.status = 'PENDING'
-    AND o.created_at BETWEEN @oldest AND @newest;
+    AND o.created_at BETWEEN @oldest AND @newest AND EXISTS (SELECT FROM letters l WHERE l.aggregate_id = o.aggregate_id);
+
+-- name: FreeHeld :execrows
+-- Frees what is held without a letter to wait for, of some aggregates: one step of an index for each that is held.
+WITH RECURSIVE step AS (
+    (SELECT e.aggregate_id FROM outbox_events e WHERE e.status = 'PENDING' AND e.held ORDER BY e.aggregate_id LIMIT 1)
+    UNION ALL
+    SELECT n.aggregate_id FROM step s CROSS JOIN LATERAL (
+        SELECT e.aggregate_id FROM outbox_events e
+        WHERE e.status = 'PENDING' AND e.held AND e.aggregate_id > s.aggregate_id ORDER BY e.aggregate_id LIMIT 1
+    ) n
+), lost AS (
+    SELECT s.aggregate_id FROM step s
+    WHERE NOT EXISTS (SELECT FROM dead_letters d WHERE d.aggregate_id = s.aggregate_id AND d.state IN ('open', 'retrying', 'discarding'))
+    LIMIT @at_most
+)
+UPDATE outbox_events o SET held = false FROM lost l WHERE o.aggregate_id = l.aggregate_id AND o.held AND o.status = 'PENDING';
 
 -- name: RefuseOutbox :exec
 UPDATE outbox_events SET attempts = @attempts, next_retry_at = @next_retry_at, last_error = @cause
@@ -61,11 +83,15 @@ FROM dead
 ON CONFLICT (event_id) DO UPDATE SET cause = excluded.cause, attempts = excluded.attempts, deaths = l.deaths + 1, dead_at = now(),
     state = 'open', handled_at = NULL, handled_by = NULL;
 
+-- name: LockDead :many
+-- Letters that people have decided about, locked: a statement that comes after sees whatever was held behind them.
+SELECT event_id FROM dead_letters WHERE shard = @shard AND state IN ('retrying', 'discarding') ORDER BY event_id LIMIT @at_most FOR UPDATE;
+
 -- name: HandleDead :many
 -- Does what people have asked for: the letter goes out again or never, and what waited behind it is free.
 WITH asked AS (
     UPDATE dead_letters SET state = CASE state WHEN 'retrying' THEN 'retried' ELSE 'discarded' END
-    WHERE event_id IN (SELECT d.event_id FROM dead_letters d WHERE d.shard = @shard AND d.state IN ('retrying', 'discarding') LIMIT @at_most)
+    WHERE event_id = ANY (@event_ids::uuid[]) AND state IN ('retrying', 'discarding')
     RETURNING event_id, aggregate_id, topic, created_at, state
 ), again AS (
     UPDATE outbox_events o SET status = 'PENDING', attempts = 0, next_retry_at = now() FROM asked a
