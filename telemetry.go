@@ -50,9 +50,13 @@ func (a *app) startTelemetry(ctx context.Context, registry prometheus.Registerer
 	}
 	o := history.Options{}
 	if c.InfluxURL != "" {
+		dir := c.InfluxDir
+		if !engine { // nothing is measured here, so nothing waits
+			dir = ""
+		}
 		var err error
 		if t.influx, err = influx.Open(ctx, influx.Options{
-			URL: c.InfluxURL, Org: c.InfluxOrg, Token: c.InfluxToken.Reveal(), Bucket: c.InfluxBucket, Dir: c.InfluxDir, SpoolBytes: int64(c.InfluxSpool) << 20,
+			URL: c.InfluxURL, Org: c.InfluxOrg, Token: c.InfluxToken.Reveal(), Bucket: c.InfluxBucket, Dir: dir, SpoolBytes: int64(c.InfluxSpool) << 20,
 			Log: a.Log, Registerer: registry,
 		}); err != nil {
 			return err
@@ -112,16 +116,31 @@ func (a *app) watchCrowds() {
 // crowd measures every zone that this process has.
 func (a *app) crowd(ctx context.Context, now time.Time) []fact.Congestion {
 	graphs := map[fleet.Shard]*roadmap.Graph{}
-	var out []fact.Congestion
-	a.views.EachZone(func(shard fleet.Shard, v *zone.View) {
-		if now.Sub(v.At) > time.Minute { // it has said nothing for long: another process has it by now
-			return
-		}
+	return crowdOf(now, a.views, a.system.Lives, func(shard fleet.Shard) *roadmap.Graph {
 		g, known := graphs[shard]
 		if !known {
 			g, _ = a.system.ActiveGraph(ctx, shard)
 			graphs[shard] = g
 		}
+		return g
+	})
+}
+
+// zones are the newest views.
+type zones interface {
+	EachZone(f func(shard fleet.Shard, v *zone.View))
+}
+
+// crowdOf measures the zones of the shards that live here, however long ago they changed: a jam that stands shows nothing
+// new. What others show was once this process's, and has another by now.
+func crowdOf(now time.Time, all zones, lives func(fleet.Shard) bool, graph func(fleet.Shard) *roadmap.Graph) []fact.Congestion {
+	now = now.Truncate(time.Millisecond) // the time-series store has no finer times
+	var out []fact.Congestion
+	all.EachZone(func(shard fleet.Shard, v *zone.View) {
+		if !lives(shard) {
+			return
+		}
+		g := graph(shard)
 		out = fact.CongestionOf(shard, now, v, func(l int32) fleet.LaneID {
 			if g == nil || l < 0 || int(l) >= len(g.Lanes) {
 				return ""

@@ -90,7 +90,7 @@ func (p *part[K, V]) resize(q *ring[V], length int) {
 func (p *part[K, V]) admit(at func(*V) time.Time) *ring[V] {
 	if p.size+leastKept > p.most {
 		victim, largest := p.choose(at)
-		if len(largest.items) <= 2*leastKept-1 {
+		if len(largest.items) < 2*leastKept {
 			q := p.rings[victim]
 			delete(p.rings, victim)
 			q.head, q.n = 0, 0

@@ -20,6 +20,7 @@ import (
 
 	"starling/engine/fact"
 	"starling/engine/fleet"
+	"starling/engine/robot"
 	"starling/gateway/auth"
 	"starling/gateway/history"
 )
@@ -88,8 +89,8 @@ func (a *api) histories() {
 			}
 			q.Gap = leastGap
 			if a.Quotas != nil {
-				s := a.Quotas.Settings(ctx, who.Tenant)
-				q.Gap = max(leastGap, time.Duration(2.5/s.Sampling(r.Spec.Warehouse).IdleHz*float64(time.Second)))
+				settings := a.Quotas.Settings(ctx, who.Tenant)
+				q.Gap = gapOf(settings.Sampling(r.Spec.Warehouse))
 			}
 			return a.series(ctx, &in.HistoryQuery, func() (history.Series, error) {
 				return a.History.Robot(ctx, who.Tenant, r.Spec.ID, *q)
@@ -121,6 +122,12 @@ func (a *api) histories() {
 		answer := a.huma.OpenAPI().Paths[path].Get.Responses["200"]
 		answer.Content["text/csv"] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Description: "For whoever accepts it: at and the fields; a gap is a row with its time alone"}}
 	}
+}
+
+// gapOf is the silence that no pace of a robot explains.
+func gapOf(s robot.Sampling) time.Duration {
+	slowest := min(s.IdleHz, s.MovingHz, s.AlarmedHz)
+	return max(leastGap, time.Duration(2.5/slowest*float64(time.Second)))
 }
 
 // crowd answers the history of a zone or lane that there is.

@@ -184,3 +184,18 @@ func TestWantsCSV(t *testing.T) {
 		}
 	}
 }
+
+// A tenant may have its moving robots watched more seldom than those that stand: that is no gap either.
+func TestTheSlowestPaceIsNoGap(t *testing.T) {
+	t.Parallel()
+	for want, s := range map[time.Duration]robot.Sampling{
+		leastGap:          robot.UsualSampling(),
+		250 * time.Second: {MovingHz: .01, IdleHz: .1, AlarmedHz: 5},
+		125 * time.Second: {MovingHz: 1, IdleHz: .02, AlarmedHz: 5},
+		50 * time.Second:  {MovingHz: 1, IdleHz: 1, AlarmedHz: .05},
+	} {
+		if got := gapOf(s); got != want {
+			t.Errorf("%+v: %v, want %v", s, got, want)
+		}
+	}
+}

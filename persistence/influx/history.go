@@ -21,6 +21,16 @@ import (
 // carried are fields that stand in key points alone: their last value holds on.
 var carried = [...]string{"task_id", "sampling_hz"}
 
+// While a thing is measured these fields are. They are asked for in any case: where they are, something was measured, though
+// none of what was asked for.
+const (
+	alwaysOfRobot  = "state"
+	alwaysOfCrowds = "occupancy"
+)
+
+// silent are fields that are not written where they are "".
+var silent = [...]string{"zone_id", "waiting_for", "waiting_on"}
+
 // keyEvery is at most between two key points, and a little.
 const keyEvery = 65 * time.Second
 
@@ -47,6 +57,12 @@ func (c *Client) source(now time.Time, q *fact.HistoryQuery) (bucket string, thi
 
 func (c *Client) history(ctx context.Context, measurement string, tags [][2]string, q fact.HistoryQuery) ([]fact.HistoryPoint, error) {
 	bucket, thinned := c.source(time.Now(), &q)
+	asked := len(q.Columns)
+	always := alwaysOfRobot
+	if measurement == measurementCongestion {
+		always = alwaysOfCrowds
+	}
+	q.Columns = append(slices.Clone(q.Columns), fact.Column{Field: always, Agg: fact.Last})
 	from := q.From
 	raw := q.Every == 0
 	carries := raw && slices.ContainsFunc(q.Columns, func(col fact.Column) bool { return slices.Contains(carried[:], col.Field) })
@@ -66,7 +82,9 @@ func (c *Client) history(ctx context.Context, measurement string, tags [][2]stri
 		if raw {
 			agg = fact.Last
 		}
-		by[agg] = append(by[agg], col.Field)
+		if !slices.Contains(by[agg], col.Field) {
+			by[agg] = append(by[agg], col.Field)
+		}
 	}
 	for agg := fact.Mean; agg <= fact.Max; agg++ {
 		fields := by[agg]
@@ -88,7 +106,7 @@ func (c *Client) history(ctx context.Context, measurement string, tags [][2]stri
 	if err != nil {
 		return nil, err
 	}
-	return assemble(cells, q), nil
+	return assemble(cells, q, asked), nil
 }
 
 // errQuery: the server has begun to answer and could not end it.
@@ -102,8 +120,8 @@ type cell struct {
 	value any
 }
 
-// assemble makes points of cells, the oldest first.
-func assemble(cells []cell, q fact.HistoryQuery) []fact.HistoryPoint {
+// assemble makes points of cells, the oldest first. They have the values of the first columns, as many as were asked for.
+func assemble(cells []cell, q fact.HistoryQuery, asked int) []fact.HistoryPoint {
 	slices.SortStableFunc(cells, func(a, b cell) int { return a.at.Compare(b.at) })
 	hold := make([]any, len(q.Columns))
 	var out []fact.HistoryPoint
@@ -127,6 +145,14 @@ func assemble(cells []cell, q fact.HistoryQuery) []fact.HistoryPoint {
 		if p.At.Before(q.From) || !p.At.Before(q.To) || slices.IndexFunc(p.Values, func(v any) bool { return v != nil }) < 0 {
 			continue
 		}
+		if p.Values[asked] != nil {
+			for k, col := range q.Columns {
+				if p.Values[k] == nil && slices.Contains(silent[:], col.Field) {
+					p.Values[k] = ""
+				}
+			}
+		}
+		p.Values = p.Values[:asked]
 		if out = append(out, p); len(out) == q.Limit {
 			break
 		}

@@ -116,6 +116,19 @@ func TestWhatIsMeasuredIsReadAgain(t *testing.T) {
 			t.Fatalf("%v, %v", got, err)
 		}
 	})
+	t.Run("what it did not say is no gap", func(t *testing.T) {
+		q := q
+		q.Columns = columns(fact.Last, "waiting_for", "sampling_hz")
+		q.From = start.Add(100 * time.Second) // beyond the key point and what it holds for
+		got, err := c.RobotHistory(t.Context(), "t", "r1", q)
+		if err != nil || len(got) != 20 || len(got[0].Values) != 2 || got[0].Values[0] != "" || got[0].Values[1] != nil {
+			t.Fatalf("%d points, %v, %v", len(got), got, err)
+		}
+		q.From, q.Every = start, 10*time.Second
+		if got, err = c.RobotHistory(t.Context(), "t", "r1", q); err != nil || len(got) != 12 || got[0].Values[1] != 1.0 || got[11].Values[0] != "" {
+			t.Fatalf("%d windows, %v, %v", len(got), got, err)
+		}
+	})
 	t.Run("another tenant sees nothing", func(t *testing.T) {
 		if got, err := c.RobotHistory(t.Context(), "other", "r1", q); err != nil || len(got) != 0 {
 			t.Fatalf("%v, %v", got, err)
