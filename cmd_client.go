@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,6 +53,9 @@ func newTokenCmd() *cobra.Command {
 	return cmd
 }
 
+// bearer is the token that a flag says, else that of the environment: as the flag's default, help would show it.
+func bearer(flag string) string { return cmp.Or(flag, os.Getenv("STARLING_TOKEN")) }
+
 func newMapCmd() *cobra.Command {
 	group := &cobra.Command{Use: "map", Short: "Maps of a running engine"}
 	var format, base, token, warehouse, name string
@@ -78,7 +82,7 @@ func newMapCmd() *cobra.Command {
 			if name == "" {
 				name = filepath.Base(args[0])
 			}
-			id, report, err := newClient(base, token).upload(cmd.Context(), warehouse, name, format, content, resM, activate)
+			id, report, err := newClient(base, bearer(token)).upload(cmd.Context(), warehouse, name, format, content, resM, activate)
 			if id != "" {
 				fmt.Fprintln(cmd.OutOrStdout(), string(report))
 				fmt.Fprintln(cmd.OutOrStdout(), id)
@@ -89,7 +93,7 @@ func newMapCmd() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&format, "format", "lorr", "movingai, lorr or starling")
 	f.StringVar(&base, "url", "http://127.0.0.1:8080", "URL of the engine")
-	f.StringVar(&token, "token", os.Getenv("STARLING_TOKEN"), "bearer token of an admin (or STARLING_TOKEN)")
+	f.StringVar(&token, "token", "", "bearer token of an admin (or STARLING_TOKEN)")
 	f.StringVar(&warehouse, "warehouse", "", "warehouse id")
 	f.StringVar(&name, "name", "", "name of the map (default: the file's)")
 	f.Float64Var(&resM, "resolution", 1, "metres of a grid cell")
@@ -110,6 +114,7 @@ func newSimCmd() *cobra.Command {
 		Short: "Virtual robots that connect to a running engine like real ones; or a scenario, played in this process",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Token = bearer(o.Token)
 			switch {
 			case o.List:
 				return listScenarios(cmd.OutOrStdout())
@@ -126,7 +131,7 @@ func newSimCmd() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.URL, "url", "http://127.0.0.1:8080", "URL of the engine")
 	f.StringVar(&o.Link, "link", "127.0.0.1:8081", "address of its robot link")
-	f.StringVar(&o.Token, "token", os.Getenv("STARLING_TOKEN"), "bearer token of an admin (or STARLING_TOKEN)")
+	f.StringVar(&o.Token, "token", "", "bearer token of an admin (or STARLING_TOKEN)")
 	f.StringVar(&o.Warehouse, "warehouse", "", "warehouse id")
 	f.IntVar(&o.Robots, "robots", 50, "how many")
 	f.Uint64Var(&o.Seed, "seed", 1, "of start places, delays and batteries")

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -33,13 +32,13 @@ func newDeadLettersCmd() *cobra.Command {
 		Short: "Facts that could not be sent to Kafka: list them, send them again, leave them out",
 	}
 	group.PersistentFlags().StringVar(&base, "url", "http://127.0.0.1:8080", "URL of the engine")
-	group.PersistentFlags().StringVar(&token, "token", os.Getenv("STARLING_TOKEN"), "bearer token of an admin (or STARLING_TOKEN)")
+	group.PersistentFlags().StringVar(&token, "token", "", "bearer token of an admin (or STARLING_TOKEN)")
 	list := &cobra.Command{
 		Use:   "list",
 		Short: "The newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			letters, err := findLetters(cmd, newClient(base, token), state, topic)
+			letters, err := findLetters(cmd, newClient(base, bearer(token)), state, topic)
 			if err != nil {
 				return err
 			}
@@ -57,11 +56,12 @@ func newDeadLettersCmd() *cobra.Command {
 		cmd := &cobra.Command{
 			Use:   verb + " EVENT_ID… | " + verb + " --all",
 			Short: short,
+			Args:  cobra.ArbitraryArgs,
 			RunE: func(cmd *cobra.Command, ids []string) error {
 				if all == (len(ids) > 0) {
 					return usageError{errors.New("want ids of letters, or --all")}
 				}
-				return decideLetters(cmd, newClient(base, token), verb, ids, topic)
+				return decideLetters(cmd, newClient(base, bearer(token)), verb, ids, topic)
 			},
 		}
 		cmd.Flags().BoolVar(&all, "all", false, "all open ones")
@@ -108,10 +108,12 @@ func printLetters(w io.Writer, letters []letter) error {
 	return t.Flush()
 }
 
-// decideLetters asks for each letter; without ids for all open ones.
+// decideLetters asks for each letter; without ids for all open ones. One that has been decided otherwise meanwhile is passed
+// over and told of at the end; where it was asked for by its id, that is an error.
 func decideLetters(cmd *cobra.Command, c *client, verb string, ids []string, topic string) error {
 	defer c.http.CloseIdleConnections()
-	if len(ids) == 0 {
+	all, passed := len(ids) == 0, 0
+	if all {
 		letters, err := findLetters(cmd, c, "open", topic)
 		if err != nil {
 			return err
@@ -123,9 +125,22 @@ func decideLetters(cmd *cobra.Command, c *client, verb string, ids []string, top
 	for _, id := range ids {
 		var l letter
 		if err := c.call(cmd.Context(), http.MethodPost, "/api/v1/dead-letters/"+url.PathEscape(id)+"/"+verb, "", nil, &l); err != nil {
+			var e *apiError
+			if errors.As(err, &e) && e.Status == http.StatusConflict {
+				passed++
+				fmt.Fprintln(cmd.ErrOrStderr(), id, "has been decided otherwise")
+				continue
+			}
 			return err
 		}
 		fmt.Fprintln(cmd.OutOrStdout(), l.EventID, l.State)
 	}
+	if passed == 0 {
+		return nil
+	}
+	if !all {
+		return fmt.Errorf("%d of %d letters had been decided otherwise", passed, len(ids))
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d letters had been decided otherwise meanwhile\n", passed, len(ids))
 	return nil
 }
