@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"starling/engine/fact"
@@ -88,6 +89,38 @@ type care struct {
 	rows   Rows
 	engine Engine // nil = none here
 	r      *Runner
+
+	mu sync.Mutex // of where looks that did not come to their end go on
+	// lastTask and lastRobot are the last ones looked at; the zero value begins.
+	lastTask  fact.StuckTask
+	lastRobot fact.StaleRobot
+}
+
+// misses gathers what a look could not hand on: what fails for one tenant keeps no care from the others.
+type misses struct {
+	errs []error
+	n    int
+}
+
+// maxMisses bounds the errors that are told of one look.
+const maxMisses = 10
+
+func (m *misses) add(err error) {
+	if m.n++; len(m.errs) < maxMisses {
+		m.errs = append(m.errs, err)
+	}
+}
+
+// stops says that there is no use in going on: time is over, or the queue takes no more.
+func (m *misses) stops(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, ErrFull)
+}
+
+func (m *misses) err() error {
+	if m.n > len(m.errs) {
+		return fmt.Errorf("%d could not be handed on, the first ones: %w", m.n, errors.Join(m.errs...))
+	}
+	return errors.Join(m.errs...)
 }
 
 // CareKinds are the jobs that look after tasks, robots and old rows. engine is nil in a process without the engine: such a
@@ -182,32 +215,61 @@ func (c *care) found(kind string, n map[string]int) {
 	}
 }
 
+// findTasks looks for stuck tasks. A look that does not come to its end is gone on with by the next one of this process.
 func (c *care) findTasks(ctx context.Context, _ Job) error {
 	n := map[string]int{string(fact.StuckDeadline): 0, string(fact.StuckRobotGone): 0, string(fact.StuckCancel): 0}
-	var last fact.StuckTask
+	last := kept(c, &c.lastTask)
+	var m misses
+	stopped := false
 	for range maxPages {
 		list, err := c.rows.StuckTasks(ctx, c.Patience, last, page)
 		if err != nil {
-			return fmt.Errorf("look for stuck tasks: %w", err)
+			m.add(fmt.Errorf("look for stuck tasks: %w", err))
+			break
 		}
 		for i := range list {
 			t := &list[i]
+			if err := c.handTask(ctx, t); err != nil {
+				m.add(err)
+				if stopped = m.stops(ctx, err); stopped {
+					break
+				}
+			}
 			n[string(t.Cause)]++
-			if late := c.Late(ctx, t.Shard.Tenant); t.Cause == fact.StuckDeadline && (late <= 0 || c.r.o.Now().Sub(t.Since) < late) {
-				continue // it is late, and gets on
-			}
-			b := taskBody{Warehouse: t.Shard.Warehouse, Task: t.Task, Robot: t.Robot, Cause: t.Cause, Since: t.Since}
-			if err := c.hand(ctx, kindTask, t.Shard, string(t.Task), time.Time{}, b); err != nil {
-				return err
-			}
+			last = *t
 		}
-		if len(list) < page {
+		if stopped {
 			break
 		}
-		last = list[len(list)-1]
+		if len(list) < page {
+			last = fact.StuckTask{}
+			break
+		}
 	}
+	keep(c, &c.lastTask, last)
 	c.found(kindFindTasks, n)
-	return nil
+	return m.err()
+}
+
+// kept is where the look before ended; keep says where this one has.
+func kept[T any](c *care, at *T) T {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *at
+}
+
+func keep[T any](c *care, at *T, last T) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*at = last
+}
+
+func (c *care) handTask(ctx context.Context, t *fact.StuckTask) error {
+	if late := c.Late(ctx, t.Shard.Tenant); t.Cause == fact.StuckDeadline && (late <= 0 || c.r.o.Now().Sub(t.Since) < late) {
+		return nil // it is late, and gets on
+	}
+	b := taskBody{Warehouse: t.Shard.Warehouse, Task: t.Task, Robot: t.Robot, Cause: t.Cause, Since: t.Since}
+	return c.hand(ctx, kindTask, t.Shard, string(t.Task), time.Time{}, b)
 }
 
 // compensate looks after one task. To let it live is enough for most: its actor tells its robot again, or ends its
@@ -260,18 +322,24 @@ func (c *care) findIdle(ctx context.Context, _ Job) error {
 	}
 	tasks := 0
 	for i := range list {
+		tasks += list[i].Tasks
+	}
+	c.found(kindFindIdle, map[string]int{"shards": len(list), "tasks": tasks})
+	var m misses
+	for i := range list {
 		s := &list[i]
-		tasks += s.Tasks
 		at := s.Due.Add(-2 * time.Second) // loading it takes a moment
 		if !at.After(c.r.o.Now()) {
 			at = time.Time{}
 		}
 		if err := c.hand(ctx, kindShard, s.Shard, string(s.Shard.Warehouse), at, shardBody{s.Shard.Warehouse}); err != nil {
-			return err
+			m.add(err)
+			if m.stops(ctx, err) {
+				break // those that are due first come first at the next look too
+			}
 		}
 	}
-	c.found(kindFindIdle, map[string]int{"shards": len(list), "tasks": tasks})
-	return nil
+	return m.err()
 }
 
 func (c *care) wakeShard(ctx context.Context, j Job) error {
@@ -285,32 +353,48 @@ func (c *care) wakeShard(ctx context.Context, j Job) error {
 	return skipMissing(c.engine.WakeShard(ctx, fleet.Shard{Tenant: j.Tenant, Warehouse: b.Warehouse}))
 }
 
+// findRobots looks for silent robots, as findTasks does for tasks.
 func (c *care) findRobots(ctx context.Context, _ Job) error {
-	var last fact.StaleRobot
+	last := kept(c, &c.lastRobot)
 	n := 0
+	var m misses
 	for range maxPages {
 		list, err := c.rows.StaleRobots(ctx, c.Silent, last, page)
 		if err != nil {
-			return fmt.Errorf("look for stale robots: %w", err)
+			m.add(fmt.Errorf("look for stale robots: %w", err))
+			break
 		}
 		n += len(list)
-		byShard := map[fleet.Shard][]fleet.RobotID{}
-		for i := range list {
-			byShard[list[i].Shard] = append(byShard[list[i].Shard], list[i].Robot)
-		}
-		for s, ids := range byShard { // their order does not matter
-			key := string(s.Warehouse) + ":" + string(ids[0])
-			if err := c.hand(ctx, kindRobots, s, key, time.Time{}, robotsBody{s.Warehouse, ids}); err != nil {
-				return err
-			}
+		if c.handRobots(ctx, list, &m) {
+			break
 		}
 		if len(list) < page {
+			last = fact.StaleRobot{}
 			break
 		}
 		last = list[len(list)-1]
 	}
+	keep(c, &c.lastRobot, last)
 	c.found(kindFindRobots, map[string]int{"robots": n})
-	return nil
+	return m.err()
+}
+
+// handRobots hands on a page of robots, by shard.
+func (c *care) handRobots(ctx context.Context, list []fact.StaleRobot, m *misses) (stop bool) {
+	byShard := map[fleet.Shard][]fleet.RobotID{}
+	for i := range list {
+		byShard[list[i].Shard] = append(byShard[list[i].Shard], list[i].Robot)
+	}
+	for s, ids := range byShard { // their order does not matter
+		key := string(s.Warehouse) + ":" + string(ids[0])
+		if err := c.hand(ctx, kindRobots, s, key, time.Time{}, robotsBody{s.Warehouse, ids}); err != nil {
+			m.add(err)
+			if m.stops(ctx, err) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // sweepRobots lets robots live that count as connected and are silent: each records by itself that it is offline, and gives
@@ -324,12 +408,16 @@ func (c *care) sweepRobots(ctx context.Context, j Job) error {
 		return err
 	}
 	s := fleet.Shard{Tenant: j.Tenant, Warehouse: b.Warehouse}
+	var m misses
 	for _, id := range b.Robots {
 		if err := skipMissing(c.engine.WakeRobot(ctx, s, id)); err != nil {
-			return err
+			m.add(err)
+			if ctx.Err() != nil || errors.Is(err, ErrElsewhere) {
+				break
+			}
 		}
 	}
-	return nil
+	return m.err()
 }
 
 func (c *care) retain(ctx context.Context, _ Job) error {

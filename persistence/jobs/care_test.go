@@ -27,6 +27,7 @@ type fakeRows struct {
 	stuck  []fact.StuckTask
 	idle   []fact.IdleShard
 	stale  []fact.StaleRobot
+	busy   []fleet.Shard     // nil = shardA
 	wrong  [][]fact.Mismatch // at each look
 	open   []fact.OpenTask
 	now    []fact.OpenTask
@@ -55,6 +56,9 @@ func (f *fakeRows) StaleRobots(_ context.Context, _ time.Duration, after fact.St
 }
 
 func (f *fakeRows) BusyShards(context.Context, int) ([]fleet.Shard, error) {
+	if f.busy != nil {
+		return f.busy, nil
+	}
 	return []fleet.Shard{shardA}, nil
 }
 
@@ -89,6 +93,7 @@ type fakeEngine struct {
 	mu    sync.Mutex
 	told  []string
 	err   error
+	errs  map[fleet.TenantID]error
 	tasks [][]fact.OpenTask // at each question
 	asked int
 	about []map[fleet.RobotID]fleet.TaskID // at each question
@@ -101,16 +106,24 @@ func (e *fakeEngine) note(format string, args ...any) error {
 	return e.err
 }
 
+// of is the error for what concerns a tenant.
+func (e *fakeEngine) of(s fleet.Shard, err error) error {
+	if own := e.errs[s.Tenant]; own != nil {
+		return own
+	}
+	return err
+}
+
 func (e *fakeEngine) WakeShard(_ context.Context, s fleet.Shard) error {
-	return e.note("shard %s", s.Key())
+	return e.of(s, e.note("shard %s", s.Key()))
 }
 
 func (e *fakeEngine) WakeTask(_ context.Context, s fleet.Shard, id fleet.TaskID) error {
-	return e.note("task %s %s", s.Key(), id)
+	return e.of(s, e.note("task %s %s", s.Key(), id))
 }
 
 func (e *fakeEngine) WakeRobot(_ context.Context, s fleet.Shard, id fleet.RobotID) error {
-	return e.note("robot %s %s", s.Key(), id)
+	return e.of(s, e.note("robot %s %s", s.Key(), id))
 }
 
 func (e *fakeEngine) RobotGone(_ context.Context, s fleet.Shard, id fleet.TaskID, r fleet.RobotID) error {
@@ -213,6 +226,61 @@ func TestWhatIsNotThereAnyMoreNeedsNoCare(t *testing.T) {
 	}
 	if len(e.told) != 3 {
 		t.Fatal(e.told)
+	}
+}
+
+// What cannot be done for one tenant keeps no care from another, and is said all the same.
+func TestATenantThatFailsKeepsNoCareFromOthers(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	e := &fakeEngine{errs: map[fleet.TenantID]error{"a": broken}, tasks: [][]fact.OpenTask{{}}}
+	rows := &fakeRows{
+		stuck: []fact.StuckTask{{Shard: shardA, Task: "ta", Cause: fact.StuckCancel}, {Shard: shardB, Task: "tb", Cause: fact.StuckCancel}},
+		idle:  []fact.IdleShard{{Shard: shardA}, {Shard: shardB}},
+		stale: []fact.StaleRobot{{Shard: shardA, Robot: "ra"}, {Shard: shardA, Robot: "ra2"}, {Shard: shardB, Robot: "rb"}},
+		busy:  []fleet.Shard{shardA, shardB}, open: []fact.OpenTask{open("t", fleet.TaskCreated, 1)}, now: []fact.OpenTask{open("t", fleet.TaskCreated, 1)},
+	}
+	r := caring(t, rows, e, 0)
+	for kind, want := range map[string][]string{
+		kindFindTasks: {"task a/w1 ta", "task b/w2 tb"}, kindFindIdle: {"shard a/w1", "shard b/w2"},
+		kindFindRobots: {"robot a/w1 ra", "robot a/w1 ra2", "robot b/w2 rb"}, kindFindShards: {"task a/w1 t", "task b/w2 t"},
+	} {
+		e.told, e.asked = nil, 0
+		k := r.kinds[kind]
+		if err := r.do(t.Context(), &k, Job{Kind: kind}); !errors.Is(err, broken) {
+			t.Errorf("%s: %v", kind, err)
+		}
+		slices.Sort(e.told)
+		if !slices.Equal(e.told, want) {
+			t.Errorf("%s: told %q, want %q", kind, e.told, want)
+		}
+	}
+}
+
+// A look that a full queue has ended goes on where it was, so that those at the end have their turn.
+func TestALookGoesOnWhereTheOneBeforeEnded(t *testing.T) {
+	t.Parallel()
+	e := &fakeEngine{errs: map[fleet.TenantID]error{"b": ErrFull}}
+	rows := &fakeRows{}
+	for i := range 3 {
+		rows.stuck = append(rows.stuck, fact.StuckTask{Shard: shardA, Task: fleet.TaskID(fmt.Sprint("a", i)), Cause: fact.StuckCancel})
+	}
+	for i := range 3 {
+		rows.stuck = append(rows.stuck, fact.StuckTask{Shard: shardB, Task: fleet.TaskID(fmt.Sprint("b", i)), Cause: fact.StuckCancel})
+	}
+	r := caring(t, rows, e, 0)
+	k := r.kinds[kindFindTasks]
+	if err := r.do(t.Context(), &k, Job{Kind: kindFindTasks}); !errors.Is(err, ErrFull) || len(e.told) != 4 {
+		t.Fatal(e.told, err)
+	}
+	for _, want := range [][]string{
+		{"task b/w2 b0", "task b/w2 b1", "task b/w2 b2"},
+		{"task a/w1 a0", "task a/w1 a1", "task a/w1 a2", "task b/w2 b0", "task b/w2 b1", "task b/w2 b2"}, // and then from the beginning
+	} {
+		e.told, e.errs = nil, nil
+		if do(t, r, kindFindTasks); !slices.Equal(e.told, want) {
+			t.Errorf("told %q, want %q", e.told, want)
+		}
 	}
 }
 

@@ -111,7 +111,7 @@ func (r *Runner) count() {
 
 // measure measures a queue; there says that Redis knows it.
 func (r *Runner) measure(q Queue, there bool) {
-	i := &asynq.QueueInfo{}
+	i, before := &asynq.QueueInfo{}, r.waiting[q].Load()
 	if there {
 		var err error
 		if i, err = r.inspect.GetQueueInfo(string(q)); err != nil {
@@ -120,7 +120,7 @@ func (r *Runner) measure(q Queue, there bool) {
 	} else {
 		r.introduce(q)
 	}
-	r.waiting[q].Store(int64(i.Pending + i.Scheduled + i.Retry + i.Active))
+	r.waiting[q].Add(int64(i.Pending+i.Scheduled+i.Retry+i.Active) - before) // with what is being made meanwhile
 	for state, n := range map[string]int{"pending": i.Pending, "active": i.Active, "scheduled": i.Scheduled, "retry": i.Retry, "failed": i.Archived} {
 		r.metrics.queue.WithLabelValues(string(q), state).Set(float64(n))
 	}

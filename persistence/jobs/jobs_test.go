@@ -34,16 +34,34 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// database gives each test a database of the one Redis: what one leaves another does not see.
-var database atomic.Int64
+// databases are those of the one Redis that no test has: what one leaves another does not see.
+var databases = func() chan int {
+	free := make(chan int, 16)
+	for n := range cap(free) {
+		free <- n
+	}
+	return free
+}()
 
 func redisURL(t *testing.T) string {
 	t.Helper()
-	n := database.Add(1)
-	if n > 15 {
-		t.Fatal("Redis has sixteen databases")
-	}
-	return strings.TrimSuffix(stacktest.Redis(t).URL(), "/0") + fmt.Sprintf("/%d", n)
+	n := <-databases
+	url := strings.TrimSuffix(stacktest.Redis(t).URL(), "/0") + fmt.Sprintf("/%d", n)
+	t.Cleanup(func() {
+		o, err := goredis.ParseURL(url)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		c := goredis.NewClient(o)
+		defer func() { _ = c.Close() }()
+		if err := c.FlushDB(context.Background()).Err(); err != nil { // the test's context is over
+			t.Error(err)
+			return
+		}
+		databases <- n
+	})
+	return url
 }
 
 func run(t *testing.T, o jobs.Options, kinds ...jobs.Kind) *jobs.Runner {
@@ -261,17 +279,59 @@ func TestABeatIsDoneOnceHoweverManyProcessesMakeIt(t *testing.T) {
 	}
 }
 
-// A beat that fails is counted and gone: the next one is its retry.
+// A beat that fails is counted and gone: the next one is its retry. So is one that takes too long.
 func TestABeatThatFailsIsNoJobForPeople(t *testing.T) {
 	t.Parallel()
+	for name, do := range map[string]func(context.Context, jobs.Job) error{
+		"it fails":       func(context.Context, jobs.Job) error { return errors.New("the store is away") },
+		"it takes hours": func(ctx context.Context, _ jobs.Job) error { <-ctx.Done(); return ctx.Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			beatThatFails(t, do)
+		})
+	}
+}
+
+func beatThatFails(t *testing.T, do func(context.Context, jobs.Job) error) {
+	t.Helper()
 	url := redisURL(t)
 	registry := prometheus.NewRegistry()
 	r := run(t, jobs.Options{URL: url, Queues: []jobs.Queue{jobs.Housekeeping}, Registerer: registry}, jobs.Kind{
-		Name: "beat", Queue: jobs.Housekeeping, Every: time.Second, Do: func(context.Context, jobs.Job) error { return errors.New("the store is away") },
+		Name: "beat", Queue: jobs.Housekeeping, Every: time.Second, Timeout: time.Second, Do: do,
 	})
 	eventually(t, "two have failed", func() bool { return sum(t, registry, "starling_jobs_done_total", "beat", "failed") >= 2 })
 	if l, err := r.Failures(); err != nil || len(l) > 0 {
 		t.Fatal(l, err)
+	}
+}
+
+// The bound of a queue holds also for what is made between two counts of it.
+func TestAQueueThatIsFullRefuses(t *testing.T) {
+	t.Parallel()
+	const bound, makers = 10_000, 8
+	r := run(t, jobs.Options{URL: redisURL(t)}, jobs.Kind{Name: "j", Queue: jobs.Control, Do: func(context.Context, jobs.Job) error { return nil }})
+	var made, refused atomic.Int64
+	var wg sync.WaitGroup
+	for m := range makers {
+		wg.Go(func() {
+			for i := range (bound + 800) / makers {
+				ok, err := r.Add(t.Context(), jobs.Job{Kind: "j", Key: fmt.Sprint(m, ".", i)})
+				switch {
+				case ok:
+					made.Add(1)
+				case errors.Is(err, jobs.ErrFull):
+					refused.Add(1)
+				default:
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if made.Load() > bound+makers || refused.Load() == 0 {
+		t.Errorf("made %d, refused %d", made.Load(), refused.Load())
 	}
 }
 

@@ -20,13 +20,17 @@ func (c *care) findShards(ctx context.Context, _ Job) error {
 	if err != nil {
 		return fmt.Errorf("look for shards to reconcile: %w", err)
 	}
+	c.found(kindFindShards, map[string]int{"shards": len(list)})
+	var m misses
 	for _, s := range list {
 		if err := c.hand(ctx, kindReconcile, s, string(s.Warehouse), time.Time{}, shardBody{s.Warehouse}); err != nil {
-			return err
+			m.add(err)
+			if m.stops(ctx, err) {
+				break
+			}
 		}
 	}
-	c.found(kindFindShards, map[string]int{"shards": len(list)})
-	return nil
+	return m.err()
 }
 
 // reconcile compares the rows of a shard with one another and, where it lives here, with its actors. What it finds is

@@ -47,6 +47,10 @@ var errNoRedis = errors.New("no Redis is configured")
 // id is the identity of a job in its queue.
 func id(j *Job) string { return j.Kind + ":" + string(j.Tenant) + ":" + j.Key }
 
+// overtime is how much longer than a try may take the library waits for its answer: one that says that its job is not to be
+// kept must come before the library gives up on it. Its clock goes by whole seconds.
+const overtime = 2 * time.Second
+
 // enqueue puts the job into its queue. Its id makes it unique: it is free again as soon as the job is done, and one that
 // has failed for good stands in the way of its like until somebody looks at it, or for as long as failed is kept.
 func (r *Runner) enqueue(ctx context.Context, k *Kind, j Job, id string, beat ...asynq.Option) (bool, error) {
@@ -59,7 +63,7 @@ func (r *Runner) enqueue(ctx context.Context, k *Kind, j Job, id string, beat ..
 		headers[headerBeat] = "1"
 	}
 	t := asynq.NewTaskWithHeaders(j.Kind, j.Body, headers)
-	o := []asynq.Option{asynq.Queue(string(k.Queue)), asynq.TaskID(id), asynq.MaxRetry(k.Tries - 1), asynq.Timeout(k.Timeout)}
+	o := []asynq.Option{asynq.Queue(string(k.Queue)), asynq.TaskID(id), asynq.MaxRetry(k.Tries - 1), asynq.Timeout(k.Timeout + overtime)}
 	if !j.At.IsZero() {
 		o = append(o, asynq.ProcessAt(j.At))
 	}
@@ -77,6 +81,7 @@ func (r *Runner) enqueue(ctx context.Context, k *Kind, j Job, id string, beat ..
 		return false, fmt.Errorf("make a job %s: %w", j.Kind, err)
 	}
 	r.known[k.Queue].Store(true)
+	r.waiting[k.Queue].Add(1) // until it is counted again: thousands may be made in between
 	r.metrics.made.WithLabelValues(j.Kind, "made").Inc()
 	return true, nil
 }
@@ -101,7 +106,7 @@ func (r *Runner) serve(ctx context.Context, t *asynq.Task) error {
 	if !ok {
 		return fmt.Errorf("do a job %q: %w", j.Kind, errUnknownKind)
 	}
-	err := r.do(ctx, &k, j)
+	err := r.inTime(ctx, &k, j)
 	if errors.Is(err, ErrElsewhere) {
 		if n, _ := asynq.GetRetryCount(ctx); n >= k.Tries-1 {
 			return fmt.Errorf("nobody does the job %s: %w", j.Kind, asynq.RevokeTask)
@@ -111,6 +116,16 @@ func (r *Runner) serve(ctx context.Context, t *asynq.Task) error {
 		return fmt.Errorf("%w: %w", err, asynq.RevokeTask)
 	}
 	return err
+}
+
+// inTime does the job and ends it before the library gives up on it.
+func (r *Runner) inTime(ctx context.Context, k *Kind, j Job) error {
+	if end, ok := ctx.Deadline(); ok {
+		early, cancel := context.WithDeadline(ctx, end.Add(-overtime/2))
+		defer cancel()
+		ctx = early
+	}
+	return r.do(ctx, k, j)
 }
 
 // do does the job, measured.
@@ -166,7 +181,7 @@ func (r *Runner) tick(k *Kind, beat time.Time) {
 		ctx, cancel := context.WithTimeout(r.ctx, min(k.Every/2, 2*time.Second))
 		// Retention keeps the id taken until no process can come with the same beat any more.
 		keep := max(2*k.Every, 30*time.Second)
-		_, err := r.enqueue(ctx, k, j, fmt.Sprintf("%s@%d", k.Name, beat.UnixMilli()), asynq.Retention(keep), asynq.Deadline(beat.Add(max(2*k.Every, k.Timeout))), asynq.MaxRetry(0))
+		_, err := r.enqueue(ctx, k, j, fmt.Sprintf("%s@%d", k.Name, beat.UnixMilli()), asynq.Retention(keep), asynq.Deadline(beat.Add(max(2*k.Every, k.Timeout)+overtime)), asynq.MaxRetry(0))
 		cancel()
 		if err == nil || r.ctx.Err() != nil {
 			return
