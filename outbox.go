@@ -135,7 +135,7 @@ func (s outboxSink) Publish(ctx context.Context, messages []outbox.Message) []er
 		for j, h := range m.Headers {
 			headers[j] = kafka.Header{Key: h.Key, Value: []byte(h.Value)}
 		}
-		records[i] = kafka.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: headers, TenantID: m.TenantID, At: m.At}
+		records[i] = kafka.Record{Topic: m.Topic, Key: m.Key, Value: m.Value, Headers: headers, TenantID: m.TenantID}
 	}
 	errs := s.client.Publish(ctx, records)
 	for i, err := range errs {

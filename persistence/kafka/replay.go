@@ -19,7 +19,7 @@ import (
 // ReplayOptions say what is replayed, and to whom. The zero value of a field is its stated default.
 type ReplayOptions struct {
 	Topic    string    // without prefix
-	From, To time.Time // of the records' times, [From, To)
+	From, To time.Time // [From, To), of the times when it happened: ce_time where a record has it, else its own
 	Speed    float64   // of time: 1 = as it was, 60 = a minute a second; 0 = as fast as it goes
 	// Group remembers how far the replay has come, so that one that was interrupted goes on there; "" = nothing is
 	// remembered. It is a side group, replay.<Group>: no consumer of the house moves.
@@ -51,6 +51,8 @@ const (
 	// replaySlack is how much later than its time a message may have been told for a window to hold it: facts that waited for
 	// the brokers stand behind younger ones.
 	replaySlack = time.Hour
+	// replaySkew is how much earlier than it happened a message may have been told, by the clock of who told it.
+	replaySkew = time.Minute
 	// replayCommit is how often the group remembers.
 	replayCommit = time.Second
 )
@@ -98,8 +100,26 @@ type replay struct {
 type replayPart struct {
 	next, end int64
 	emitted   int64 // offset after the last one emitted
-	waiting   []*kgo.Record
+	waiting   []happened
 	paused    bool
+}
+
+// happened is a record and when it happened: facts that waited in the outbox were told later.
+type happened struct {
+	*kgo.Record
+	at time.Time
+}
+
+func happenedAt(r *kgo.Record) happened {
+	for _, h := range r.Headers {
+		if h.Key != "ce_time" {
+			continue
+		}
+		if at, err := time.Parse(time.RFC3339Nano, string(h.Value)); err == nil {
+			return happened{r, at}
+		}
+	}
+	return happened{r, r.Timestamp}
 }
 
 func (p *replayPart) over() bool { return p.next >= p.end && len(p.waiting) == 0 }
@@ -107,7 +127,7 @@ func (p *replayPart) over() bool { return p.next >= p.end && len(p.waiting) == 0
 // plan finds where the window stands in each partition.
 func (x *replay) plan(ctx context.Context) error {
 	topic := x.o.Name(x.r.Topic)
-	from, err := x.admin.ListOffsetsAfterMilli(ctx, x.r.From.UnixMilli(), topic)
+	from, err := x.admin.ListOffsetsAfterMilli(ctx, x.r.From.Add(-replaySkew).UnixMilli(), topic)
 	if err == nil {
 		err = from.Error()
 	}
@@ -261,7 +281,7 @@ func (x *replay) fetch(ctx context.Context, topic string) (got bool, err error) 
 		got = true
 		p.next = r.Offset + 1
 		if r.Offset < p.end {
-			p.waiting = append(p.waiting, r)
+			p.waiting = append(p.waiting, happenedAt(r))
 		}
 	})
 	return got, nil
@@ -287,9 +307,9 @@ func (x *replay) emit(ctx context.Context) error {
 			return nil
 		}
 		r := next.waiting[0]
-		next.waiting[0] = nil
+		next.waiting[0] = happened{}
 		next.waiting = next.waiting[1:]
-		if r.Timestamp.Before(x.r.From) || !r.Timestamp.Before(x.r.To) {
+		if r.at.Before(x.r.From) || !r.at.Before(x.r.To) {
 			next.emitted = r.Offset + 1 // out of the order of times, within the window's offsets
 			continue
 		}
@@ -305,17 +325,17 @@ func (x *replay) emit(ctx context.Context) error {
 	}
 }
 
-func earlier(a, b *kgo.Record) bool {
-	return cmp.Or(a.Timestamp.Compare(b.Timestamp), cmp.Compare(a.Partition, b.Partition)) < 0
+func earlier(a, b happened) bool {
+	return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.Partition, b.Partition)) < 0
 }
 
 // tell waits for the message's time and emits it.
-func (x *replay) tell(ctx context.Context, r *kgo.Record) error {
+func (x *replay) tell(ctx context.Context, r happened) error {
 	if x.first.IsZero() {
-		x.first, x.since = r.Timestamp, time.Now()
+		x.first, x.since = r.at, time.Now()
 	}
 	if x.r.Speed > 0 {
-		due := float64(r.Timestamp.Sub(x.first)) / x.r.Speed
+		due := float64(r.at.Sub(x.first)) / x.r.Speed
 		if wait := time.Duration(min(due, math.MaxInt64/2)) - time.Since(x.since); wait > 0 {
 			select {
 			case <-ctx.Done():
@@ -324,13 +344,14 @@ func (x *replay) tell(ctx context.Context, r *kgo.Record) error {
 			}
 		}
 	}
-	m := messageOf(&x.o, r)
+	m := messageOf(&x.o, r.Record)
+	m.At = r.at
 	if err := x.r.Emit(ctx, &m); err != nil {
 		return err
 	}
 	x.done.Messages++
-	if r.Timestamp.After(x.last) {
-		x.last = r.Timestamp
+	if r.at.After(x.last) {
+		x.last = r.at
 	}
 	x.done.Span = x.last.Sub(x.first)
 	return nil

@@ -15,6 +15,7 @@ import (
 func replayTests() map[string]func(*testing.T, house) {
 	return map[string]func(*testing.T, house){
 		"a window in the order of its times": aWindow,
+		"a window of what was told late":     aLateWindow,
 		"interrupted and resumed":            aReplayResumed,
 		"what cannot be replayed":            noReplay,
 	}
@@ -88,6 +89,42 @@ func aWindow(t *testing.T, h house) {
 	r.From, r.To = past.Add(-time.Hour), past
 	if done, err = kafka.Replay(t.Context(), h.o, r); err != nil || done.Messages != 0 {
 		t.Fatal(done, err)
+	}
+}
+
+// Facts that waited in the outbox stand behind younger ones, with the time when they were told; the window is of when they
+// happened.
+func aLateWindow(t *testing.T, h house) {
+	const n, late = 100, 40 * time.Minute
+	var records []kafka.Record
+	for i := range n {
+		at := past.Add(time.Duration(i) * time.Second)
+		records = append(records, kafka.Record{
+			Topic: kafka.TopicTaskEvents, Key: fmt.Sprint("k", i%17), Value: fmt.Append(nil, i), At: at.Add(late),
+			Headers: []kafka.Header{{Key: "ce_time", Value: []byte(at.Format("2006-01-02T15:04:05.000000Z07:00"))}},
+		})
+	}
+	for _, err := range h.client.Publish(t.Context(), records) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	r := kafka.ReplayOptions{
+		Topic: kafka.TopicTaskEvents, From: past, To: past.Add(n / 2 * time.Second), Emit: func(_ context.Context, m *kafka.Message) error {
+			if want := past.Add(time.Duration(len(got)) * time.Second); !m.At.Equal(want) {
+				t.Errorf("message %s is of %v, want %v", m.Value, m.At, want)
+			}
+			got = append(got, string(m.Value))
+			return nil
+		},
+	}
+	if _, err := kafka.Replay(t.Context(), h.o, r); err != nil || !slices.Equal(got, numbers(0, n/2)) {
+		t.Error(got, err)
+	}
+	r.From, r.To = past.Add(late), past.Add(late+n*time.Second)
+	if done, err := kafka.Replay(t.Context(), h.o, r); err != nil || done.Messages != 0 {
+		t.Errorf("by the time when they were told: %+v, %v", done, err)
 	}
 }
 

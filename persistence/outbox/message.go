@@ -3,7 +3,6 @@ package outbox
 import (
 	"fmt"
 	"strconv"
-	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -33,10 +32,11 @@ func envelope(e *Event) (*eventsv1.Envelope, error) {
 	return env, nil
 }
 
-// message is the fact as it leaves: the envelope as it was recorded, with the headers of CloudEvents 1.0 in binary mode.
+// message is the fact as it leaves: the envelope as it was recorded, with the headers of CloudEvents 1.0 in binary mode. When it
+// happened stands there; the record's time is the present, or brokers that keep records for so many days would drop one at
+// once that has waited for longer.
 func message(e *Event, env *eventsv1.Envelope) Message {
-	at := env.OccurredAt.AsTime()
-	return Message{Topic: e.Topic, Key: e.Key, TenantID: e.TenantID, Value: e.Payload, Headers: headers(e, env, at, protobufType), At: at}
+	return Message{Topic: e.Topic, Key: e.Key, TenantID: e.TenantID, Value: e.Payload, Headers: headers(e, env, protobufType)}
 }
 
 // mirror is the same in JSON.
@@ -45,20 +45,17 @@ func mirror(e *Event, env *eventsv1.Envelope) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("%w: the envelope cannot be written as JSON: %w", ErrRefused, err)
 	}
-	at := env.OccurredAt.AsTime()
-	return Message{
-		Topic: e.Topic + mirrorSuffix, Key: e.Key, TenantID: e.TenantID, Value: value, Headers: headers(e, env, at, jsonType), At: at,
-	}, nil
+	return Message{Topic: e.Topic + mirrorSuffix, Key: e.Key, TenantID: e.TenantID, Value: value, Headers: headers(e, env, jsonType)}, nil
 }
 
-func headers(e *Event, env *eventsv1.Envelope, at time.Time, contentType string) []Header {
+func headers(e *Event, env *eventsv1.Envelope, contentType string) []Header {
 	h := []Header{
 		{"ce_specversion", "1.0"},
 		{"ce_id", e.EventID},
 		{"ce_type", "starling." + env.Type},
 		{"ce_source", "/tenants/" + env.TenantId + "/warehouses/" + env.WarehouseId},
 		{"ce_subject", e.AggregateType + "/" + e.AggregateID},
-		{"ce_time", at.Format("2006-01-02T15:04:05.000000Z07:00")},
+		{"ce_time", env.OccurredAt.AsTime().Format("2006-01-02T15:04:05.000000Z07:00")},
 		{"ce_dataschema", "starling.events.v1.Envelope"},
 		{"content-type", contentType},
 		{"ce_warehouseid", env.WarehouseId},
@@ -74,7 +71,7 @@ func headers(e *Event, env *eventsv1.Envelope, at time.Time, contentType string)
 
 // deadMessage is a fact on its way to <topic>.dlq. bare: without its value, where that is what the brokers refuse.
 func deadMessage(e *Event, cause string, bare bool) Message {
-	m := Message{Topic: e.Topic + deadSuffix, Key: e.Key, TenantID: e.TenantID, At: e.CreatedAt, Headers: []Header{
+	m := Message{Topic: e.Topic + deadSuffix, Key: e.Key, TenantID: e.TenantID, Headers: []Header{
 		{"ce_id", e.EventID},
 		{"dead_cause", clip(cause, 1000)},
 		{"dead_attempts", strconv.Itoa(e.Attempts + 1)},

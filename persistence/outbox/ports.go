@@ -75,13 +75,12 @@ type Header struct {
 	Value string
 }
 
-// Message is what goes to the brokers.
+// Message is what goes to the brokers, with the present as its time.
 type Message struct {
 	Topic, Key, TenantID string
 
 	Value   []byte
 	Headers []Header
-	At      time.Time
 }
 
 // Sink takes messages. Publish returns when each is kept (nil), refused (ErrRefused) or its fate is not known; it bounds its
