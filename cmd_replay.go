@@ -86,14 +86,10 @@ func replay(ctx context.Context, f replayFlags, out, says io.Writer) error {
 	if err != nil {
 		return err
 	}
-	c, faults := LoadConfig(os.Getenv, os.ReadFile)
-	if err := faults.Only("KAFKA_BROKERS", "KAFKA_TOPIC_PREFIX", "CONFIG_PATH", "ENV").Err(); err != nil {
+	o, err := replayFrom(os.Getenv, os.ReadFile)
+	if err != nil {
 		return err
 	}
-	if len(c.KafkaBrokers) == 0 {
-		return errors.New("KAFKA_BROKERS: missing")
-	}
-	o := kafka.Options{Brokers: c.KafkaBrokers, Prefix: c.KafkaPrefix, ClientID: c.ServiceName}
 	lines := bufio.NewWriter(out)
 	r.Emit = func(_ context.Context, m *kafka.Message) error {
 		if err := writeMessage(lines, m); err != nil {
@@ -122,6 +118,20 @@ func replay(ctx context.Context, f replayFlags, out, says io.Writer) error {
 	}
 	fmt.Fprintln(says)
 	return err
+}
+
+// replayFrom reads where Kafka is; what else the configuration says, or lacks, does not matter.
+func replayFrom(env func(string) string, readFile func(string) ([]byte, error)) (kafka.Options, error) {
+	c, faults := LoadConfig(env, readFile)
+	if err := faults.Only(
+		"KAFKA_BROKERS", "KAFKA_TLS", "KAFKA_TLS_CA_FILE", "KAFKA_USER", "KAFKA_PASSWORD", "KAFKA_PASSWORD"+fileSuffix, "KAFKA_TOPIC_PREFIX", "CONFIG_PATH", "ENV",
+	).Err(); err != nil {
+		return kafka.Options{}, err
+	}
+	if len(c.KafkaBrokers) == 0 {
+		return kafka.Options{}, errors.New("KAFKA_BROKERS: missing")
+	}
+	return c.kafkaOptions(), nil
 }
 
 // tellInto sends a message to another topic, as it was and with where it comes from.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +42,25 @@ func TestTheWindowOfAReplay(t *testing.T) {
 		case c.fault == "" && (err != nil || !o.From.Equal(c.from) || !o.To.Equal(c.to)):
 			t.Errorf("%s: %v %v %v", name, o.From, o.To, err)
 		}
+	}
+}
+
+// A replay reaches the brokers that the house does: by TLS, with a name and a password.
+func TestAReplaySpeaksWithBrokersAsTheHouseDoes(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{
+		"KAFKA_BROKERS": "k1:9093", "KAFKA_TLS": "true", "KAFKA_TLS_CA_FILE": "/ca.pem", "KAFKA_USER": "u", "KAFKA_PASSWORD": "p", "KAFKA_TOPIC_PREFIX": "x.",
+	}
+	from := func() (kafka.Options, error) {
+		return replayFrom(func(k string) string { return env[k] }, func(string) ([]byte, error) { return nil, os.ErrNotExist })
+	}
+	o, err := from()
+	if err != nil || !slices.Equal(o.Brokers, []string{"k1:9093"}) || !o.TLS || o.CAFile != "/ca.pem" || o.User != "u" || o.Password != "p" || o.Prefix != "x." {
+		t.Fatalf("%+v %v", o, err)
+	}
+	env["KAFKA_TLS"] = "perhaps"
+	if _, err := from(); err == nil || !strings.Contains(err.Error(), "KAFKA_TLS") {
+		t.Error(err)
 	}
 }
 

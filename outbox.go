@@ -27,12 +27,17 @@ type outboxParts struct {
 // pumpConns are the connections of a worker's pumps, besides that of its locks and its ear.
 const pumpConns = 6
 
-// kafkaOptions are the same for all that speak with Kafka.
+// kafkaOptions are the same for all parts of a process that speak with Kafka.
 func (a *app) kafkaOptions(registry prometheus.Registerer) kafka.Options {
-	c := &a.Config
+	o := a.Config.kafkaOptions()
+	o.Log, o.Registerer = a.Log, registry
+	return o
+}
+
+// kafkaOptions say where Kafka is and how it is spoken with.
+func (c *Config) kafkaOptions() kafka.Options {
 	return kafka.Options{
 		Brokers: c.KafkaBrokers, TLS: c.KafkaTLS, CAFile: c.KafkaCAFile, User: c.KafkaUser, Password: c.KafkaPassword.Reveal(), Prefix: c.KafkaPrefix, ClientID: c.ServiceName, Replication: c.KafkaReplication, JSON: c.KafkaJSON,
-		Log: a.Log, Registerer: registry,
 	}
 }
 
