@@ -21,6 +21,7 @@ import (
 	"starling/deploy/stack/stacktest"
 	"starling/engine/fact"
 	"starling/engine/fleet"
+	"starling/engine/robot"
 	"starling/engine/task"
 	"starling/persistence/postgres"
 	"starling/persistence/redis"
@@ -29,11 +30,13 @@ import (
 // lockTTL is short: a holder is paused for longer.
 const lockTTL = 400 * time.Millisecond
 
-// holder is a process that holds the dispatch lock of a warehouse and writes under it.
+// holder is a process that holds the dispatch lock of a warehouse and writes under it, through the journal that actors have.
 type holder struct {
-	store *postgres.Store
-	locks *redis.Locks
-	shard fleet.Shard
+	store   *postgres.Store
+	locks   *redis.Locks
+	journal lockedJournal
+	shard   fleet.Shard
+	robot   fleet.RobotID
 }
 
 func newHolder(ctx context.Context, database, url string, shard fleet.Shard) (*holder, error) {
@@ -51,6 +54,12 @@ func newHolder(ctx context.Context, database, url string, shard fleet.Shard) (*h
 	if err != nil {
 		return nil, err
 	}
+	h.journal = lockedJournal{s, h.locks.Under}
+	robots, err := s.Robots.ListRobots(ctx, shard.Tenant, fact.RobotFilter{Warehouse: shard.Warehouse}, fact.Page{Limit: 1})
+	if err != nil || len(robots.Items) != 1 {
+		return nil, fmt.Errorf("the warehouse has %d robots: %w", len(robots.Items), err)
+	}
+	h.robot = robots.Items[0].ID
 	h.locks.Keep(h.lock(), 1)
 	return h, nil
 }
@@ -62,17 +71,24 @@ func (h *holder) close() {
 
 func (h *holder) lock() redis.Lock { return redis.Lock{Shard: h.shard, Name: redis.LockDispatch} }
 
-// write records a task that was decided under a token; its place says under which.
-func (h *holder) write(ctx context.Context, token int64) error {
+// award makes a task with its award, which was decided under a token; its place says under which.
+func (h *holder) award(token int64) fact.Unit {
 	now := time.Now().UTC()
 	spec := task.Spec{
 		ID: fleet.TaskID(uuid.NewString()), Shard: h.shard, Type: fleet.GoTo, Payload: []byte(`{}`), Errands: []fleet.Vertex{1},
 		Places: []string{strconv.FormatInt(token, 10)}, Source: "api", CreatedAt: now,
 	}
-	return h.store.Append(ctx, []fact.Unit{{
-		Shard: h.shard, Fences: []fact.Fence{{Lock: redis.LockDispatch, Token: token}},
-		Facts: []fact.Fact{{ID: fleet.EventID(uuid.NewString()), At: now, Subject: string(spec.ID), Version: 1, Event: task.Created{Spec: spec}}},
-	}})[0]
+	u := fact.Unit{Shard: h.shard, Fences: []fact.Fence{{Lock: fact.LockDispatch, Token: token}}}
+	for i, e := range []task.Event{task.Created{Spec: spec}, task.Assigned{Robot: h.robot, Decision: task.Decision{
+		ID: fleet.DecisionID(uuid.NewString()), At: now, Task: spec.ID, Robot: h.robot, Reason: "nearest",
+	}}} {
+		u.Facts = append(u.Facts, fact.Fact{ID: fleet.EventID(uuid.NewString()), At: now, Subject: string(spec.ID), Version: int64(i + 1), Event: e})
+	}
+	return u
+}
+
+func (h *holder) write(ctx context.Context, token int64) error {
+	return h.journal.Append(ctx, []fact.Unit{h.award(token)})[0]
 }
 
 // TestLockHolderProcess is the process that TestAPausedHolderWakesLate pauses: it writes as fast as it can under the token
@@ -93,8 +109,8 @@ func TestLockHolderProcess(t *testing.T) {
 		os.Exit(0) // nobody listens any more
 	}()
 	for last := ""; ; {
-		token, _ := h.locks.Token(h.lock())
-		if token == 0 {
+		token := h.locks.Under(h.lock())
+		if token == 0 || token == fact.Refused && last == "" {
 			time.Sleep(5 * time.Millisecond)
 			continue
 		}
@@ -112,11 +128,10 @@ func TestLockHolderProcess(t *testing.T) {
 	}
 }
 
-// A holder is paused, its lease ends, somebody else takes the lock and writes; then the holder wakes, in the middle of what
-// it was doing and in good faith: the store takes nothing more under its token. Many rounds, paused wherever it is.
-func TestAPausedHolderWakesLate(t *testing.T) {
-	const rounds = 6
-	database, r := stacktest.Database(t), stacktest.Redis(t)
+// lockedWarehouse is a warehouse with a robot in a database of its own.
+func lockedWarehouse(t *testing.T) (database string, store *postgres.Store, shard fleet.Shard) {
+	t.Helper()
+	database = stacktest.Database(t)
 	if _, err := postgres.Migrate(t.Context(), database, "up"); err != nil {
 		t.Fatal(err)
 	}
@@ -124,14 +139,102 @@ func TestAPausedHolderWakesLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close()
-	shard := fleet.Shard{Tenant: fleet.TenantID(uuid.NewString()), Warehouse: fleet.WarehouseID(uuid.NewString())}
+	t.Cleanup(store.Close)
+	shard = fleet.Shard{Tenant: fleet.TenantID(uuid.NewString()), Warehouse: fleet.WarehouseID(uuid.NewString())}
 	if err := store.Tenants.CreateTenant(t.Context(), fact.Tenant{ID: shard.Tenant, Slug: "locks", Name: "Locks"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := store.Warehouses.CreateWarehouse(t.Context(), fact.Warehouse{ID: shard.Warehouse, Tenant: shard.Tenant, Code: "w", Name: "W", Timezone: "UTC"}, nil); err != nil {
 		t.Fatal(err)
 	}
+	spec := robot.Spec{
+		ID: fleet.RobotID(uuid.NewString()), Tenant: shard.Tenant, Warehouse: shard.Warehouse, Code: "amr-1", Protocol: "link",
+		Control: fleet.ControlEngine, RadiusM: 0.3, MaxSpeedMPS: 1, CreatedAt: time.Now().UTC(),
+	}
+	if err := store.Append(t.Context(), []fact.Unit{{Shard: shard, Facts: []fact.Fact{{
+		ID: fleet.EventID(uuid.NewString()), At: spec.CreatedAt, Subject: string(spec.ID), Version: 1, Event: robot.Registered{Spec: spec},
+	}}}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	return database, store, shard
+}
+
+// What was decided is refused by the tokens of that time: where another holds the lock, where another has held it since
+// and is gone, and where whoever decided did not have it. Where Redis says nothing, the incarnation alone is checked.
+func TestADecisionIsRefusedByTheTokenOfItsTime(t *testing.T) {
+	r := stacktest.Redis(t)
+	database, _, shard := lockedWarehouse(t)
+	holderOf := func() *holder {
+		h, err := newHolder(t.Context(), database, r.URL(), shard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(h.close)
+		return h
+	}
+	has := func(h *holder, than int64) (token int64) {
+		t.Helper()
+		soon(t, "the lock is taken", func() error {
+			if token = h.locks.Under(h.lock()); token <= than {
+				return fmt.Errorf("its token is %d", token)
+			}
+			return nil
+		})
+		return token
+	}
+	refused := func(h *holder, what string, u fact.Unit) {
+		t.Helper()
+		if err := h.journal.Append(t.Context(), []fact.Unit{u})[0]; !errors.Is(err, fact.ErrFenced) {
+			t.Errorf("%s: %v, want %v", what, err, fact.ErrFenced)
+		}
+	}
+	a := holderOf()
+	first := has(a, 0)
+	if err := a.write(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	late := []fact.Unit{a.award(first), a.award(first)} // decided, and then it takes long
+	b := holderOf()
+	soon(t, "another is refused", func() error {
+		if token := b.locks.Under(b.lock()); token != fact.Refused {
+			return fmt.Errorf("its token is %d", token)
+		}
+		return nil
+	})
+	refused(b, "decided without the lock", b.award(0))
+	early := b.award(fact.Refused)
+	b.locks.Keep(b.lock(), 2) // a newer owner
+	second := has(b, first)
+	soon(t, "the former one learns of it", func() error {
+		if token := a.locks.Under(a.lock()); token != fact.Refused {
+			return fmt.Errorf("its token is %d", token)
+		}
+		return nil
+	})
+	refused(a, "while another holds it", late[0])
+	if err := b.write(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	refused(b, "decided while another held it", early)
+	b.locks.Drop(b.lock())
+	third := has(a, second)
+	refused(a, "another has held it since", late[1])
+	group := []fact.Unit{a.award(fact.Refused), a.award(third), a.award(0)}
+	got := a.journal.Append(t.Context(), group)
+	if len(got) != 3 || !errors.Is(got[0], fact.ErrFenced) || got[1] != nil || got[2] != nil {
+		t.Errorf("a refused one, one under the newest token, one that nobody could say anything of: %v", got)
+	}
+	if group[1].Fences[0].Token != third || group[2].Fences[0].Token != 0 {
+		t.Error("the journal has changed the units")
+	}
+}
+
+// A holder is paused, its lease ends, somebody else takes the lock and writes; then the holder wakes, in the middle of what
+// it was doing and in good faith: the store takes nothing more under its token. Many rounds, paused wherever it is.
+func TestAPausedHolderWakesLate(t *testing.T) {
+	const rounds = 6
+	r := stacktest.Redis(t)
+	database, store, shard := lockedWarehouse(t)
 	cmd := exec.Command(os.Args[0], "-test.run", "^TestLockHolderProcess$", "-test.v")
 	cmd.Env = append(os.Environ(), "STARLING_TEST_LOCK_SHARD="+string(shard.Tenant)+"/"+string(shard.Warehouse), "DATABASE_URL="+database, "REDIS_URL="+r.URL())
 	cmd.Stderr = os.Stderr
@@ -205,11 +308,14 @@ func TestAPausedHolderWakesLate(t *testing.T) {
 		if err := cmd.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)
 		}
-		if fenced := heard("fenced", 0); fenced != mine {
+		if fenced := heard("fenced", fact.Refused-1); fenced != mine && fenced != fact.Refused {
 			t.Fatalf("token %d was refused, want %d", fenced, mine)
 		}
 		if after := under(t, store, shard, mine); after != before {
 			t.Errorf("%d writes under a token that is over", after-before)
+		}
+		if n := under(t, store, shard, fact.Refused); n != 0 {
+			t.Errorf("%d writes of who was refused the lock", n)
 		}
 		last = token
 		other.close() // gives the lock back
