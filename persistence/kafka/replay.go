@@ -9,11 +9,13 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // ReplayOptions say what is replayed, and to whom. The zero value of a field is its stated default.
@@ -39,6 +41,9 @@ type Replayed struct {
 // ErrGroupInUse: another replay of the group runs.
 var ErrGroupInUse = errors.New("the group has members")
 
+// ErrSilent: the brokers do not answer.
+var ErrSilent = errors.New("brokers do not answer")
+
 // ErrNoTopic: the brokers have no such topic.
 var ErrNoTopic = errors.New("no such topic")
 
@@ -46,8 +51,10 @@ const (
 	replayPrefix = "replay."
 	// replayAhead is how many messages of one partition wait for those of others.
 	replayAhead = 2000
-	// replayIdle is how long nothing may come of what should be there: what is compacted away never comes.
+	// replayIdle is how long nothing may come of what should be there while the brokers answer: what is compacted away never
+	// comes. Where they do not answer the replay ends after replayAway.
 	replayIdle = 5 * time.Second
+	replayAway = time.Minute
 	// replaySlack is how much later than its time a message may have been told for a window to hold it: facts that waited for
 	// the brokers stand behind younger ones.
 	replaySlack = time.Hour
@@ -88,6 +95,7 @@ type replay struct {
 	r     ReplayOptions
 	admin *kadm.Client
 	kgo   *kgo.Client
+	heard hearing
 	parts map[int32]*replayPart
 	done  Replayed
 	first time.Time // time of the first message
@@ -213,16 +221,19 @@ func (x *replay) run(ctx context.Context) (err error) {
 	if len(start) == 0 {
 		return nil
 	}
-	x.kgo, err = NewClient(x.o, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: start}), kgo.FetchMaxBytes(8<<20))
+	x.kgo, err = NewClient(x.o, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: start}), kgo.FetchMaxBytes(8<<20),
+		kgo.FetchMaxWait(500*time.Millisecond), kgo.WithHooks(&x.heard))
 	if err != nil {
 		return err
 	}
 	defer x.kgo.Close()
 	heard := time.Now()
 	for {
+		began := time.Now()
 		if err := x.emit(ctx); err != nil {
 			return err
 		}
+		heard = heard.Add(time.Since(began)) // paced, emitting takes its time: that is no silence
 		if x.over() {
 			return nil
 		}
@@ -232,12 +243,55 @@ func (x *replay) run(ctx context.Context) (err error) {
 			return err
 		case got:
 			heard = time.Now()
+		case time.Since(heard) > replayAway:
+			return ErrSilent
 		case time.Since(heard) > replayIdle:
-			for _, p := range x.parts { // what is compacted away is not waited for
-				p.next = max(p.next, p.end)
-			}
+			x.skipAbsent(ctx, topic, heard)
 		}
 	}
+}
+
+// skipAbsent ends the partitions of which nothing has come since although their brokers have answered: what is compacted
+// away is not waited for.
+func (x *replay) skipAbsent(ctx context.Context, topic string, since time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, replayIdle)
+	defer cancel()
+	details, err := x.admin.ListTopics(ctx, topic)
+	if err != nil {
+		return // asked again
+	}
+	leaders := details[topic].Partitions
+	for n, p := range x.parts {
+		if len(p.waiting) == 0 && !p.paused && x.heard.fetched(leaders[n].Leader, since) {
+			p.next = max(p.next, p.end)
+		}
+	}
+}
+
+// hearing notes when each broker last answered a fetch.
+type hearing struct {
+	mu sync.Mutex
+	at map[int32]time.Time
+}
+
+// OnBrokerE2E implements kgo.HookBrokerE2E.
+func (h *hearing) OnBrokerE2E(broker kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
+	if key != int16(kmsg.Fetch) || e2e.Err() != nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.at == nil {
+		h.at = map[int32]time.Time{}
+	}
+	h.at[broker.NodeID] = time.Now()
+}
+
+// fetched says that a fetch that was sent since then was answered: it takes half a second, or less.
+func (h *hearing) fetched(broker int32, since time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.at[broker].After(since.Add(time.Second))
 }
 
 func (x *replay) over() bool {
@@ -272,6 +326,14 @@ func (x *replay) fetch(ctx context.Context, topic string) (got bool, err error) 
 	fetched := x.kgo.PollRecords(moment, replayAhead)
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
+	}
+	fetched.EachError(func(_ string, n int32, e error) {
+		if moment.Err() == nil || !errors.Is(e, context.DeadlineExceeded) { // the moment is over: nothing has come
+			err = fmt.Errorf("fetch partition %d: %w", n, e)
+		}
+	})
+	if err != nil {
+		return false, err
 	}
 	fetched.EachRecord(func(r *kgo.Record) {
 		p := x.parts[r.Partition]

@@ -5,8 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"starling/persistence/kafka"
 )
@@ -28,6 +32,61 @@ func TestReplay(t *testing.T) {
 			t.Parallel()
 			test(t, houseAt(t, broker(t).ListenAddrs()))
 		})
+	}
+}
+
+// Brokers that do not answer for longer than silence would be taken for the end: the replay waits, and is whole.
+func TestAReplayOutlivesSilentBrokers(t *testing.T) {
+	t.Parallel()
+	cluster := broker(t)
+	h := houseAt(t, cluster.ListenAddrs())
+	tell(t, h, 100, time.Millisecond)
+	var first atomic.Int64
+	cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		now := time.Now().UnixNano()
+		if first.CompareAndSwap(0, now) || now-first.Load() < int64(8*time.Second) {
+			return nil, errors.New("away"), true
+		}
+		return nil, nil, false
+	})
+	var got []string
+	done, err := kafka.Replay(t.Context(), h.o, kafka.ReplayOptions{
+		Topic: kafka.TopicTaskEvents, From: past, To: past.Add(time.Second),
+		Emit: func(_ context.Context, m *kafka.Message) error { got = append(got, string(m.Value)); return nil },
+	})
+	if err != nil || done.Messages != 100 || !slices.Equal(got, numbers(0, 100)) {
+		t.Fatal(done, err)
+	}
+}
+
+// What the brokers refuse is said: the window is not whole.
+func TestAReplayThatIsRefusedSaysSo(t *testing.T) {
+	t.Parallel()
+	cluster := broker(t)
+	h := houseAt(t, cluster.ListenAddrs())
+	tell(t, h, 100, time.Millisecond)
+	cluster.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		req, _ := r.(*kmsg.FetchRequest)
+		resp, _ := req.ResponseKind().(*kmsg.FetchResponse)
+		for _, topic := range req.Topics {
+			rt := kmsg.NewFetchResponseTopic()
+			rt.Topic, rt.TopicID = topic.Topic, topic.TopicID
+			for _, p := range topic.Partitions {
+				rp := kmsg.NewFetchResponseTopicPartition()
+				rp.Partition, rp.ErrorCode = p.Partition, kerr.TopicAuthorizationFailed.Code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	_, err := kafka.Replay(t.Context(), h.o, kafka.ReplayOptions{
+		Topic: kafka.TopicTaskEvents, From: past, To: past.Add(time.Second), Emit: func(context.Context, *kafka.Message) error { return nil },
+	})
+	if !errors.Is(err, kerr.TopicAuthorizationFailed) {
+		t.Fatal(err)
 	}
 }
 
