@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"starling/deploy/stack/stacktest"
@@ -144,7 +145,8 @@ func (r *outboxRig) append(t testing.TB, units []fact.Unit) {
 	}
 }
 
-// read takes n facts of a topic that have not been seen before, as a reader that drops doubles does; doubles are counted.
+// read takes n facts of a topic that have not been seen before, as a reader that drops doubles does, and what there is behind
+// them; doubles are counted.
 func (r *outboxRig) read(t testing.TB, topic string, n int) (records []*kgo.Record, doubles int) {
 	t.Helper()
 	o := kafka.Options{Brokers: r.config.KafkaBrokers, Prefix: r.config.KafkaPrefix}
@@ -155,13 +157,20 @@ func (r *outboxRig) read(t testing.TB, topic string, n int) (records []*kgo.Reco
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	seen := map[string]bool{}
-	for len(records) < n {
+	seen, at := map[string]bool{}, map[int32]int64{}
+	for end := (kadm.ListedOffsets)(nil); len(records) < n || !reached(at, end); {
+		if len(records) >= n && end == nil {
+			if end, err = kadm.NewClient(c).ListEndOffsets(ctx, o.Name(topic)); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		f := c.PollFetches(ctx)
 		if ctx.Err() != nil {
 			t.Fatalf("%d of %d facts of %s", len(records), n, topic)
 		}
 		f.EachRecord(func(rec *kgo.Record) {
+			at[rec.Partition] = rec.Offset + 1
 			if id := headerOf(rec, "ce_id"); !seen[id] {
 				seen[id] = true
 				records = append(records, rec)
@@ -171,6 +180,13 @@ func (r *outboxRig) read(t testing.TB, topic string, n int) (records []*kgo.Reco
 		})
 	}
 	return records, doubles
+}
+
+// reached says whether a reader is where the topic ends; false: that is not known.
+func reached(at map[int32]int64, end kadm.ListedOffsets) bool {
+	done := end != nil
+	end.Each(func(l kadm.ListedOffset) { done = done && at[l.Partition] >= l.Offset })
+	return done
 }
 
 func headerOf(r *kgo.Record, key string) string {
