@@ -17,7 +17,7 @@ import (
 
 // The coarser buckets are made by tasks of the server itself. A task looks at the last lookBack each time it runs, so that
 // what comes a little late counts; it writes the same points again. What comes later than that is made up for when it has
-// come (Client.written).
+// come (Client.makeUp).
 
 const (
 	lookBack   = 15 * time.Minute
@@ -98,7 +98,7 @@ func (c *Client) Downsample(ctx context.Context, from, to time.Time) error {
 	for _, t := range c.thinnings() {
 		start, stop := from.Truncate(t.every), to.Add(t.every).Truncate(t.every)
 		script := t.script(c.o.Org, start.UTC().Format(time.RFC3339), stop.UTC().Format(time.RFC3339))
-		if _, err := c.query(ctx, script); err != nil {
+		if _, err := c.query(ctx, script, 6*c.o.Timeout); err != nil { // nobody waits for it
 			return fmt.Errorf("make %s: %w", t.name(), err)
 		}
 	}

@@ -116,9 +116,11 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 	}
 	c.out.queue = make(chan *block, queued)
 	c.out.free = make(chan *block, queued)
+	c.out.due = make(chan struct{}, 1)
 	ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
 	c.done.Go(func() { c.setUp(ctx) })
 	c.done.Go(func() { c.send(ctx) })
+	c.done.Go(func() { c.makeUp(ctx) })
 	return c, nil
 }
 

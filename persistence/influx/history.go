@@ -102,7 +102,7 @@ func (c *Client) history(ctx context.Context, measurement string, tags [][2]stri
 		}
 		fmt.Fprintf(&b, "  |> keep(columns: [\"_time\", \"_field\", \"_value\"])\n  |> yield(name: %s)\n", quote(agg.String()))
 	}
-	cells, err := c.query(ctx, b.String())
+	cells, err := c.query(ctx, b.String(), c.o.Timeout)
 	if err != nil {
 		return nil, err
 	}
@@ -161,8 +161,8 @@ func assemble(cells []cell, q fact.HistoryQuery, asked int) []fact.HistoryPoint 
 }
 
 // query runs a script and reads all it yields.
-func (c *Client) query(ctx context.Context, script string) ([]cell, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.o.Timeout)
+func (c *Client) query(ctx context.Context, script string, within time.Duration) ([]cell, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	raw, err := c.ask(ctx, http.MethodPost, "/api/v2/query", url.Values{"org": {c.o.Org}}, map[string]any{
 		"query": script, "type": "flux", "dialect": map[string]any{"annotations": []string{"datatype"}, "header": true},

@@ -175,13 +175,13 @@ func TestMinutesAndQuartersAreMade(t *testing.T) {
 	} {
 		for agg, want := range map[string]float64{"mean": c1.mean, "min": c1.low, "max": c1.hi, "last": c1.end} {
 			cells, err := c.query(t.Context(), fmt.Sprintf(`from(bucket: %q) |> range(start: %s) |> filter(fn: (r) => r._measurement == "robot_status" and r.robot_id == "r1" and r._field == "x" and r.agg == %q)`,
-				bucket, start.UTC().Format(time.RFC3339), agg))
+				bucket, start.UTC().Format(time.RFC3339), agg), c.o.Timeout)
 			if err != nil || len(cells) != c1.n || math.Abs(cells[0].value.(float64)-want) > 1e-9 || !cells[0].at.Equal(start) {
 				t.Fatalf("%s %s: %v %v, want %d, the first %v", bucket, agg, cells, err, c1.n, want)
 			}
 		}
 		cells, err := c.query(t.Context(), fmt.Sprintf(`from(bucket: %q) |> range(start: %s) |> filter(fn: (r) => r._measurement == "zone_congestion" and r._field == "queue_length" and r.agg == "max")`,
-			bucket, start.UTC().Format(time.RFC3339)))
+			bucket, start.UTC().Format(time.RFC3339)), c.o.Timeout)
 		if err != nil || len(cells) != 1 || cells[0].value != 2.0 {
 			t.Fatalf("%s: congestion %v %v", bucket, cells, err)
 		}
@@ -300,7 +300,7 @@ func TestWhatCouldNotBeWrittenComesLater(t *testing.T) {
 		return err
 	})
 	eventually(t, 30*time.Second, func() error { // and the minutes are made again
-		cells, err := c.query(t.Context(), fmt.Sprintf(`from(bucket: %q) |> range(start: %s) |> filter(fn: (r) => r._field == "x" and r.agg == "mean")`, c.minutes(), start.UTC().Format(time.RFC3339)))
+		cells, err := c.query(t.Context(), fmt.Sprintf(`from(bucket: %q) |> range(start: %s) |> filter(fn: (r) => r._field == "x" and r.agg == "mean")`, c.minutes(), start.UTC().Format(time.RFC3339)), c.o.Timeout)
 		if err == nil && len(cells) != 4 {
 			err = fmt.Errorf("%d minutes, want 4", len(cells))
 		}
@@ -322,7 +322,7 @@ func TestTimings(t *testing.T) {
 	}
 	c.WriteTimings(batch)
 	eventually(t, 20*time.Second, func() error {
-		cells, err := c.query(t.Context(), fmt.Sprintf(`from(bucket: %q) |> range(start: -1m, stop: 1m) |> filter(fn: (r) => r._measurement == "task_timing" and r._field == "drove_s")`, c.minutes()))
+		cells, err := c.query(t.Context(), fmt.Sprintf(`from(bucket: %q) |> range(start: -1m, stop: 1m) |> filter(fn: (r) => r._measurement == "task_timing" and r._field == "drove_s")`, c.minutes()), c.o.Timeout)
 		if err == nil && (len(cells) < 45 || cells[0].value != 60.0) {
 			err = fmt.Errorf("%d timings: %v", len(cells), cells)
 		}

@@ -64,6 +64,8 @@ type outbox struct {
 
 	mu    sync.Mutex
 	fault [streams]fault // why the newest block of a stream was not taken
+	owed  owed
+	due   chan struct{} // something is owed
 }
 
 // lane is how blocks of one kind fare.
@@ -295,12 +297,7 @@ func (c *Client) written(ctx context.Context, b *block, disk bool) {
 	if time.Since(from) < lookBack/2 { // the tasks see it by themselves
 		return
 	}
-	c.done.Go(func() {
-		if err := c.Downsample(ctx, from, to); err != nil && ctx.Err() == nil {
-			c.metrics.errors.WithLabelValues("downsample").Inc()
-			c.log.LogAttrs(ctx, slog.LevelWarn, "what came late is missing in the minutes", slog.String("event", "influx.downsample"), slog.Any("error", err))
-		}
-	})
+	o.owe(from, to)
 }
 
 // write sends one block.
