@@ -14,11 +14,13 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 const (
 	envName          = "env"
 	postgresPortName = "postgres-port"
+	mostFolders      = 100 // that others may delete while one waits for the lock of one
 )
 
 // EnvFile is where Up writes what clients of the servers of dir need to know: lines NAME='value', as a shell and
@@ -51,11 +53,14 @@ func together(all ...func() error) error {
 
 // Up starts all servers, each in a folder of its own in dir, or takes those that run there already, and writes the file
 // of EnvFile. They keep their ports, secrets and data from one Up to the next and outlive the caller until Down. An
-// error stops none of them: what runs is found again by the next Up, or ended by Down.
+// error stops none of them: what runs is found again by the next Up, or ended by Down. Of Up, Down and RemoveAll of one
+// dir, in any process, one waits for the other.
 func Up(ctx context.Context, dir string, log *slog.Logger) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil { // the account postgres must pass
-		return fmt.Errorf("make the stack's folder: %w", err)
+	unlock, err := lockFolder(ctx, dir, true)
+	if err != nil {
+		return err
 	}
+	defer unlock()
 	env := make([]map[string]string, 6) // of each server
 	if err := together(func() error {
 		p, err := startKept(ctx, dir, log)
@@ -107,6 +112,54 @@ func Up(ctx context.Context, dir string, log *slog.Logger) error {
 		maps.Copy(all, some)
 	}
 	return writeEnv(dir, all)
+}
+
+// lockFolder waits until no other caller works on the stack of dir, which it makes if it is to. Without a dir there is
+// nothing to lock. The lock is on the folder itself: who has waited for one that has been deleted begins anew.
+func lockFolder(ctx context.Context, dir string, create bool) (unlock func(), err error) {
+	for tries := 0; ; tries++ {
+		if create {
+			err := os.MkdirAll(dir, 0o755) // the account postgres must pass
+			if errors.Is(err, fs.ErrExist) && tries < mostFolders {
+				continue // it was there, and deleted when MkdirAll looked what it is
+			} else if err != nil {
+				return nil, fmt.Errorf("make the stack's folder: %w", err)
+			}
+		}
+		f, err := os.Open(dir)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && create && tries < mostFolders: // deleted again at once
+			continue
+		case errors.Is(err, fs.ErrNotExist) && !create:
+			return func() {}, nil
+		case err != nil:
+			return nil, fmt.Errorf("lock the stack's folder: %w", err)
+		}
+		if err := awaitLock(ctx, f); err != nil {
+			return nil, errors.Join(fmt.Errorf("lock the stack's folder: %w", err), f.Close())
+		}
+		mine, err := f.Stat()
+		if is, statErr := os.Stat(dir); err == nil && statErr == nil && os.SameFile(mine, is) {
+			return func() { _ = f.Close() }, nil
+		}
+		_ = f.Close()
+	}
+}
+
+func awaitLock(ctx context.Context, f *os.File) error {
+	look := time.NewTicker(readyPause)
+	defer look.Stop()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) //nolint:gosec // a descriptor is small
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return fmt.Errorf("another one works on it: %w", ctx.Err())
+		}
+	}
 }
 
 // EnvKeys are the names in the file of EnvFile, in its order.
@@ -187,6 +240,15 @@ func Running(ctx context.Context, dir string) (map[string]int, error) {
 
 // Down stops all servers of dir in order. What does not run, or was never made, is no error. Their data stay.
 func Down(ctx context.Context, dir string) error {
+	unlock, err := lockFolder(ctx, dir, false)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return down(ctx, dir)
+}
+
+func down(ctx context.Context, dir string) error {
 	var all []error
 	for _, name := range folders() {
 		d, err := daemonOf(filepath.Join(dir, name))
@@ -210,7 +272,12 @@ func Down(ctx context.Context, dir string) error {
 
 // RemoveAll stops all servers of dir and deletes dir with all data in it.
 func RemoveAll(ctx context.Context, dir string) error {
-	return errors.Join(Down(ctx, dir), Remove(ctx, filepath.Join(dir, "postgres")), os.RemoveAll(dir))
+	unlock, err := lockFolder(ctx, dir, false)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return errors.Join(down(ctx, dir), Remove(ctx, filepath.Join(dir, "postgres")), os.RemoveAll(dir))
 }
 
 // daemonOf finds the server of a folder, which it does not make; nil = there is no such folder.

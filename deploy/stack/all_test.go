@@ -4,6 +4,7 @@ package stack_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -34,6 +36,25 @@ func readEnv(t *testing.T, dir string) string {
 // ports are what may be shown of the file.
 func ports(env string) []string { return regexp.MustCompile(`127\.0\.0\.1:\d+`).FindAllString(env, -1) }
 
+// inFolder counts the processes that have a folder as their working folder.
+func inFolder(t *testing.T, folder string) (n int) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cwd")
+	if err != nil || len(all) == 0 {
+		t.Fatalf("%d processes: %v", len(all), err)
+	}
+	folder, err = filepath.EvalSymlinks(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		if cwd, err := os.Readlink(p); err == nil && cwd == folder {
+			n++
+		}
+	}
+	return n
+}
+
 // All servers come up beside each other, are found again, come back where they were after kill -9, and go.
 func TestTheWholeStackComesBackWhereItWasAndGoes(t *testing.T) {
 	d := dir(t)
@@ -53,7 +74,22 @@ func TestTheWholeStackComesBackWhereItWasAndGoes(t *testing.T) {
 		return all
 	}
 	t.Cleanup(func() { _ = stack.RemoveAll(context.Background(), d) }) // the test's is over
-	before := up()
+	// Two at once: one waits, and takes what the other has started.
+	var at [2]error
+	var both sync.WaitGroup
+	for i := range at {
+		both.Go(func() { at[i] = stack.Up(t.Context(), d, slog.New(slog.DiscardHandler)) })
+	}
+	both.Wait()
+	if err := errors.Join(at[:]...); err != nil {
+		t.Fatal(err)
+	}
+	before := readEnv(t, d)
+	for _, name := range []string{"redis", "mosquitto", "kafka", "influx", "keycloak"} {
+		if n := inFolder(t, filepath.Join(d, name)); n != 1 {
+			t.Errorf("%d processes of %s", n, name)
+		}
+	}
 	for _, key := range stack.EnvKeys() {
 		if !regexp.MustCompile(`(?m)^` + key + `='[^']+'$`).MatchString(before) {
 			t.Errorf("the file says nothing of %s", key)

@@ -107,6 +107,12 @@ func (d *daemon) start(argv, env []string) error {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	err = cmd.Start()
+	if err == nil { // before anything else: whoever finds no pid starts another
+		if err = d.keepPID(cmd.Process.Pid); err != nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	}
 	if err := errors.Join(err, log.Close()); err != nil {
 		return fmt.Errorf("start %s: %w", filepath.Base(argv[0]), err)
 	}
@@ -116,8 +122,14 @@ func (d *daemon) start(argv, env []string) error {
 		close(c.ended)
 	}()
 	d.child = c
-	if err := os.WriteFile(d.path(pidName), []byte(strconv.Itoa(cmd.Process.Pid)+"\n"), 0o600); err != nil {
-		return errors.Join(fmt.Errorf("write a server's pid file: %w", err), cmd.Process.Kill())
+	return nil
+}
+
+// keepPID writes the pid file, whole or not at all.
+func (d *daemon) keepPID(pid int) error {
+	fresh := d.path(pidName + ".new")
+	if err := errors.Join(os.WriteFile(fresh, []byte(strconv.Itoa(pid)+"\n"), 0o600), os.Rename(fresh, d.path(pidName))); err != nil {
+		return fmt.Errorf("write a server's pid file: %w", err)
 	}
 	return nil
 }
