@@ -22,7 +22,7 @@ func (w *warehouseShell) under(had int, decide func() []dispatch.Effect) []dispa
 	award, recall := token(w.box.sh.id, fact.LockDispatch), token(w.box.sh.id, fact.LockReplan)
 	out := decide()
 	for i, f := range out[had:] {
-		switch f := f.(type) { //nolint:gochecksumtype // the others are decided under no lock
+		switch f := f.(type) { // the others are decided under no lock
 		case dispatch.Offer:
 			f.Token = award
 			out[had+i] = f
@@ -49,7 +49,7 @@ func (t *taskShell) takeTokens(m task.Msg) {
 		return
 	}
 	t.under.replan = token(t.box.sh.id, fact.LockReplan)
-	switch m := m.(type) { //nolint:gochecksumtype // the others bear none
+	switch m := m.(type) { // the others bear none
 	case task.AwardOffered:
 		t.under.award = m.Token
 	case task.RecallRequested:
@@ -65,7 +65,7 @@ func (t *taskShell) fences(events []task.Event) (all []fact.Fence) {
 		return nil
 	}
 	for _, e := range events {
-		switch e.(type) { //nolint:gochecksumtype // the others are decided under no lock
+		switch e.(type) { // the others are decided under no lock
 		case task.Assigned:
 			all = append(all, fact.Fence{Lock: fact.LockDispatch, Token: t.under.award})
 		case task.Unassigned:
