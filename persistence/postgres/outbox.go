@@ -366,7 +366,7 @@ func (b *Bell) run(ctx context.Context) {
 		}
 		shards := b.due.Swap(0)
 		ring, cancel := context.WithTimeout(ctx, 2*time.Second)
-		err := gen.New(b.s.takes).RingOutbox(ring, strconv.Itoa(int(shards)))
+		err := gen.New(b.s.bells).RingOutbox(ring, strconv.Itoa(int(shards)))
 		cancel()
 		if err != nil {
 			b.s.log.LogAttrs(ctx, slog.LevelDebug, "outbox not rung", slog.String("event", "outbox.bell"), slog.Any("error", err))

@@ -297,29 +297,12 @@ func TestHoldingAndDealingWithALetterAtOnceLosesNothing(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), "SELECT FROM outbox_events WHERE event_id = $1 FOR UPDATE", rows[2].EventID); err != nil {
 		t.Fatal(err)
 	}
-	waiting := func(statement string) {
-		t.Helper()
-		eye := connect(t, url, "")
-		for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			var n int
-			if err := eye.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
-				WHERE datname = current_database() AND wait_event_type = 'Lock' AND query ~ $1`, statement).Scan(&n); err != nil {
-				t.Fatal(err)
-			}
-			if n > 0 {
-				return
-			}
-			if time.Now().After(end) {
-				t.Fatal("never waits: " + statement)
-			}
-		}
-	}
 	var done sync.WaitGroup
 	var held, handled error
 	done.Go(func() { held = o.Hold(t.Context(), rows[1:]) })
-	waiting("HoldOutbox")
+	waitForLocks(t, url, "HoldOutbox", 1)
 	done.Go(func() { _, handled = o.Handle(t.Context(), pump) })
-	waiting("LockDead|HandleDead")
+	waitForLocks(t, url, "LockDead|HandleDead", 1)
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -329,5 +312,63 @@ func TestHoldingAndDealingWithALetterAtOnceLosesNothing(t *testing.T) {
 	}
 	if left := claim(t, o, pump); len(left) != 3 {
 		t.Errorf("left %+v", left)
+	}
+}
+
+// waitForLocks waits until so many sessions wait for locks in the middle of a statement.
+func waitForLocks(t *testing.T, url, statement string, sessions int) {
+	t.Helper()
+	eye := connect(t, url, "")
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		var n int
+		if err := eye.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock' AND query ~ $1`, statement).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if n >= sessions {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d wait, want %d: %s", n, sessions, statement)
+		}
+	}
+}
+
+// Whoever takes shards may have to wait; bells are rung all the same.
+func TestABellRingsWhileShardsAreBeingTaken(t *testing.T) {
+	t.Parallel()
+	s, url := freshAt(t)
+	shard := newShard(t, s)
+	tx, err := connect(t, url, "").Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	if _, err := tx.Exec(t.Context(), "LOCK TABLE shard_incarnations IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	ear := connect(t, url, "")
+	if _, err := ear.Exec(t.Context(), "LISTEN starling_outbox"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	defer done.Wait()
+	defer cancel()
+	for range 2 { // as many as there are connections for it
+		done.Go(func() {
+			for ctx.Err() == nil {
+				_, _, _ = s.Take(ctx, shard, "somebody") // again where its time is over
+			}
+		})
+	}
+	waitForLocks(t, url, "MakeShard|TakeShard", 2)
+	bell := s.NewBell(t.Context())
+	defer bell.Stop()
+	bell.Ring(1 << 5)
+	hear, end := context.WithTimeout(t.Context(), 30*time.Second)
+	defer end()
+	if n, err := ear.WaitForNotification(hear); err != nil || n.Payload != "32" {
+		t.Errorf("heard %v, %v", n, err)
 	}
 }

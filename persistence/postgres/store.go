@@ -45,6 +45,7 @@ type Store struct {
 	pool    *pgxpool.Pool // acts as starling_app
 	leases  *pgxpool.Pool // acts as starling_worker: a renewal never waits for a free connection
 	takes   *pgxpool.Pool // the same for what may have to wait for locks: taking shards, upkeep
+	bells   *pgxpool.Pool // one connection of the bell, if there is one: whoever takes a shard must not wait for notices
 	metrics *metrics
 	turns   *turns
 	reports *turns // before turns, for lists of the audit log
@@ -98,6 +99,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.turns, s.reports = newTurns(max(1, o.MaxConns), s.metrics), newAuditReads(o.MaxConns, s.metrics)
 	if s.leases, err = s.connect(ctx, roleWorker, leaseConns, 1); err == nil {
 		s.takes, err = s.connect(ctx, roleWorker, takeConns, 0)
+	}
+	if err == nil {
+		s.bells, err = s.connect(ctx, roleWorker, 1, 0)
 	}
 	if err == nil && o.Registerer != nil {
 		if err = s.metrics.register(o.Registerer, s.pool); err != nil {
@@ -163,7 +167,7 @@ func (s *Store) Close() {
 }
 
 func (s *Store) closePools() {
-	for _, p := range []*pgxpool.Pool{s.pool, s.leases, s.takes} {
+	for _, p := range []*pgxpool.Pool{s.pool, s.leases, s.takes, s.bells} {
 		if p != nil {
 			p.Close()
 		}
