@@ -40,7 +40,10 @@ func TestEventsOfALaterVersionArePassedOver(t *testing.T) {
 		taskMessage(t, "a", func(*eventsv1.Envelope) {}),
 	}
 	skipped, told := 0, 0
-	project := func(_ context.Context, _ string, _ fleet.TenantID, e []fact.Told) (int, error) { told += len(e); return len(e), nil }
+	project := func(_ context.Context, _ string, _ fleet.TenantID, e []fact.Told) (int, error) {
+		told += len(e)
+		return len(e), nil
+	}
 	if err := projectTasks(t.Context(), project, func() { skipped++ }, batch); err != nil || skipped != 2 || told != 1 {
 		t.Fatal(skipped, told, err)
 	}
@@ -60,6 +63,7 @@ func TestEventsOfALaterVersionArePassedOver(t *testing.T) {
 
 func TestATenantThatFailsKeepsNothingFromTheOthers(t *testing.T) {
 	t.Parallel()
+	fails := map[fleet.TenantID]error{"refused": fact.ErrRejected, "away": fact.ErrUnavailable}
 	same := func(*eventsv1.Envelope) {}
 	batch := []kafka.Message{taskMessage(t, "refused", same), taskMessage(t, "away", same), taskMessage(t, "fine", same)}
 	for name, c := range map[string]struct {
@@ -68,11 +72,8 @@ func TestATenantThatFailsKeepsNothingFromTheOthers(t *testing.T) {
 	}{"refused first": {batch, false}, "away first": {batch[1:], true}} {
 		var done []fleet.TenantID
 		err := projectTasks(t.Context(), func(_ context.Context, _ string, tenant fleet.TenantID, _ []fact.Told) (int, error) {
-			switch tenant {
-			case "refused":
-				return 0, fact.ErrRejected
-			case "away":
-				return 0, fact.ErrUnavailable
+			if err := fails[tenant]; err != nil {
+				return 0, err
 			}
 			done = append(done, tenant)
 			return 1, nil
