@@ -50,6 +50,7 @@ type arena struct {
 	influx *stack.Influx
 	faults map[string]*fault
 	small  bool
+	limits drillLimits
 	every  time.Duration     // between two tasks of each who creates them
 	disks  map[string]string // store -> where its small disk is mounted
 	rows   *pgxpool.Pool     // past the proxies
