@@ -49,19 +49,23 @@ func (x *pump) wait(aggregate string, w wait, atMost int) bool {
 
 // missed deals with facts that nobody took. Perhaps one partition of their topic is away and the others are not; its facts
 // pile up in front of all others. So their aggregates are left out of what is claimed next, until all others have been tried
-// or the topic gets on; then they wait on for at least twice as long as their try took: what can leave has most of the time.
-// After a topic that was away as a whole they are tried at once.
+// or the topic gets on. After a topic that was away as a whole they are tried at once. Where that turns out badly again and
+// again they wait for more than twice as long as their try took: what can leave has most of the time.
 func (x *pump) missed(ctx context.Context, fate outcomes, now time.Time, took time.Duration) {
 	if ctx.Err() != nil {
 		return
 	}
 	for topic, of := range fate {
-		room, least := true, x.p.o.MaxRest+2*took
+		patchy := now.Before(x.patchy[topic])
+		room, least := true, x.p.o.MaxRest
+		if patchy {
+			least += 2 * took
+		}
 		for _, a := range of.away {
 			w := wait{until: now.Add(max(least, roundWithin)), away: topic, least: least}
 			room = x.wait(a, w, x.p.o.MaxWaiting*9/10) && room // refused ones find a place too
 		}
-		switch patchy := now.Before(x.patchy[topic]); {
+		switch {
 		case len(of.away) > 0 && !(of.kept && room):
 			x.rests(ctx, topic, of.fault, now, !room)
 		case len(of.away) > 0 || of.back && patchy:
