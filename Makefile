@@ -71,7 +71,7 @@ test-go: # unit, simulation, integration on real servers, short fuzzing
 	$(GO) vet -tags integration ./...
 	@$(GO) run ./scripts/gotest \
 	  --suite -tags integration -timeout 15m ./engine/... \
-	  --suite -race -tags integration -timeout 15m $$($(GO) list ./... | grep -v '^starling/engine\(/\|$$\)') \
+	  --suite -race -tags integration -timeout 25m $$($(GO) list ./... | grep -v '^starling/engine\(/\|$$\)') \
 	  --fuzz-total $(FUZZTOTAL)
 
 test-python: # the Python side
