@@ -72,6 +72,8 @@ type outbox struct {
 type lane struct {
 	tries int
 	again time.Time // until then the server is left alone
+	away  bool      // it failed for the server's sake: once anything else of the stream is taken it goes on at once
+	took  uint64    // of the stream, when it failed last
 }
 
 type fault struct {
@@ -214,12 +216,15 @@ func (c *Client) unwritten(ctx context.Context, b *block, disk bool, err error) 
 	if answered {
 		wait = max(wait, refused.after)
 	}
-	l.tries, l.again = l.tries+1, time.Now().Add(wait)
+	took := c.out.took[b.to]
+	ofTheBlock := answered && refused.ofTheBlock() || errors.Is(err, context.DeadlineExceeded)
+	again := l.tries > 0 && took > l.took // although something else was taken meanwhile
+	*l = lane{tries: l.tries + 1, again: time.Now().Add(wait), away: !ofTheBlock && !again, took: took}
 	switch {
 	case !disk:
 		c.keep(b)
-	case answered && refused.ofTheBlock(), errors.Is(err, context.DeadlineExceeded):
-		if lost := c.out.spool.failed(b, c.out.took[b.to]); lost > 0 {
+	case ofTheBlock || again:
+		if lost := c.out.spool.failed(b, took, ofTheBlock); lost > 0 {
 			c.refuse(ctx, lost, err)
 		}
 	}
@@ -273,6 +278,9 @@ func (c *Client) written(ctx context.Context, b *block, disk bool) {
 	o.took[b.to]++
 	o.fresh[b.to] = lane{}
 	o.note(b.to, nil)
+	if o.stale[b.to].away {
+		o.stale[b.to].again = time.Time{}
+	}
 	if !disk {
 		c.metrics.points.WithLabelValues("memory").Add(float64(b.points))
 		c.recycle(b)

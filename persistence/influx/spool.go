@@ -298,13 +298,13 @@ func (s *spool) done(b *block) {
 }
 
 // failed notes that the server has not taken what first gave, though it has taken so much of the stream in all. A file that
-// fails again and again while others are taken is given up; the points of those are returned.
-func (s *spool) failed(b *block, took uint64) (lost int) {
+// fails by its own fault again and again while others are taken is given up; the points of those are returned.
+func (s *spool) failed(b *block, took uint64, fault bool) (lost int) {
 	s.drop(func(f *spooled) bool {
 		if _, of := slices.BinarySearch(b.serials, f.serial); !of {
 			return false
 		}
-		if f.failed > 0 && took > f.took && len(b.serials) == 1 {
+		if fault && f.failed > 0 && took > f.took && len(b.serials) == 1 {
 			f.strikes++
 		}
 		f.failed, f.took = f.failed+1, took
