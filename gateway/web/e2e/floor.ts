@@ -37,6 +37,19 @@ export class Floor {
       .toBe(true);
   }
 
+  /** The camera when it has come to rest: the map follows its frame, and the link the camera, a moment later. */
+  async settled(): Promise<{ x: number; y: number; scale: number }> {
+    let at = this.camera();
+    await expect
+      .poll(() => {
+        const before = JSON.stringify(at);
+        at = this.camera();
+        return at !== null && JSON.stringify(at) === before;
+      }, { message: "the camera comes to rest", intervals: [1_500] })
+      .toBe(true);
+    return at!;
+  }
+
   /** Where a spot is on the screen. */
   async pixel(spot: { x: number; y: number }): Promise<{ x: number; y: number }> {
     const c = this.camera();

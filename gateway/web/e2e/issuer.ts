@@ -233,7 +233,8 @@ export async function signInAtKeycloak(page: Page, name: string, password: strin
 
 /** Goes from the page to Keycloak and back, signed in. */
 export async function signIn(page: Page, keycloak: Keycloak, served: Served, name: string, query = ""): Promise<void> {
-  await page.goto(`${served.url}/${query}`);
+  // A sign-out of before may still be on its way to Keycloak and back, which breaks off what comes between.
+  await expect(() => page.goto(`${served.url}/${query}`)).toPass();
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await expect(page.locator("#kc-login")).toBeVisible();
   await signInAtKeycloak(page, name, keycloak.user(name).password);

@@ -39,7 +39,7 @@ test("each shortcut of the list does what the list says", async ({ page, server,
   await expect(page.getByRole("form", { name: "New task" })).toHaveCount(0);
 
   await floor.map.focus();
-  const before = floor.camera()!;
+  const before = await floor.settled(); // it has more room since the form is gone
   await page.keyboard.press("+");
   await expect.poll(() => floor.camera()!.scale).toBeGreaterThan(before.scale);
   await page.keyboard.press("ArrowRight");
