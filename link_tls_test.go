@@ -171,7 +171,7 @@ func TestRobotsAreKnownByTheirCertificates(t *testing.T) {
 	mine := certificate(s.ca, nil, tenant+"/robot/"+oneRobot)
 	own := token(auth.Grant{Tenant: oneTenant, Role: auth.RobotRole, Robot: oneRobot})
 	expired := func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }
-	early := func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }
+	early := func(c *x509.Certificate) { c.NotBefore = time.Now().Add(30 * time.Minute) }
 	serverOnly := func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }
 	for name, x := range map[string]struct {
 		certificate          *leaf
