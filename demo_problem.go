@@ -43,7 +43,7 @@ func (d *dev) problemRobots(ctx context.Context, w warehouse, x *posed) (*robots
 		return nil, nil, err
 	}
 	// A problem runs for as long as somebody looks: with everybody on the road from the first second it would end in a jam.
-	bySight := map[string]any{"dispatch": map[string]any{"active": "sight"}}
+	bySight := map[string]any{"dispatch": map[string]any{"warehouses": map[string]any{w.ID: map[string]any{"active": "sight"}}}}
 	if err := d.client.call(ctx, http.MethodPatch, "/api/v1/tenants/current/settings", "", bySight, nil); err != nil {
 		return nil, nil, fmt.Errorf("set the tenant's dispatch: %w", err)
 	}

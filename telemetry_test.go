@@ -195,7 +195,7 @@ func TestSamplingIsATenantsOwnAndLive(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		passed := time.Since(from)
-		items, _ := m.get(t, "/api/v1/robots/"+string(m.robot)+"/history?from="+from.UTC().Format(time.RFC3339Nano)+"&limit=5000")["items"].([]any)
+		items, _ := m.get(t, "/api/v1/robots/"+string(m.robot)+"/history?from="+from.UTC().Format(time.RFC3339Nano)+"&limit=500")["items"].([]any)
 		return float64(len(items)) / passed.Seconds()
 	}
 	rate(40)

@@ -48,7 +48,7 @@ type HistoryQuery struct {
 	Fields []string  `query:"fields" maxItems:"40" doc:"Which, separated by commas; of a window the mean of a number and the last of anything else, or what a suffix says: battery_soc.min. Absent = the usual ones"`
 	Every  string    `query:"every" maxLength:"16" pattern:"^[1-9][0-9]{0,7}(ms|s|m|h|d)?$" doc:"One point for each window of that length, 1 s to 1 d: 30s, 5m, 1h; a number alone is seconds. Absent = every measurement"`
 	Agg    string    `query:"agg" enum:"mean,last,min,max" default:"mean" doc:"Of windows: what holds for fields without a suffix"`
-	Limit  int       `query:"limit" minimum:"1" maximum:"5000" default:"500" doc:"Points of a page"`
+	Limit  int       `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"Points of a page"`
 	Cursor string    `query:"cursor" maxLength:"64" doc:"next_cursor of the page before"`
 }
 

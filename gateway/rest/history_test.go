@@ -58,7 +58,10 @@ func TestARobotsHistory(t *testing.T) {
 	span := "?from=" + now.Add(-10*time.Minute).UTC().Format(time.RFC3339) + "&to=" + now.UTC().Format(time.RFC3339)
 
 	t.Run("every measurement, the silence told", func(t *testing.T) {
-		items := g.get(path+span, viewer).want(200).items()
+		if n := len(g.get(path+span, viewer).want(200).items()); n != 50 {
+			t.Errorf("%d items on a page of no said size, want 50", n)
+		}
+		items := g.get(path+span+"&limit=500", viewer).want(200).items()
 		if len(items) != 121 {
 			t.Fatalf("%d items, want 120 measurements and a gap", len(items))
 		}
@@ -114,7 +117,7 @@ func TestARobotsHistory(t *testing.T) {
 			"?every=2d":                  "query.every",
 			"?every=x":                   "query.every",
 			"?limit=0":                   "query.limit",
-			"?limit=5001":                "query.limit",
+			"?limit=501":                 "query.limit",
 			"?cursor=x":                  "query.cursor",
 			"?agg=sum":                   "query.agg",
 			"?from=2026-01-01":           "query.from",
@@ -138,7 +141,7 @@ func TestAStoreThatIsAwayIsSaidSo(t *testing.T) {
 	g, now := measured(t, away{})
 	path := "/api/v1/robots/" + g.bot + "/history?from="
 	viewer := g.token(auth.Viewer)
-	r := g.get(path+now.Add(-15*time.Minute).UTC().Format(time.RFC3339), viewer).want(200)
+	r := g.get(path+now.Add(-15*time.Minute).UTC().Format(time.RFC3339)+"&limit=500", viewer).want(200)
 	if r.text("source") != "memory" || len(r.items()) < 120 {
 		t.Fatalf("%v", r.text("source"))
 	}

@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { ApiError } from "starling-client";
+import { ApiError, type Schemas } from "starling-client";
 import type { Series } from "../memory.js";
 import { useWatch } from "../page.js";
 import { chartOf, SPANS, TRACK_MS, trackOf } from "../past.js";
@@ -13,6 +13,8 @@ const trackShown = signal(false);
 const chosen = signal(0);
 
 const AGAIN_MS = 15_000;
+/** Of a track, at 5 a second for a quarter of an hour. */
+const MOST_POINTS = 4_500;
 
 /** What was measured of a robot: battery and speed, and its track on the map. */
 export function History({ id }: { id: string }) {
@@ -28,14 +30,20 @@ export function History({ id }: { id: string }) {
       const from = (ms: number): string => new Date(to.getTime() - ms).toISOString();
       try {
         const past = await api.get("/api/v1/robots/{robot_id}/history", {
-          path, query: { from: from(span.ms), to: to.toISOString(), every: span.every, fields: ["battery_soc", "velocity_mps", "velocity_mps.max"], limit: 1000 }, signal: stop.signal,
+          path, query: { from: from(span.ms), to: to.toISOString(), every: span.every, fields: ["battery_soc", "velocity_mps", "velocity_mps.max"], limit: 500 }, signal: stop.signal,
         });
         of.series = chartOf(past.items ?? []);
         of.changes.value++;
         setSource(past.source);
         if (trackShown.peek()) {
-          const way = await api.get("/api/v1/robots/{robot_id}/history", { path, query: { from: from(TRACK_MS), to: to.toISOString(), fields: ["x", "y"], limit: 5000 }, signal: stop.signal });
-          if (trackShown.peek()) track.value = trackOf(way.items ?? []);
+          const way: Schemas["HistoryItem"][] = [];
+          for (let cursor: string | undefined; way.length < MOST_POINTS;) {
+            const page = await api.get("/api/v1/robots/{robot_id}/history", { path, query: { from: from(TRACK_MS), to: to.toISOString(), fields: ["x", "y"], limit: 500, ...(cursor !== undefined && { cursor }) }, signal: stop.signal });
+            way.push(...(page.items ?? []));
+            if (!page.next_cursor) break;
+            cursor = page.next_cursor;
+          }
+          if (trackShown.peek()) track.value = trackOf(way);
         }
         setTrouble("");
       } catch (e) {
