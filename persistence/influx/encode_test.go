@@ -81,6 +81,7 @@ func FuzzReadCSV(f *testing.F) {
 		"#datatype,string,long,dateTime:RFC3339,string,string\n,result,table,_time,_field,_value\n,last,1,2026-03-01T12:00:00Z,state,IDLE\n")
 	f.Add("#datatype,string,string\n,error,reference\n,it is broken,897\n")
 	f.Add("error,reference\nbroken,\n")
+	f.Add("reference,code,error\nshort\n")
 	f.Fuzz(func(t *testing.T, s string) {
 		cells, err := readCSV(strings.NewReader(s))
 		for _, c := range cells {

@@ -202,10 +202,16 @@ func readCSV(r io.Reader) ([]cell, error) {
 			}
 			continue
 		}
-		if i, ok := at["error"]; ok {
-			return nil, fmt.Errorf("%w: %s", errQuery, row[i])
+		get := func(name string) string {
+			if i, ok := at[name]; ok && i < len(row) {
+				return row[i]
+			}
+			return ""
 		}
-		c, err := cellOf(row, types, at)
+		if _, ok := at["error"]; ok {
+			return nil, fmt.Errorf("%w: %s", errQuery, get("error"))
+		}
+		c, err := cellOf(get, at["_value"] < len(types) && types[at["_value"]] == "string")
 		if err != nil {
 			return nil, err
 		}
@@ -215,13 +221,8 @@ func readCSV(r io.Reader) ([]cell, error) {
 	}
 }
 
-func cellOf(row, types []string, at map[string]int) (c cell, err error) {
-	get := func(name string) string {
-		if i, ok := at[name]; ok && i < len(row) {
-			return row[i]
-		}
-		return ""
-	}
+// cellOf reads a row by the names of its columns; text tells that its value is one.
+func cellOf(get func(name string) string, text bool) (c cell, err error) {
 	if get("_time") == "" || get("_field") == "" {
 		return c, nil
 	}
@@ -231,8 +232,8 @@ func cellOf(row, types []string, at map[string]int) (c cell, err error) {
 	c.at, c.field = c.at.UTC(), strings.Clone(get("_field"))
 	c.agg, _ = fact.ParseAgg(get("result"))
 	value := get("_value")
-	switch i := at["_value"]; {
-	case i < len(types) && types[i] == "string":
+	switch {
+	case text:
 		c.value = strings.Clone(value)
 	case value == "":
 		c.field = "" // null
