@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"starling/engine/fact"
 )
 
 // Kind is what a quota bounds.
@@ -64,6 +66,7 @@ type Settings struct {
 	rules   rules
 
 	cancelLate time.Duration
+	webhooks   []fact.Webhook
 }
 
 // Usual are the settings of a tenant of whom nothing is said.
@@ -92,6 +95,7 @@ func parse(settings, limits json.RawMessage) Settings {
 		Dispatch json.RawMessage            `json:"dispatch"`
 		Sampling json.RawMessage            `json:"sampling"`
 		Tasks    json.RawMessage            `json:"tasks"`
+		Webhooks json.RawMessage            `json:"webhooks"`
 	}
 	_ = json.Unmarshal(settings, &doc)
 	var granted map[string]json.RawMessage
@@ -99,6 +103,9 @@ func parse(settings, limits json.RawMessage) Settings {
 	s := Settings{rules: rules{doc.Charging, doc.Parking, doc.Dispatch, doc.Sampling}}
 	if len(doc.Tasks) > 0 {
 		s.cancelLate = new(checker).tasks(doc.Tasks)
+	}
+	if len(doc.Webhooks) > 0 {
+		s.webhooks = new(checker).webhooks(doc.Webhooks)
 	}
 	for k := range kinds {
 		s.limits[k] = grant(k, granted)
@@ -180,6 +187,8 @@ func Check(raw, limits json.RawMessage) []Problem {
 			c.sampling(value)
 		case settingTasks:
 			c.tasks(value)
+		case settingWebhooks:
+			c.webhooks(value)
 		case "degradation_level":
 			if n, ok := number(value); !ok || n > maxDegradation {
 				c.add(name, "want a whole number 0..%d", maxDegradation)

@@ -59,7 +59,7 @@ func grantOf(t *fact.Tenant) *grantOut {
 }
 
 type settingsBody struct {
-	Settings map[string]any `json:"settings" doc:"quotas, sampling, dispatch policy, CORS, degradation level"`
+	Settings map[string]any `json:"settings" doc:"quotas, sampling, dispatch policy, CORS, congestion, alerts, webhooks, degradation level"`
 	Version  int64          `json:"version"`
 }
 
@@ -71,6 +71,7 @@ type settingsOut struct {
 func settingsOf(t *fact.Tenant) *settingsOut {
 	s := map[string]any{}
 	_ = json.Unmarshal(t.Settings, &s) // a JSON object by the store's promise
+	quota.ShowHooks(s)
 	return &settingsOut{ETag: etag(t.Version), Body: settingsBody{Settings: s, Version: t.Version}}
 }
 
@@ -217,11 +218,12 @@ func (a *api) settings() {
 			if err != nil {
 				return nil, err
 			}
-			b, err := json.Marshal(in.Body)
+			now, err := a.Facts.GetTenant(ctx, who.Tenant)
 			if err != nil {
 				return nil, err
 			}
-			now, err := a.Facts.GetTenant(ctx, who.Tenant)
+			quota.KeepSecrets(in.Body, now.Settings)
+			b, err := json.Marshal(in.Body)
 			if err != nil {
 				return nil, err
 			}
