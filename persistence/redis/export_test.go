@@ -3,6 +3,8 @@ package redis
 import (
 	"context"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"starling/engine/fleet"
 )
 
@@ -24,3 +26,11 @@ func (m *Mirror) Pending() int {
 	defer m.mu.Unlock()
 	return m.pending
 }
+
+// FillLock is the key of the lock under which a shard is filled in, and what stands there while this process does it.
+func (m *Mirror) FillLock(s fleet.Shard) (at, name string) {
+	return key(s.Tenant, "fill", string(s.Warehouse)), m.name
+}
+
+// Hook lets a test see each call.
+func (m *Mirror) Hook(h goredis.Hook) { m.client.AddHook(h) }

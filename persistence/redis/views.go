@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
 
@@ -63,6 +64,7 @@ type Mirror struct {
 	list    *goredis.Script
 	lock    *goredis.Script
 	unlock  *goredis.Script
+	name    string // of this process, in locks
 	m       *mirrorMetrics
 	written atomic.Int64
 	breaker breaker // of reads
@@ -80,7 +82,7 @@ type Mirror struct {
 	away  int // failures in a row
 	wait  time.Time
 	fills chan fillOf
-	busy  map[fleet.Shard]bool // being filled, under mu
+	busy  map[fleet.Shard]bool // being filled, under mu; true = and compared
 }
 
 // mirrored is a shard of which this process shows views.
@@ -146,7 +148,7 @@ func OpenMirror(o MirrorOptions) (*Mirror, error) {
 		o: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler)), client: client,
 		show: goredis.NewScript(showScript), fill: goredis.NewScript(fillScript), drop: goredis.NewScript(dropScript),
 		list: goredis.NewScript(listScript), lock: goredis.NewScript(onceScript), unlock: goredis.NewScript(leaveScript),
-		m: newMirrorMetrics(), shards: map[fleet.Shard]*mirrored{}, specs: map[*robot.Spec]json.RawMessage{},
+		name: cmp.Or(o.Process, uuid.NewString()), m: newMirrorMetrics(), shards: map[fleet.Shard]*mirrored{}, specs: map[*robot.Spec]json.RawMessage{},
 		fills: make(chan fillOf, fillQueue), busy: map[fleet.Shard]bool{},
 	}
 	if o.Registerer != nil {

@@ -30,14 +30,15 @@ var onceScript string
 //go:embed leave.lua
 var leaveScript string
 
-// ask queues a filling unless the shard is being filled; false = the queue is full. The caller holds m.mu.
+// ask queues a filling unless the shard is being filled; false = the queue is full, or what is under way does less than is
+// asked for. The caller holds m.mu.
 func (m *Mirror) ask(f fillOf) bool {
-	if m.busy[f.shard] {
-		return true
+	if compare, is := m.busy[f.shard]; is {
+		return compare || !f.compare
 	}
 	select {
 	case m.fills <- f:
-		m.busy[f.shard] = true
+		m.busy[f.shard] = f.compare
 		return true
 	default:
 		m.m.dropped.WithLabelValues("fills").Inc()
@@ -75,11 +76,12 @@ func (m *Mirror) refill(ctx context.Context) {
 }
 
 // fillShard fills a shard's hashes from the store of facts: what is live has a higher rank and stays. One process does
-// it at a time. Then this process tells again all that it shows of the shard.
+// it at a time. Then this process tells again all that it shows of the shard. The lock bears the process's name, so that
+// an answer that was late, or a giving back that was lost, shuts nobody out but for the process that died with it.
 func (m *Mirror) fillShard(ctx context.Context, f fillOf) error {
 	ctx, cancel := context.WithTimeout(ctx, fillFor)
 	defer cancel()
-	token := uuid.NewString()
+	token := m.name
 	lock := key(f.shard.Tenant, "fill", string(f.shard.Warehouse))
 	got, err := m.run(ctx, m.lock, []string{lock}, []any{token, fillLock.Milliseconds()}).Int()
 	if err != nil {

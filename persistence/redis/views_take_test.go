@@ -58,3 +58,18 @@ func TestEachHashIsToldToBeAlive(t *testing.T) {
 		}
 	}
 }
+
+// While a shard is filled in, whoever wants it compared is told that it is not: it asks again, and is heard then.
+func TestAComparisonIsNotSwallowedByAFilling(t *testing.T) {
+	t.Parallel()
+	m, shard, _ := fakeRounds()
+	m.fills, m.busy = make(chan fillOf, fillQueue), map[fleet.Shard]bool{}
+	if !m.ask(fillOf{shard: shard}) || m.ask(fillOf{shard: shard, compare: true}) {
+		t.Error("a filling takes a comparison for itself")
+	}
+	<-m.fills
+	delete(m.busy, shard)
+	if !m.ask(fillOf{shard: shard, compare: true}) || !m.ask(fillOf{shard: shard}) {
+		t.Error("a comparison is not asked for, or does not fill in")
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -47,6 +48,9 @@ func (m *Mirror) round(ctx context.Context) {
 	for _, shard := range shards {
 		n, err := m.roundOf(ctx, shard, budget)
 		if err != nil {
+			if n > 0 { // it is late, not away
+				m.away = min(m.away, 1)
+			}
 			m.away++
 			m.m.failures.Inc()
 			pause := min(maxPause, firstPause<<min(m.away-1, 5))
@@ -153,6 +157,7 @@ func (m *Mirror) roundOf(ctx context.Context, shard fleet.Shard, budget int) (in
 	if w == nil {
 		return 0, nil
 	}
+	n := len(w.tasks) + len(w.robots)
 	graves, err := m.put(ctx, shard, w, now)
 	switch {
 	case errors.Is(err, errNewerOwner):
@@ -161,11 +166,15 @@ func (m *Mirror) roundOf(ctx context.Context, shard fleet.Shard, budget int) (in
 		return 0, nil
 	case err != nil:
 		m.back(shard, w)
-		return 0, err
+		m.bury(shard, graves)
+		return n - len(w.tasks) - len(w.robots), err
 	}
-	if err := m.sweep(ctx, shard, w.graves); err != nil { // they lapse with the next comparison
-		return 0, err
-	}
+	m.bury(shard, graves)
+	return n, m.sweep(ctx, shard, w.graves) // what is not swept lapses with the next comparison
+}
+
+// bury remembers tombstones.
+func (m *Mirror) bury(shard fleet.Shard, graves []tombstone) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s := m.shards[shard]; s != nil {
@@ -175,12 +184,12 @@ func (m *Mirror) roundOf(ctx context.Context, shard fleet.Shard, budget int) (in
 		}
 		s.gone = append(s.gone, graves...)
 	}
-	return len(w.tasks) + len(w.robots), nil
 }
 
 var errNewerOwner = errors.New("a newer owner writes this shard")
 
-// put writes what w names. What is not shown any more becomes a tombstone.
+// put writes what w names, and takes out of w what is written: a call that fails costs no more than its own entries, else a
+// server that is late now and then would never see the end of a long round. What is not shown any more becomes a tombstone.
 func (m *Mirror) put(ctx context.Context, shard fleet.Shard, w *work, now time.Time) (graves []tombstone, err error) {
 	m.clock = max(m.clock+1, now.UnixMicro())
 	rank := string(appendRank(nil, w.inc, m.clock))
@@ -216,12 +225,26 @@ func (m *Mirror) put(ctx context.Context, shard fleet.Shard, w *work, now time.T
 		tasks = append(tasks, string(id), r, body)
 	}
 	if w.alive.tasks {
-		err = m.send(ctx, shard, tasksKey(shard), w.inc, tasks)
+		tasks, err = m.send(ctx, shard, tasksKey(shard), w.inc, tasks)
 	}
 	if err == nil && w.alive.robots {
-		err = m.send(ctx, shard, robotsKey(shard), w.inc, robots)
+		robots, err = m.send(ctx, shard, robotsKey(shard), w.inc, robots)
 	}
-	return graves, err
+	return w.left(tasks, robots, graves), err
+}
+
+// left takes out of w what is not among the entries that are left, and returns the tombstones that stand.
+func (w *work) left(tasks, robots []any, graves []tombstone) []tombstone {
+	waits := map[string]bool{}
+	for i := 0; i < len(tasks); i += 3 {
+		waits[tasks[i].(string)] = true
+	}
+	maps.DeleteFunc(w.tasks, func(id fleet.TaskID, _ int64) bool { return !waits[string(id)] })
+	for i := 0; i < len(robots); i += 3 {
+		waits[robots[i].(string)] = true
+	}
+	w.robots = slices.DeleteFunc(w.robots, func(id fleet.RobotID) bool { return !waits[string(id)] })
+	return slices.DeleteFunc(graves, func(g tombstone) bool { return waits[g.id] })
 }
 
 func (m *Mirror) newestRobot(shard fleet.Shard, id fleet.RobotID) (v robot.View, n uint64, ok bool) {
@@ -260,32 +283,32 @@ func (m *Mirror) robotBody(v *robot.View) (string, error) {
 	return string(b), err
 }
 
-// send takes entries (triples of id, rank, body) to a hash, a chunk a script.
-func (m *Mirror) send(ctx context.Context, shard fleet.Shard, hash string, inc fleet.Incarnation, entries []any) error {
+// send takes entries (triples of id, rank, body) to a hash, a chunk a script, and returns those that are left.
+func (m *Mirror) send(ctx context.Context, shard fleet.Shard, hash string, inc fleet.Incarnation, entries []any) (left []any, err error) {
 	for first := true; first || len(entries) > 0; first = false {
 		n := min(len(entries), 3*chunk)
 		args := append([]any{int64(inc), m.o.TTL.Milliseconds(), string(shard.Warehouse)}, entries[:n]...)
-		entries = entries[n:]
 		answer, err := m.run(ctx, m.show, []string{hash, floorsKey(shard.Tenant)}, args).Slice()
 		if err != nil {
-			return fmt.Errorf("mirror views of shard %s: %w", shard.Key(), err)
+			return entries, fmt.Errorf("mirror views of shard %s: %w", shard.Key(), err)
 		}
 		if len(answer) != 4 {
-			return fmt.Errorf("mirror views of shard %s: %w", shard.Key(), errAnswer)
+			return entries, fmt.Errorf("mirror views of shard %s: %w", shard.Key(), errAnswer)
 		}
 		taken, _ := answer[0].(int64)
 		written, _ := answer[1].(int64)
 		older, _ := answer[2].(int64)
 		life, _ := answer[3].(string)
 		if taken < 0 {
-			return errNewerOwner
+			return entries, errNewerOwner
 		}
 		m.m.written.Add(float64(written))
 		m.written.Add(written)
 		m.m.older.Add(float64(older))
 		m.lives(shard, hash, life)
+		entries = entries[n:]
 	}
-	return nil
+	return nil, nil
 }
 
 // run runs a script within the bound of a call.
