@@ -128,8 +128,9 @@ type Alert struct {
 	Version int64 // counts its events, 1 for the first
 	Subject Subject
 	Cause   Cause
-	Level   Level // now, or when it was resolved
-	Peak    Level // the highest it has had
+	Feed    string // that saw it first
+	Level   Level  // now, or when it was resolved
+	Peak    Level  // the highest it has had
 	Status  Status
 	Message string
 	Details json.RawMessage
@@ -145,7 +146,7 @@ type Alert struct {
 	OpenedAt       time.Time
 	SeenAt         time.Time // when its signal was there last, as far as recorded
 	AcknowledgedAt time.Time // zero = it is not
-	EscalatedAt    time.Time // last, zero = never
+	CalledAt       time.Time // when it has called for attention last: opened, reopened, raised, woken, escalated
 	SnoozedUntil   time.Time // zero = it is not
 	ResolvedAt     time.Time // zero = it is not
 	UpdatedAt      time.Time // of its last event
