@@ -123,6 +123,28 @@ type ZoneFilter struct {
 	Map       fleet.MapID
 	Warehouse fleet.WarehouseID
 	Kind      string
+	At        Area
+}
+
+// LaneFilter narrows a list of lanes of a map; zero values narrow nothing.
+type LaneFilter struct {
+	Map fleet.MapID
+	At  Area
+}
+
+// Area is a part of the floor: what it touches, or what it has wholly inside. The zero value is all of the floor.
+type Area struct {
+	Ring   roadmap.Polygon // closed; metres of the map; nil = everywhere
+	Inside bool
+}
+
+// Diagrams is what was learned of how a warehouse's zones flow. Learned is a JSON object, congestion's to read.
+type Diagrams struct {
+	Shard      fleet.Shard
+	Map        fleet.MapID // on which it was learned
+	MapVersion int
+	Learned    json.RawMessage
+	SavedAt    time.Time // set by the store
 }
 
 // Lane is a lane of a map's active version (or its newest, where none is active) with what was changed at run time.

@@ -52,16 +52,25 @@ func laneOf(l *fact.Lane) laneBody {
 func (a *api) lanes() {
 	type query struct {
 		Paged
+		Placed
 		MapID string `query:"map_id" required:"true" format:"uuid"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/lanes", id: "list-lanes", summary: "Lanes of a map", tag: "maps"},
-		func(ctx context.Context, who *auth.Identity, in *query) (*listed[laneBody], error) {
+	add(a, op{method: http.MethodGet, path: "/api/v1/lanes", id: "list-lanes", summary: "Lanes of a map", tag: "maps", status: 200, answer: list[laneBody]{}},
+		func(ctx context.Context, who *auth.Identity, in *query) (*placedOut, error) {
+			area, err := in.area()
+			if err != nil {
+				return nil, err
+			}
 			if _, err := a.Facts.GetMap(ctx, who.Tenant, fleet.MapID(in.MapID)); err != nil {
 				return nil, err
 			}
-			l, err := a.Facts.ListLanes(ctx, who.Tenant, fleet.MapID(in.MapID), in.page())
-			return listOf(l, laneOf), err
+			l, err := a.Facts.ListLanes(ctx, who.Tenant, fact.LaneFilter{Map: fleet.MapID(in.MapID), At: area}, in.page())
+			if err != nil {
+				return nil, err
+			}
+			return placedOf(&in.Placed, &listOf(l, laneOf).Body, lanePart)
 		})
+	alsoFeatures[lineGeoJSON, laneFeature](a, "/api/v1/lanes", "LaneFeatures")
 	type patch struct {
 		ID   string `path:"lane_id" format:"uuid"`
 		Body laneWish
@@ -147,16 +156,25 @@ type zoneOut struct {
 func (a *api) zones() {
 	type query struct {
 		Paged
+		Placed
 		MapID       string `query:"map_id" format:"uuid"`
 		WarehouseID string `query:"warehouse_id" format:"uuid"`
 		Kind        string `query:"kind" enum:"traffic,keep_out,slow,parking,charging"`
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/zones", id: "list-zones", summary: "Zones", tag: "zones"},
-		func(ctx context.Context, who *auth.Identity, in *query) (*listed[zoneBody], error) {
-			f := fact.ZoneFilter{Map: fleet.MapID(in.MapID), Warehouse: fleet.WarehouseID(in.WarehouseID), Kind: in.Kind}
+	add(a, op{method: http.MethodGet, path: "/api/v1/zones", id: "list-zones", summary: "Zones", tag: "zones", status: 200, answer: list[zoneBody]{}},
+		func(ctx context.Context, who *auth.Identity, in *query) (*placedOut, error) {
+			area, err := in.area()
+			if err != nil {
+				return nil, err
+			}
+			f := fact.ZoneFilter{Map: fleet.MapID(in.MapID), Warehouse: fleet.WarehouseID(in.WarehouseID), Kind: in.Kind, At: area}
 			l, err := a.Facts.ListZones(ctx, who.Tenant, f, in.page())
-			return listOf(l, a.zoneOf(who)), err
+			if err != nil {
+				return nil, err
+			}
+			return placedOf(&in.Placed, &listOf(l, a.zoneOf(who)).Body, zonePart)
 		})
+	alsoFeatures[polygonGeoJSON, zoneFeature](a, "/api/v1/zones", "ZoneFeatures")
 	type get struct {
 		ID string `path:"zone_id" format:"uuid"`
 	}

@@ -137,7 +137,7 @@ func (h *house) ListZones(_ context.Context, tenant fleet.TenantID, f fact.ZoneF
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return page(pick(h.zones, func(z *fact.Zone) bool {
-		return z.Tenant == tenant && cmp.Or(f.Map, z.Map) == z.Map && cmp.Or(f.Kind, z.Kind) == z.Kind
+		return z.Tenant == tenant && cmp.Or(f.Map, z.Map) == z.Map && cmp.Or(f.Kind, z.Kind) == z.Kind && lies(f.At, z.Polygon)
 	}), p)
 }
 
@@ -172,8 +172,8 @@ func (h *house) GetLane(_ context.Context, tenant fleet.TenantID, id fleet.LaneI
 	return fact.Lane{}, fact.ErrNotFound
 }
 
-func (h *house) ListLanes(_ context.Context, tenant fleet.TenantID, id fleet.MapID, p fact.Page) (fact.List[fact.Lane], error) {
+func (h *house) ListLanes(_ context.Context, tenant fleet.TenantID, f fact.LaneFilter, p fact.Page) (fact.List[fact.Lane], error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return page(slices.DeleteFunc(h.laneRows(tenant), func(l fact.Lane) bool { return l.Map != id }), p)
+	return page(slices.DeleteFunc(h.laneRows(tenant), func(l fact.Lane) bool { return l.Map != f.Map || !lies(f.At, l.Points[:]) }), p)
 }

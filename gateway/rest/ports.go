@@ -85,7 +85,7 @@ type Facts interface {
 	ListZones(ctx context.Context, tenant fleet.TenantID, f fact.ZoneFilter, p fact.Page) (fact.List[fact.Zone], error)
 
 	GetLane(ctx context.Context, tenant fleet.TenantID, id fleet.LaneID) (fact.Lane, error)
-	ListLanes(ctx context.Context, tenant fleet.TenantID, id fleet.MapID, p fact.Page) (fact.List[fact.Lane], error)
+	ListLanes(ctx context.Context, tenant fleet.TenantID, f fact.LaneFilter, p fact.Page) (fact.List[fact.Lane], error)
 
 	GetRobot(ctx context.Context, tenant fleet.TenantID, id fleet.RobotID) (Robot, error)
 	ListRobots(ctx context.Context, tenant fleet.TenantID, f fact.RobotFilter, p fact.Page) (fact.List[Robot], error)

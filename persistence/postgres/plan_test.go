@@ -143,6 +143,8 @@ func TestNoQueryReadsABigTableWhole(t *testing.T) {
 		"changed lanes":      {gen.LoadChangedLanes, tenant, mapID, int32(1)},
 		"zones":              {gen.ListZones, tenant, none, mapID, "", "", int32(51)},
 		"zone":               {gen.GetZone, tenant, none},
+		"lanes by place":     {gen.ListLanesAt, tenant, mapID, none, []float64{0, 0, 1, 0, 1, 1, 0, 0}, true, int32(1), int32(51)},
+		"zones by place":     {gen.ListZonesAt, tenant, none, []float64{0, 0, 1, 0, 1, 1, 0, 0}, true, mapID, "", "", int32(51)},
 	} {
 		if whole := explain(t, conn, q[0].(string), q[1:]...); len(whole) > 0 {
 			t.Errorf("%s reads whole: %v", name, whole)
@@ -180,6 +182,24 @@ func TestNoQueryReadsABigTableWhole(t *testing.T) {
 		}
 	}
 	auditPlans(t, conn, tenant, warehouse)
+	placePlans(t, url, tenant)
+}
+
+// placePlans sees that what lies somewhere is found by the index on geometry.
+func placePlans(t *testing.T, url, tenant string) {
+	t.Helper()
+	conn := connect(t, url, "")
+	for function, index := range map[string]string{"zones_at": "zones_geom", "lanes_at": "lanes_geom"} {
+		var body string
+		if err := conn.QueryRow(t.Context(), "SELECT prosrc FROM pg_proc WHERE proname = $1", function).Scan(&body); err != nil {
+			t.Fatal(err)
+		}
+		body = strings.NewReplacer("area", "ST_MakeEnvelope(10, 10, 11, 11)", "inside", "true", "app_tenant()", "'"+tenant+"'").Replace(body)
+		plan := strings.Join(names(t, conn, "EXPLAIN "+body), "\n")
+		if !strings.Contains(plan, index) {
+			t.Errorf("%s: want %s in\n%s", function, index, plan)
+		}
+	}
 }
 
 // auditPlans sees that pages of the audit log come in the order of the index that fits their filter, as ListAudit asks.

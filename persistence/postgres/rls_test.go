@@ -343,7 +343,9 @@ func special(query, name string) (any, bool) {
 		return []string{"another"}, true
 	case "InsertDecisions.Kinds":
 		return []string{"award"}, true
-	case "ListZones.Kind", "ListRobots.Code", "ListAudit.Actor", "ListAudit.ResourceID", "ListAudit.RequestID":
+	case "ListZonesAt.Area", "ListLanesAt.Area":
+		return []float64{-1e6, -1e6, 1e6, -1e6, 1e6, 1e6, -1e6, 1e6, -1e6, -1e6}, true
+	case "ListZones.Kind", "ListZonesAt.Kind", "ListRobots.Code", "ListAudit.Actor", "ListAudit.ResourceID", "ListAudit.RequestID":
 		return "", true
 	case "ListAudit.ActorUser":
 		return owner.id("user_id"), true

@@ -268,7 +268,7 @@ func TestMapsZonesAndLanes(t *testing.T) {
 	}
 	lanes := func() []string {
 		return walk(t, func(p fact.Page) (fact.List[fact.Lane], error) {
-			return s.Lanes.ListLanes(ctx, shard.Tenant, g.MapID, p)
+			return s.Lanes.ListLanes(ctx, shard.Tenant, fact.LaneFilter{Map: g.MapID}, p)
 		},
 			func(l fact.Lane) string { return string(l.ID) })
 	}
@@ -306,6 +306,77 @@ func TestMapsZonesAndLanes(t *testing.T) {
 		t.Fatal(err)
 	}
 	overlays(t, s, shard, second)
+	byPlace(t, s, shard, second)
+}
+
+// byPlace compares what the index on geometry finds with a look at every lane.
+func byPlace(t *testing.T, s *postgres.Store, shard fleet.Shard, g *roadmap.Graph) {
+	t.Helper()
+	ring := roadmap.Polygon{{0, 0}, {1.6, 0}, {1.6, 4}, {0, 4}, {0, 0}} // the first column, and the middle of the second
+	for _, inside := range []bool{false, true} {
+		var want []string
+		for i := range g.Lanes {
+			from, to := &g.Vertices[g.Lanes[i].From], &g.Vertices[g.Lanes[i].To]
+			if low, high := min(from.X, to.X), max(from.X, to.X); inside && high <= 1.6 || !inside && low <= 1.6 {
+				want = append(want, string(g.Lanes[i].ID))
+			}
+		}
+		slices.Sort(want)
+		at := fact.Area{Ring: ring, Inside: inside}
+		got := walk(t, func(p fact.Page) (fact.List[fact.Lane], error) {
+			return s.Lanes.ListLanes(t.Context(), shard.Tenant, fact.LaneFilter{Map: g.MapID, At: at}, p)
+		}, func(l fact.Lane) string { return string(l.ID) })
+		if len(want) == 0 || len(want) == len(g.Lanes) || !slices.Equal(got, want) {
+			t.Errorf("inside %v: %d lanes of %d, want %d", inside, len(got), len(g.Lanes), len(want))
+		}
+	}
+	for _, c := range []struct {
+		at    roadmap.Polygon
+		inner bool
+		want  bool
+	}{
+		{roadmap.Polygon{{0, 0}, {5, 0}, {5, 4}, {0, 4}, {0, 0}}, true, true},
+		{roadmap.Polygon{{0, 0}, {1, 0}, {1, 1}, {0, 0}}, true, false},
+		{roadmap.Polygon{{0, 0}, {1, 0}, {1, 1}, {0, 0}}, false, true},
+		{roadmap.Polygon{{50, 50}, {51, 50}, {51, 51}, {50, 50}}, false, false},
+	} {
+		l, err := s.Zones.ListZones(t.Context(), shard.Tenant, fact.ZoneFilter{Warehouse: shard.Warehouse, Kind: "traffic", At: fact.Area{Ring: c.at, Inside: c.inner}}, fact.Page{Limit: 10})
+		if err != nil || len(l.Items) > 0 != c.want {
+			t.Errorf("%v, inside %v: %d zones, %v", c.at, c.inner, len(l.Items), err)
+		}
+	}
+	other := newShard(t, s)
+	l, err := s.Zones.ListZones(t.Context(), other.Tenant, fact.ZoneFilter{At: fact.Area{Ring: ring}}, fact.Page{Limit: 10})
+	if err != nil || len(l.Items) > 0 {
+		t.Errorf("another tenant sees %d zones there, %v", len(l.Items), err)
+	}
+}
+
+// What was learned is kept, replaced and nobody else's.
+func TestDiagramsAreKept(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	shard, other := newShard(t, s), newShard(t, s)
+	if _, err := s.Diagrams.GetDiagrams(t.Context(), shard); !errors.Is(err, fact.ErrNotFound) {
+		t.Fatal(err)
+	}
+	d := fact.Diagrams{Shard: shard, Map: newID[fleet.MapID](), MapVersion: 1, Learned: json.RawMessage(`{"zones": {"a": 1}}`)}
+	for d.MapVersion = 1; d.MapVersion <= 2; d.MapVersion++ {
+		if err := s.Diagrams.SaveDiagrams(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.Diagrams.GetDiagrams(t.Context(), shard)
+	if err != nil || got.Map != d.Map || got.MapVersion != 2 || string(got.Learned) != string(d.Learned) || time.Since(got.SavedAt) > time.Hour {
+		t.Fatalf("%+v %v", got, err)
+	}
+	if _, err := s.Diagrams.GetDiagrams(t.Context(), other); !errors.Is(err, fact.ErrNotFound) {
+		t.Fatal(err)
+	}
+	d.Shard.Warehouse = other.Warehouse // of another tenant
+	if err := s.Diagrams.SaveDiagrams(t.Context(), d); !errors.Is(err, fact.ErrRejected) {
+		t.Fatal(err)
+	}
 }
 
 func overlays(t *testing.T, s *postgres.Store, shard fleet.Shard, g *roadmap.Graph) {

@@ -62,6 +62,7 @@ type Store struct {
 	Maps       *MapsRepo
 	Zones      *ZonesRepo
 	Lanes      *LanesRepo
+	Diagrams   *DiagramsRepo
 	Robots     *RobotsRepo
 	Tasks      *TasksRepo
 	Commands   *CommandsRepo
@@ -115,7 +116,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.Tenants, s.Users, s.Warehouses = &TenantsRepo{s}, &UsersRepo{s}, &WarehousesRepo{s}
 	s.Maps, s.Zones, s.Lanes, s.Robots = &MapsRepo{s}, &ZonesRepo{s}, &LanesRepo{s}, &RobotsRepo{s}
 	s.Tasks, s.Commands, s.Decisions, s.Audit = &TasksRepo{s}, &CommandsRepo{s}, &DecisionsRepo{s}, &AuditRepo{s}
-	s.DeadLetters = &DeadLettersRepo{s}
+	s.DeadLetters, s.Diagrams = &DeadLettersRepo{s}, &DiagramsRepo{s}
 	upkeep, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	s.done.Go(func() { s.upkeep(upkeep, time.Minute, s.partitions) })

@@ -135,10 +135,7 @@ func (r *ZonesRepo) ListZones(ctx context.Context, tenant fleet.TenantID, f fact
 		return fact.List[fact.Zone]{Items: []fact.Zone{}}, err
 	}
 	err = r.s.inTenant(ctx, reading, tenant, func(q *gen.Queries) error {
-		rows, err := q.ListZones(ctx, gen.ListZonesParams{
-			TenantID: string(tenant), AfterID: c.ID, MapID: string(f.Map), WarehouseID: string(f.Warehouse), Kind: f.Kind,
-			PageSize: size(p),
-		})
+		rows, err := zonesOf(ctx, q, tenant, &f, c, p)
 		if err != nil {
 			return err
 		}
@@ -147,6 +144,33 @@ func (r *ZonesRepo) ListZones(ctx context.Context, tenant fleet.TenantID, f fact
 		return err
 	})
 	return l, err
+}
+
+// zonesOf reads a page of rows, by place where an area is asked for.
+func zonesOf(ctx context.Context, q *gen.Queries, tenant fleet.TenantID, f *fact.ZoneFilter, c cursor, p fact.Page) ([]gen.ListZonesRow, error) {
+	if f.At.Ring == nil {
+		return q.ListZones(ctx, gen.ListZonesParams{
+			TenantID: string(tenant), AfterID: c.ID, MapID: string(f.Map), WarehouseID: string(f.Warehouse), Kind: f.Kind, PageSize: size(p),
+		})
+	}
+	rows, err := q.ListZonesAt(ctx, gen.ListZonesAtParams{
+		TenantID: string(tenant), AfterID: c.ID, Area: flat(f.At.Ring), Inside: f.At.Inside, MapID: string(f.Map), WarehouseID: string(f.Warehouse),
+		Kind: f.Kind, PageSize: size(p),
+	})
+	out := make([]gen.ListZonesRow, len(rows))
+	for i := range rows {
+		out[i] = gen.ListZonesRow(rows[i])
+	}
+	return out, err
+}
+
+// flat is a ring as x, y, x, y …
+func flat(ring roadmap.Polygon) []float64 {
+	out := make([]float64, 0, 2*len(ring))
+	for _, p := range ring {
+		out = append(out, p[0], p[1])
+	}
+	return out
 }
 
 func laneOf(l *gen.ListLanesRow) (fact.Lane, error) {
@@ -185,7 +209,8 @@ func (r *LanesRepo) GetLane(ctx context.Context, tenant fleet.TenantID, id fleet
 
 // ListLanes lists the lanes of a map's active version, or its newest where none is active, by id; fact.ErrNotFound
 // where there is no such map.
-func (r *LanesRepo) ListLanes(ctx context.Context, tenant fleet.TenantID, id fleet.MapID, p fact.Page) (l fact.List[fact.Lane], err error) {
+func (r *LanesRepo) ListLanes(ctx context.Context, tenant fleet.TenantID, f fact.LaneFilter, p fact.Page) (l fact.List[fact.Lane], err error) {
+	id := f.Map
 	if err := known(string(tenant), string(id)); err != nil {
 		return l, err
 	}
@@ -202,9 +227,7 @@ func (r *LanesRepo) ListLanes(ctx context.Context, tenant fleet.TenantID, id fle
 		if version == 0 {
 			version = m.NewestVersion
 		}
-		rows, err := q.ListLanes(ctx, gen.ListLanesParams{
-			TenantID: string(tenant), MapID: string(id), AfterID: c.ID, Version: version, PageSize: size(p),
-		})
+		rows, err := lanesOf(ctx, q, tenant, &f, version, c, p)
 		if err != nil {
 			return err
 		}
@@ -212,6 +235,21 @@ func (r *LanesRepo) ListLanes(ctx context.Context, tenant fleet.TenantID, id fle
 		return err
 	})
 	return l, err
+}
+
+// lanesOf reads a page of rows, by place where an area is asked for.
+func lanesOf(ctx context.Context, q *gen.Queries, tenant fleet.TenantID, f *fact.LaneFilter, version int32, c cursor, p fact.Page) ([]gen.ListLanesRow, error) {
+	if f.At.Ring == nil {
+		return q.ListLanes(ctx, gen.ListLanesParams{TenantID: string(tenant), MapID: string(f.Map), AfterID: c.ID, Version: version, PageSize: size(p)})
+	}
+	rows, err := q.ListLanesAt(ctx, gen.ListLanesAtParams{
+		TenantID: string(tenant), MapID: string(f.Map), AfterID: c.ID, Area: flat(f.At.Ring), Inside: f.At.Inside, Version: version, PageSize: size(p),
+	})
+	out := make([]gen.ListLanesRow, len(rows))
+	for i := range rows {
+		out[i] = gen.ListLanesRow(rows[i])
+	}
+	return out, err
 }
 
 // verticesInside returns the vertices that lie in any of the polygons, ascending, each once.

@@ -69,6 +69,15 @@ type Command struct {
 	Traceparent    string
 }
 
+type CongestionDiagram struct {
+	TenantID    string
+	WarehouseID string
+	MapID       string
+	MapVersion  int32
+	Learned     []byte
+	SavedAt     time.Time
+}
+
 type DeadLetter struct {
 	EventID       string
 	TenantID      string
