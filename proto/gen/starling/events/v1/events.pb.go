@@ -227,6 +227,7 @@ type Envelope struct {
 	//	*Envelope_RobotStatus
 	//	*Envelope_MapActivated
 	//	*Envelope_LaneChanged
+	//	*Envelope_CongestionMetrics
 	Body          isEnvelope_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -492,6 +493,15 @@ func (x *Envelope) GetLaneChanged() *LaneChanged {
 	return nil
 }
 
+func (x *Envelope) GetCongestionMetrics() *CongestionMetrics {
+	if x != nil {
+		if x, ok := x.Body.(*Envelope_CongestionMetrics); ok {
+			return x.CongestionMetrics
+		}
+	}
+	return nil
+}
+
 type isEnvelope_Body interface {
 	isEnvelope_Body()
 }
@@ -564,6 +574,10 @@ type Envelope_LaneChanged struct {
 	LaneChanged *LaneChanged `protobuf:"bytes,81,opt,name=lane_changed,json=laneChanged,proto3,oneof"`
 }
 
+type Envelope_CongestionMetrics struct {
+	CongestionMetrics *CongestionMetrics `protobuf:"bytes,100,opt,name=congestion_metrics,json=congestionMetrics,proto3,oneof"`
+}
+
 func (*Envelope_TaskCreated) isEnvelope_Body() {}
 
 func (*Envelope_TaskAssigned) isEnvelope_Body() {}
@@ -597,6 +611,8 @@ func (*Envelope_RobotStatus) isEnvelope_Body() {}
 func (*Envelope_MapActivated) isEnvelope_Body() {}
 
 func (*Envelope_LaneChanged) isEnvelope_Body() {}
+
+func (*Envelope_CongestionMetrics) isEnvelope_Body() {}
 
 // Who caused an event: a person, or a part of the engine where no person did.
 type Actor struct {
@@ -1736,7 +1752,7 @@ var File_starling_events_v1_events_proto protoreflect.FileDescriptor
 
 const file_starling_events_v1_events_proto_rawDesc = "" +
 	"\n" +
-	"\x1fstarling/events/v1/events.proto\x12\x12starling.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fstarling/events/v1/status.proto\"\x93\r\n" +
+	"\x1fstarling/events/v1/events.proto\x12\x12starling.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#starling/events/v1/congestion.proto\x1a\x1fstarling/events/v1/status.proto\"\xeb\r\n" +
 	"\bEnvelope\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12\x1b\n" +
 	"\ttenant_id\x18\x02 \x01(\tR\btenantId\x12!\n" +
@@ -1767,7 +1783,8 @@ const file_starling_events_v1_events_proto_rawDesc = "" +
 	"\x18robot_connection_changed\x18> \x01(\v2*.starling.events.v1.RobotConnectionChangedH\x00R\x16robotConnectionChanged\x12D\n" +
 	"\frobot_status\x18? \x01(\v2\x1f.starling.events.v1.RobotStatusH\x00R\vrobotStatus\x12G\n" +
 	"\rmap_activated\x18P \x01(\v2 .starling.events.v1.MapActivatedH\x00R\fmapActivated\x12D\n" +
-	"\flane_changed\x18Q \x01(\v2\x1f.starling.events.v1.LaneChangedH\x00R\vlaneChangedB\x06\n" +
+	"\flane_changed\x18Q \x01(\v2\x1f.starling.events.v1.LaneChangedH\x00R\vlaneChanged\x12V\n" +
+	"\x12congestion_metrics\x18d \x01(\v2%.starling.events.v1.CongestionMetricsH\x00R\x11congestionMetricsB\x06\n" +
 	"\x04body\"4\n" +
 	"\x05Actor\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x12\n" +
@@ -1909,6 +1926,7 @@ var file_starling_events_v1_events_proto_goTypes = []any{
 	(*LaneChanged)(nil),            // 22: starling.events.v1.LaneChanged
 	(*timestamppb.Timestamp)(nil),  // 23: google.protobuf.Timestamp
 	(*RobotStatus)(nil),            // 24: starling.events.v1.RobotStatus
+	(*CongestionMetrics)(nil),      // 25: starling.events.v1.CongestionMetrics
 }
 var file_starling_events_v1_events_proto_depIdxs = []int32{
 	23, // 0: starling.events.v1.Envelope.occurred_at:type_name -> google.protobuf.Timestamp
@@ -1930,19 +1948,20 @@ var file_starling_events_v1_events_proto_depIdxs = []int32{
 	24, // 16: starling.events.v1.Envelope.robot_status:type_name -> starling.events.v1.RobotStatus
 	21, // 17: starling.events.v1.Envelope.map_activated:type_name -> starling.events.v1.MapActivated
 	22, // 18: starling.events.v1.Envelope.lane_changed:type_name -> starling.events.v1.LaneChanged
-	0,  // 19: starling.events.v1.TaskCreated.task_type:type_name -> starling.events.v1.TaskType
-	23, // 20: starling.events.v1.TaskCreated.earliest_start:type_name -> google.protobuf.Timestamp
-	23, // 21: starling.events.v1.TaskCreated.deadline:type_name -> google.protobuf.Timestamp
-	14, // 22: starling.events.v1.AwardDecided.cost:type_name -> starling.events.v1.Cost
-	15, // 23: starling.events.v1.AwardDecided.alternatives:type_name -> starling.events.v1.Alternative
-	2,  // 24: starling.events.v1.RobotRegistered.control:type_name -> starling.events.v1.Control
-	1,  // 25: starling.events.v1.RobotConnectionChanged.from:type_name -> starling.events.v1.Connection
-	1,  // 26: starling.events.v1.RobotConnectionChanged.to:type_name -> starling.events.v1.Connection
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	25, // 19: starling.events.v1.Envelope.congestion_metrics:type_name -> starling.events.v1.CongestionMetrics
+	0,  // 20: starling.events.v1.TaskCreated.task_type:type_name -> starling.events.v1.TaskType
+	23, // 21: starling.events.v1.TaskCreated.earliest_start:type_name -> google.protobuf.Timestamp
+	23, // 22: starling.events.v1.TaskCreated.deadline:type_name -> google.protobuf.Timestamp
+	14, // 23: starling.events.v1.AwardDecided.cost:type_name -> starling.events.v1.Cost
+	15, // 24: starling.events.v1.AwardDecided.alternatives:type_name -> starling.events.v1.Alternative
+	2,  // 25: starling.events.v1.RobotRegistered.control:type_name -> starling.events.v1.Control
+	1,  // 26: starling.events.v1.RobotConnectionChanged.from:type_name -> starling.events.v1.Connection
+	1,  // 27: starling.events.v1.RobotConnectionChanged.to:type_name -> starling.events.v1.Connection
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_starling_events_v1_events_proto_init() }
@@ -1950,6 +1969,7 @@ func file_starling_events_v1_events_proto_init() {
 	if File_starling_events_v1_events_proto != nil {
 		return
 	}
+	file_starling_events_v1_congestion_proto_init()
 	file_starling_events_v1_status_proto_init()
 	file_starling_events_v1_events_proto_msgTypes[0].OneofWrappers = []any{
 		(*Envelope_TaskCreated)(nil),
@@ -1969,6 +1989,7 @@ func file_starling_events_v1_events_proto_init() {
 		(*Envelope_RobotStatus)(nil),
 		(*Envelope_MapActivated)(nil),
 		(*Envelope_LaneChanged)(nil),
+		(*Envelope_CongestionMetrics)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
