@@ -13,6 +13,7 @@ type Sample struct {
 	Seq         uint64
 	At          time.Time // by the robot's clock
 	ReceivedAt  time.Time
+	MapVersion  int // that Vertex and Lane are of; 0 = the one in force
 	Zone        fleet.ZoneID
 	GoalZone    fleet.ZoneID // "" = it wants to be nowhere
 	Lane        fleet.LaneID // that it drives, or is about to

@@ -1,0 +1,344 @@
+package congestion
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+)
+
+// scorer makes figures of what a site has summed.
+type scorer struct {
+	zones    []zoneState
+	lanes    []laneState // those of which something is known, ascending
+	merged   []laneState
+	house    trace
+	classes  [OneLane + 1]learner
+	speeds   Spread // of robots under way on empty zones of the whole site, by topSpeed
+	ofZones  Spread // of the index
+	ofLanes  Spread
+	miss     float64 // mean square by which forecasts were off
+	out      []Score
+	laneOut  []Score
+	numbers  []int32 // of the lanes in laneOut
+	capacity int
+}
+
+// learner is what one kind of zone has shown.
+type learner struct {
+	diagram Diagram
+	speeds  Spread
+}
+
+// trace is what is remembered of a subject from bin to bin.
+type trace struct {
+	begun  bool
+	way    float64 // smoothed: ms of robots under way
+	waits  float64
+	wayMM  float64
+	drove  float64
+	past   [minute]float64 // indices of the last minute, the oldest at next
+	said   [minute]float64 // what was forecast with them
+	next   int
+	bins   int // in past and said
+	levels Levels
+}
+
+type zoneState struct {
+	trace
+	learner
+	entered, left float64
+}
+
+type laneState struct {
+	trace
+	lane int32
+	told bool
+}
+
+// minute is a minute in bins.
+const minute = 6
+
+func (c *scorer) init(s *Site) {
+	c.zones = make([]zoneState, len(s.g.Zones))
+	for z := range s.g.Zones {
+		c.capacity += s.g.Zones[z].Capacity
+	}
+	c.miss = firstMiss * firstMiss
+	c.out = make([]Score, 0, len(s.g.Zones)+64)
+}
+
+// smooth brings a smoothed value on by a bin.
+func smooth(to *float64, v float64, begun bool) {
+	if !begun {
+		*to = v
+		return
+	}
+	if *to += follow * (v - *to); math.Abs(*to) < 1e-6 {
+		*to = 0
+	}
+}
+
+func (t *trace) take(way, waits, wayMM, drove int64) {
+	smooth(&t.way, float64(way), t.begun)
+	smooth(&t.waits, float64(waits), t.begun)
+	smooth(&t.wayMM, float64(wayMM), t.begun)
+	smooth(&t.drove, float64(drove), t.begun)
+	t.begun = true
+}
+
+// lost is the robot time that is lost against driving at free metres a second: what robots wait, or what they drive slower,
+// whichever is more.
+func (t *trace) lost(free float64) float64 {
+	if free <= 0 {
+		return t.waits
+	}
+	return max(t.waits, t.way-t.wayMM/free)
+}
+
+// speed fills what a score says of speeds.
+func (t *trace) speed(sc *Score, free float64) {
+	sc.SpeedRatio = 1
+	if t.way > 0 {
+		sc.SpeedMPS = t.wayMM / t.way
+		sc.WaitingShare = min(1, t.waits/t.way)
+	}
+	if sc.FreeMPS = free; free > 0 && t.way > 0 {
+		sc.SpeedRatio = min(1, sc.SpeedMPS/free)
+	}
+}
+
+// remember keeps index and forecast, and returns what was a minute ago; false = not known yet.
+func (t *trace) remember(index, forecast float64) (past, said float64, known bool) {
+	past, said, known = t.past[t.next], t.said[t.next], t.bins == minute
+	t.past[t.next], t.said[t.next] = index, forecast
+	t.next = (t.next + 1) % minute
+	t.bins = min(minute, t.bins+1)
+	return past, said, known
+}
+
+// before is the index a minute ago, or the oldest known; now where none is.
+func (t *trace) before(index float64) float64 {
+	switch t.bins {
+	case 0:
+		return index
+	case minute:
+		return t.past[t.next]
+	}
+	return t.past[0]
+}
+
+// close scores a bin.
+func (c *scorer) close(s *Site, b *tally) []Score {
+	c.out = c.out[:0]
+	var least [Kinds][LevelCount]float64
+	for k := range least {
+		usual := &c.ofZones
+		if Kind(k) == KindLane {
+			usual = &c.ofLanes
+		}
+		least[k] = s.settings.Ladders[k].least(usual)
+	}
+	sum := houseSum{}
+	for z := range c.zones {
+		c.out = append(c.out, c.zone(s, b, int32(z), &least[s.kinds[z]], &sum))
+	}
+	c.mergeLanes(b)
+	c.scoreLanes(s, b, &least[KindLane])
+	c.out = append(c.out, c.warehouse(s, b, &least[KindWarehouse], &sum))
+	return c.out
+}
+
+// houseSum gathers what the warehouse's score is made of.
+type houseSum struct {
+	there, missing, way, waits, wayMM, drove, overdue int64
+	robots, queue, faulted, entered, left, denials    int32
+	lost                                              float64
+	critical, greatest                                float64
+	free                                              float64 // weighted with way
+	forecast                                          float64 // weighted with way
+	weight                                            float64
+}
+
+// zone scores one zone.
+func (c *scorer) zone(s *Site, b *tally, z int32, least *[LevelCount]float64, house *houseSum) Score {
+	t, x, zone := &c.zones[z], &b.zones[z], &s.g.Zones[z]
+	capacity := float64(max(1, zone.Capacity))
+	fresh := !t.begun
+	t.take(x.way, x.waits, x.wayMM, x.drove)
+	smooth(&t.entered, float64(x.entered), !fresh)
+	smooth(&t.left, float64(x.left), !fresh)
+	sc := Score{
+		Subject: Subject{OfZone, string(zone.ID)}, At: time.UnixMilli(b.end()).UTC(), Version: s.settings.Version, Queue: int(x.queue), Occupancy: int(x.robots),
+		Capacity: zone.Capacity, Denials: int(x.denials), Faulted: int(x.faulted), Inbound: int(x.inbound), Entered: int(x.entered), Left: int(x.left),
+		Density: float64(x.there) / (binMS * capacity), Production: t.drove / s.laneMM[z] / Bin.Seconds(),
+	}
+	c.learn(s, z, x, sc.Density)
+	free := c.freeMPS(z, s.classes[z])
+	t.speed(&sc, free)
+	lost := t.lost(free)
+	sc.Index = clip(lost / (t.way + binMS*(lone+loneShare*capacity)))
+	sc.Critical, sc.Greatest = c.peak(z, s.classes[z], capacity)
+	sc.Trend = sc.Index - t.before(sc.Index)
+	sc.Forecast = forecast(&sc, max(minute*t.entered, float64(x.close)), minute*t.left)
+	ladder := &s.settings.Ladders[s.kinds[z]]
+	sc.Risk = noisyOr(c.reaches(sc.Forecast, ladder), gridlock(&sc, x), cutOff(s.classes[z], int(x.faulted), zone.Capacity))
+	sc.Confidence = confidence(x.robots, x.overdue, x.there, x.missing, t.way/binMS, sc.Index)
+	c.settle(&t.trace, &sc, x.way)
+	if x.way >= binMS {
+		c.ofZones.learn(sc.Index, uint32(len(c.zones))*usualBins)
+	}
+	sc.Level = t.level(s, b, &sc, ladder, least)
+	house.there, house.missing, house.way, house.waits = house.there+x.there, house.missing+x.missing, house.way+x.way, house.waits+x.waits
+	house.wayMM, house.drove, house.overdue = house.wayMM+x.wayMM, house.drove+x.drove, house.overdue+x.overdue
+	house.robots, house.queue, house.faulted = house.robots+x.robots, house.queue+x.queue, house.faulted+x.faulted
+	house.entered, house.left, house.denials = house.entered+x.entered, house.left+x.left, house.denials+x.denials
+	house.lost += lost
+	house.critical += sc.Critical * capacity
+	house.greatest += sc.Greatest
+	if free > 0 {
+		house.free, house.weight = house.free+free*t.way, house.weight+t.way
+	}
+	house.forecast += sc.Forecast * t.way
+	return sc
+}
+
+// settle remembers a score and learns how far the forecast of a minute ago was off.
+func (c *scorer) settle(t *trace, sc *Score, way int64) {
+	if _, said, known := t.remember(sc.Index, sc.Forecast); known && way >= binMS {
+		c.miss += missFollow * ((said-sc.Index)*(said-sc.Index) - c.miss)
+	}
+}
+
+// level brings the subject's level on.
+func (t *trace) level(s *Site, b *tally, sc *Score, ladder *Ladder, least *[LevelCount]float64) int {
+	if s.settings.Off {
+		t.levels = Levels{}
+		return 0
+	}
+	sig := Signal{Index: sc.Index, Risk: sc.Risk, Production: 1, Crowded: t.waits >= crowdedWaits && t.way >= crowdedShare*binMS*float64(sc.Occupancy)}
+	if sc.Critical > 0 {
+		sig.Density = sc.Density / sc.Critical
+	}
+	if sc.Greatest > 0 {
+		sig.Production = sc.Production / sc.Greatest
+	}
+	return t.levels.take(b.end(), &sig, ladder, least)
+}
+
+// mergeLanes brings every lane of which something is known, or was seen in the bin, on by the bin.
+func (c *scorer) mergeLanes(b *tally) {
+	slices.SortFunc(b.lanes, func(x, y laneSum) int { return cmp.Compare(x.lane, y.lane) })
+	c.merged = c.merged[:0]
+	old := c.lanes
+	for i := range b.lanes {
+		x := &b.lanes[i]
+		for len(old) > 0 && old[0].lane < x.lane {
+			c.merged = append(c.merged, old[0])
+			old = old[1:]
+		}
+		l := laneState{lane: x.lane, trace: trace{begun: true}}
+		if len(old) > 0 && old[0].lane == x.lane {
+			l, old = old[0], old[1:]
+		}
+		c.merged = append(c.merged, l)
+	}
+	c.merged = append(c.merged, old...)
+	c.lanes, c.merged = c.merged, c.lanes
+}
+
+// scoreLanes scores the lanes and appends those worth telling: where a tenth or more is lost, where a level holds, and once more
+// where that has just ended.
+func (c *scorer) scoreLanes(s *Site, b *tally, least *[LevelCount]float64) {
+	c.laneOut, c.numbers = c.laneOut[:0], c.numbers[:0]
+	kept, seen := c.lanes[:0], b.lanes
+	for i := range c.lanes {
+		l := &c.lanes[i]
+		x := laneSum{lane: l.lane}
+		if len(seen) > 0 && seen[0].lane == l.lane {
+			x, seen = seen[0], seen[1:]
+		}
+		sc := c.laneScore(s, b, l, &x, least)
+		worth := sc.Index >= laneWorth || sc.Level > 0
+		if worth || l.told {
+			c.laneOut = append(c.laneOut, sc)
+		}
+		l.told = worth
+		if l.way > forgotten || worth {
+			kept = append(kept, *l)
+		}
+	}
+	c.lanes = kept
+	if len(c.laneOut) > mostLanes { // the worst are told
+		slices.SortStableFunc(c.laneOut, worse)
+		c.laneOut = c.laneOut[:mostLanes]
+	}
+	c.out = append(c.out, c.laneOut...)
+}
+
+func (c *scorer) laneScore(s *Site, b *tally, l *laneState, x *laneSum, least *[LevelCount]float64) Score {
+	lane := &s.g.Lanes[l.lane]
+	z := s.g.ZoneOf[lane.From]
+	l.take(x.way, x.waits, x.wayMM, x.wayMM)
+	capacity := max(1, int(math.Round(1000*lane.LengthM/s.laneMM[z])))
+	sc := Score{
+		Subject: Subject{OfLane, string(lane.ID)}, At: time.UnixMilli(b.end()).UTC(), Version: s.settings.Version, Queue: int(x.queue), Occupancy: int(x.robots),
+		Capacity: capacity, Faulted: int(x.stuck), Density: float64(x.way) / float64(binMS*capacity), Production: l.drove / s.laneMM[z] / Bin.Seconds(),
+	}
+	free := c.freeMPS(z, s.classes[z])
+	if lane.SpeedMPS > 0 {
+		free = min(free, lane.SpeedMPS)
+	}
+	l.speed(&sc, free)
+	sc.Index = clip(l.lost(free) / (l.way + binMS*laneLone))
+	sc.Trend = sc.Index - l.before(sc.Index)
+	sc.Forecast = clip(sc.Index + trendShare*sc.Trend)
+	ladder := &s.settings.Ladders[KindLane]
+	stuck := 0.0
+	if x.stuck > 0 {
+		stuck = 1
+	}
+	sc.Risk = noisyOr(c.reaches(sc.Forecast, ladder), 0, stuck*laneStuck)
+	zone := &b.zones[z]
+	sc.Confidence = confidence(zone.robots, zone.overdue, zone.there, zone.missing, l.way/binMS, sc.Index)
+	l.remember(sc.Index, sc.Forecast)
+	if x.way >= binMS/2 {
+		c.ofLanes.learn(sc.Index, uint32(max(1, len(s.g.Zones)))*usualBins)
+	}
+	sc.Level = l.level(s, b, &sc, ladder, least)
+	return sc
+}
+
+// warehouse scores all zones together.
+func (c *scorer) warehouse(s *Site, b *tally, least *[LevelCount]float64, x *houseSum) Score {
+	t := &c.house
+	capacity := float64(max(1, c.capacity))
+	t.take(x.way, x.waits, x.wayMM, x.drove)
+	mm := 0.0
+	for z := range s.laneMM {
+		mm += s.laneMM[z]
+	}
+	mm /= float64(max(1, len(s.laneMM)))
+	sc := Score{
+		Subject: Subject{Of: OfWarehouse}, At: time.UnixMilli(b.end()).UTC(), Version: s.settings.Version, Queue: int(x.queue), Occupancy: int(x.robots),
+		Capacity: c.capacity, Denials: int(x.denials), Faulted: int(x.faulted), Entered: int(x.entered), Left: int(x.left),
+		Density: float64(x.there) / (binMS * capacity), Production: t.drove / max(1, mm) / Bin.Seconds(), Critical: x.critical / capacity,
+	}
+	free := 0.0
+	if x.weight > 0 {
+		free = x.free / x.weight
+	}
+	t.speed(&sc, free)
+	sc.Index = clip(x.lost / (t.way + binMS*lone))
+	sc.Trend = sc.Index - t.before(sc.Index)
+	sc.Forecast = clip(sc.Index + trendShare*sc.Trend)
+	if t.way > 0 {
+		sc.Forecast = clip(x.forecast / t.way)
+	}
+	ladder := &s.settings.Ladders[KindWarehouse]
+	sc.Risk = noisyOr(c.reaches(sc.Forecast, ladder), 0, clip(float64(x.faulted)/capacity))
+	sc.Confidence = confidence(x.robots, x.overdue, x.there, x.missing, t.way/binMS, sc.Index)
+	t.remember(sc.Index, sc.Forecast)
+	sc.Level = t.level(s, b, &sc, ladder, least)
+	return sc
+}
