@@ -63,7 +63,7 @@ type Policy struct {
 // NewPolicy returns the table.
 func NewPolicy() *Policy {
 	p := &Policy{at: map[string]*Rule{}}
-	for _, part := range [][]Rule{openRules(), identityRules(), floorRules(), robotRules(), taskRules(), streamRules()} {
+	for _, part := range [][]Rule{openRules(), identityRules(), floorRules(), robotRules(), taskRules(), alertRules(), streamRules()} {
 		p.rules = append(p.rules, part...)
 	}
 	for i := range p.rules {
@@ -186,6 +186,26 @@ func taskRules() []Rule {
 		{Door: "GET /api/v1/scheduler/decisions", Roles: readers()},
 		{Door: "POST /api/v1/scheduler/plan", Roles: works, Why: "changes nothing"},
 	}
+}
+
+func alertRules() []Rule {
+	people, admin := []string{Operator}, []string{Admin}
+	rules := []Rule{
+		{Door: "GET /api/v1/alerts", Roles: readers()},
+		{Door: "GET /api/v1/alerts/{alert_id}", Roles: readers(), Kind: Read, Action: "alert.read", Resource: "alert"},
+	}
+	for _, verb := range []string{"acknowledge", "assign", "snooze", "resolve", "rollback", "mark"} {
+		rules = append(rules, Rule{Door: "POST /api/v1/alerts/{alert_id}/" + verb, Roles: people, Kind: Write, Action: "alert." + verb, Resource: "alert"})
+	}
+	return append(rules,
+		Rule{Door: "POST /api/v1/alerts/{alert_id}/comments", Roles: people, Kind: Write, Action: "alert.comment", Resource: "alert"},
+		Rule{Door: "GET /api/v1/webhooks", Roles: admin, Kind: Read, Action: "webhook.list", Resource: "webhook"},
+		Rule{Door: "POST /api/v1/webhooks/{name}/test", Roles: admin, Kind: Write, Action: "webhook.test", Resource: "webhook"},
+		Rule{Door: "POST /api/v1/webhooks/{name}/enable", Roles: admin, Kind: Write, Action: "webhook.enable", Resource: "webhook"},
+		Rule{Door: "GET /api/v1/webhooks/deliveries", Roles: admin},
+		Rule{Door: "GET /api/v1/webhooks/deliveries/{delivery_id}", Roles: admin, Kind: Read, Action: "delivery.read", Resource: "delivery"},
+		Rule{Door: "POST /api/v1/webhooks/deliveries/{delivery_id}/retry", Roles: admin, Kind: Write, Action: "delivery.retry", Resource: "delivery"},
+	)
 }
 
 func streamRules() []Rule {

@@ -39,6 +39,8 @@ type Options struct {
 	Engine  Engine // nil = this process has no engine role: engine routes answer UNAVAILABLE
 	Views   Views
 	History History // nil = this process keeps none
+	Alerts  Alerts
+	Hooks   Hooks
 	Facts   Facts
 	Auth    *auth.Guard
 	Dev     *auth.DevIssuer // nil = not in development
@@ -184,6 +186,8 @@ func build(o Options) (http.Handler, huma.API) {
 	a.explanations()
 	a.scheduler()
 	a.deadLetters()
+	a.alerts()
+	a.hooks()
 	a.overview()
 	a.waits()
 	a.auditLog()

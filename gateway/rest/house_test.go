@@ -41,6 +41,8 @@ type house struct {
 	audit           []fact.AuditEntry // as they were added
 	signIns         []fact.AuditEntry
 	letters         map[fleet.TenantID][]*fact.DeadLetter
+	alerts          []*fact.Alert
+	deliveries      []*fact.Delivery
 }
 
 type version struct {

@@ -78,6 +78,21 @@ func contractDoors() []doorCase {
 		{"GET", "/dead-letters/{event_id}", runs, one},
 		{"POST", "/dead-letters/{event_id}/retry", runs, one},
 		{"POST", "/dead-letters/{event_id}/discard", runs, one},
+		{"GET", "/alerts", reads, one},
+		{"GET", "/alerts/{alert_id}", reads, one},
+		{"POST", "/alerts/{alert_id}/acknowledge", []string{o, a}, one},
+		{"POST", "/alerts/{alert_id}/assign", []string{o, a}, one},
+		{"POST", "/alerts/{alert_id}/snooze", []string{o, a}, one},
+		{"POST", "/alerts/{alert_id}/resolve", []string{o, a}, one},
+		{"POST", "/alerts/{alert_id}/rollback", []string{o, a}, one},
+		{"POST", "/alerts/{alert_id}/mark", []string{o, a}, one},
+		{"POST", "/alerts/{alert_id}/comments", []string{o, a}, one},
+		{"GET", "/webhooks", runs, one},
+		{"POST", "/webhooks/{name}/test", runs, one},
+		{"POST", "/webhooks/{name}/enable", runs, one},
+		{"GET", "/webhooks/deliveries", runs, one},
+		{"GET", "/webhooks/deliveries/{delivery_id}", runs, one},
+		{"POST", "/webhooks/deliveries/{delivery_id}/retry", runs, one},
 		{"GET", "/scheduler/decisions", reads, one},
 		{"POST", "/scheduler/plan", works, one},
 	}
@@ -86,10 +101,10 @@ func contractDoors() []doorCase {
 // url is a path with ids that belong to nobody, and body is one that no operation takes: it is asked who may ask.
 func (d *doorCase) url() string {
 	path := d.path
-	for _, id := range []string{"tenant_id", "warehouse_id", "map_id", "lane_id", "zone_id", "robot_id", "command_id", "task_id", "event_id"} {
+	for _, id := range []string{"tenant_id", "warehouse_id", "map_id", "lane_id", "zone_id", "robot_id", "command_id", "task_id", "event_id", "alert_id", "delivery_id"} {
 		path = strings.ReplaceAll(path, "{"+id+"}", nobody)
 	}
-	return "/api/v1" + strings.ReplaceAll(path, "{n}", "1")
+	return "/api/v1" + strings.NewReplacer("{n}", "1", "{name}", "ops").Replace(path)
 }
 
 func (d *doorCase) body() string {

@@ -98,7 +98,7 @@ func newRig(t *testing.T, change func(*Options)) *rig {
 		g.house.tenants = append(g.house.tenants, fact.Tenant{ID: id, Slug: fmt.Sprintf("tenant-%d", i), Name: "T", Settings: json.RawMessage(`{}`), Version: 1, CreatedAt: time.Now()})
 	}
 	o := Options{
-		Engine: g.house, Facts: g.house, Audit: g.house, AuditReads: true, Views: view.New(), Dev: issuer, Stacks: true, Version: "test",
+		Engine: g.house, Facts: g.house, Alerts: g.house, Hooks: g.house, Audit: g.house, AuditReads: true, Views: view.New(), Dev: issuer, Stacks: true, Version: "test",
 		Auth: auth.NewGuard(auth.New(auth.Options{Issuer: "http://issuer", Audience: "starling", Keys: issuer}), g.house.idBySlug),
 		Log:  slog.New(slog.NewJSONHandler(g.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
