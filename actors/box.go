@@ -17,12 +17,13 @@ const (
 	kindZone
 	kindTask
 	kindWarehouse
+	kindAlerts // of a shard
 	kinds
 )
 
 // String is the kind's name in the cluster.
 func (k kind) String() string {
-	return [kinds]string{"robot", "zone", "task", "warehouse"}[k]
+	return [kinds]string{"robot", "zone", "task", "warehouse", "alerts"}[k]
 }
 
 func kindOf(name string) (kind, bool) {

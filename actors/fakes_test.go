@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"starling/cluster"
+	"starling/engine/alert"
 	"starling/engine/dispatch"
 	"starling/engine/fact"
 	"starling/engine/fleet"
@@ -34,6 +36,7 @@ type memory struct {
 	robots    map[fleet.RobotID]*fact.RobotRecord
 	rosters   map[fleet.ZoneID]map[fleet.RobotID]zone.RosterEntry
 	snapshots map[fleet.RobotID]robot.LastKnown
+	alerts    map[alert.ID]alert.View
 	graph     *roadmap.Graph
 	warehouse fact.WarehouseRecord
 	groups    []int
@@ -50,7 +53,7 @@ func newMemory() *memory {
 	return &memory{
 		ids: map[fleet.EventID]bool{}, keys: map[string]fact.Answer{}, tasks: map[fleet.TaskID]*fact.TaskRecord{},
 		robots: map[fleet.RobotID]*fact.RobotRecord{}, rosters: map[fleet.ZoneID]map[fleet.RobotID]zone.RosterEntry{},
-		snapshots: map[fleet.RobotID]robot.LastKnown{},
+		snapshots: map[fleet.RobotID]robot.LastKnown{}, alerts: map[alert.ID]alert.View{},
 	}
 }
 
@@ -146,6 +149,13 @@ func (m *memory) fold(f fact.Fact) {
 		m.rosters[e.Zone][e.Entry.Robot] = e.Entry
 	case fact.RosterLeft:
 		delete(m.rosters[e.Zone], e.Robot)
+	case alert.Event:
+		v := m.alerts[e.After.ID]
+		v.Alert = e.After
+		if e.Step.Action.Handles() {
+			v.Handling = append(v.Handling, e.Step)
+		}
+		m.alerts[e.After.ID] = v
 	}
 }
 
@@ -214,6 +224,29 @@ func (m *memory) LoadWarehouse(context.Context, fleet.Shard) (fact.WarehouseReco
 	rec := m.warehouse
 	rec.Graph = m.graph
 	return rec, nil
+}
+
+func (m *memory) LoadAlerts(context.Context, fleet.Shard) (fact.AlertRecord, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.away != nil {
+		return fact.AlertRecord{}, m.away
+	}
+	var rec fact.AlertRecord
+	for _, id := range slices.Sorted(maps.Keys(m.alerts)) {
+		rec.Alerts = append(rec.Alerts, m.alerts[id])
+	}
+	return rec, nil
+}
+
+func (m *memory) LoadAlert(_ context.Context, _ fleet.Shard, id alert.ID) (alert.View, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, ok := m.alerts[id]
+	if !ok {
+		return v, fact.ErrNotFound
+	}
+	return v, nil
 }
 
 func (m *memory) SaveSnapshots(_ context.Context, _ fleet.Shard, snapshots []fact.RobotSnapshot) error {
@@ -295,6 +328,7 @@ type window struct {
 	progress  map[fleet.RobotID]uint64
 	hungUp    []fleet.RobotID
 	rates     map[fleet.RobotID]float64
+	alerts    []alert.Event
 }
 
 func newWindow() *window {
@@ -330,6 +364,14 @@ func (w *window) ShowZone(fleet.Shard, *zone.View) {
 	w.mu.Lock()
 	w.zones++
 	w.mu.Unlock()
+}
+func (w *window) AlertChanged(_ fleet.Shard, e *alert.Event, v *alert.View) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.alerts = append(w.alerts, *e)
+	if v.ID != e.After.ID {
+		panic("an alert's event with another alert")
+	}
 }
 func (w *window) ShowWarehouse(fleet.Shard, *dispatch.View) {}
 

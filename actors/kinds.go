@@ -11,6 +11,7 @@ func realMakers() makers {
 		kindZone:      func(b *box) actor.Actor { return newZoneShell(b) },
 		kindTask:      func(b *box) actor.Actor { return newTaskShell(b) },
 		kindWarehouse: func(b *box) actor.Actor { return newWarehouseShell(b) },
+		kindAlerts:    func(b *box) actor.Actor { return newAlertsShell(b) },
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // ringBound is how many control messages a mailbox holds, by kind: one robot's or task's own, those of the robots in
 // a zone, those of all robots and tasks of a warehouse (when it opens, all may speak at once).
 func ringBound(k kind) int32 {
-	return [kinds]int32{kindRobot: 1024, kindZone: 16_384, kindTask: 1024, kindWarehouse: 131_072}[k]
+	return [kinds]int32{kindRobot: 1024, kindZone: 16_384, kindTask: 1024, kindWarehouse: 131_072, kindAlerts: 4096}[k]
 }
 
 // mailbox is ours because none of protoactor's is bounded without blocking the sender or dropping silently.

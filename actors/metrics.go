@@ -10,6 +10,7 @@ type metrics struct {
 	records        *prometheus.CounterVec // outcome
 	panics         *prometheus.CounterVec // kind
 	activations    *prometheus.CounterVec // kind
+	alerts         *prometheus.CounterVec // action, cause
 	active         *prometheus.GaugeVec   // kind
 	errors         *prometheus.CounterVec // what
 	coalesced      prometheus.Counter
@@ -44,6 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		records:      counter("recorded_total", "Units by how their recording ended.", "outcome"),
 		panics:       counter("panics_total", "Panics in actors.", "kind"),
 		activations:  counter("activations_total", "Actors started.", "kind"),
+		alerts:       counter("alert_steps_total", "Recorded steps of alerts.", "action", "cause"),
 		active:       gauge("active", "Actors in memory.", "kind"),
 		errors:       counter("errors_total", "Things that went wrong and were handled.", "what"),
 		coalesced:    plain("statuses_coalesced_total", "Statuses overwritten by a newer one before they were read."),
@@ -80,7 +82,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Buckets: prometheus.ExponentialBuckets(0.01, 2, 15),
 	})
 	if reg != nil {
-		reg.MustRegister(m.drops, m.records, m.panics, m.activations, m.active, m.errors, m.coalesced, m.skippedTicks,
+		reg.MustRegister(m.drops, m.records, m.panics, m.activations, m.alerts, m.active, m.errors, m.coalesced, m.skippedTicks,
 			m.snapshots, m.tables, m.tableSeconds, m.tableVertices, m.tableGuesses, m.tableEvictions, m.renewals, m.journalQueue, m.tableBytes, m.shards, m.journalGroup,
 			m.journalSeconds, m.assignment)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	"starling/engine/alert"
 	"starling/engine/dispatch"
 	"starling/engine/fact"
 	"starling/engine/fleet"
@@ -35,6 +36,9 @@ type Store interface {
 	LoadRobot(ctx context.Context, shard fleet.Shard, id fleet.RobotID) (fact.RobotRecord, error)
 	LoadZone(ctx context.Context, shard fleet.Shard, id fleet.ZoneID) ([]zone.RosterEntry, error)
 	LoadWarehouse(ctx context.Context, shard fleet.Shard) (fact.WarehouseRecord, error)
+	// LoadAlerts reads the open alerts of a shard and those that were resolved lately; LoadAlert one, however old.
+	LoadAlerts(ctx context.Context, shard fleet.Shard) (fact.AlertRecord, error)
+	LoadAlert(ctx context.Context, shard fleet.Shard, id alert.ID) (alert.View, error)
 	// SaveSnapshots writes the newest soft state of robots, coalesced by the snapshot writer.
 	SaveSnapshots(ctx context.Context, shard fleet.Shard, snapshots []fact.RobotSnapshot) error
 }
@@ -75,6 +79,9 @@ type Views interface {
 	ShowZone(shard fleet.Shard, v *zone.View)
 	ZoneGone(shard fleet.Shard, id fleet.ZoneID)
 	ShowWarehouse(shard fleet.Shard, v *dispatch.View)
+	// AlertChanged takes each recorded step of an alert once, in order, with the alert after it. What they point to is not
+	// changed any more.
+	AlertChanged(shard fleet.Shard, e *alert.Event, v *alert.View)
 }
 
 // Telemetry takes measured statuses; it may drop and counts what it drops. Calls never block.

@@ -49,12 +49,13 @@ type shard struct {
 	boxes   [kinds]map[string]*box
 	leaving []*box // zones of a former map that have not yet ended
 
-	writer writer
-	snaps  snapshots
-	told   told
-	first  *fact.WarehouseRecord // what opening loaded, for the warehouse's first activation
-	ticks  [3]ticker
-	tick   uint64
+	writer  writer
+	snaps   snapshots
+	told    told
+	reviews reviews
+	first   *fact.WarehouseRecord // what opening loaded, for the warehouse's first activation
+	ticks   [3]ticker
+	tick    uint64
 }
 
 func newShard(s *System, id fleet.Shard) *shard {
@@ -185,6 +186,7 @@ func (sh *shard) take() error {
 	defer sh.mu.Unlock()
 	sh.first = &rec
 	sh.create(kindWarehouse, "", false)
+	sh.create(kindAlerts, "", false)
 	if rec.Graph != nil {
 		sh.lay(rec.Graph)
 	}
@@ -273,7 +275,7 @@ func (sh *shard) findOr(k kind, id string, fresh bool) *box {
 	sh.mu.RLock()
 	b := sh.boxes[k][id]
 	sh.mu.RUnlock()
-	if b != nil || k == kindZone || k == kindWarehouse {
+	if b != nil || k == kindZone || k == kindWarehouse || k == kindAlerts {
 		return b
 	}
 	sh.mu.Lock()

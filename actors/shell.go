@@ -271,7 +271,7 @@ func (s *shell[M, E, F]) submit(st *step[E, F]) {
 		facts := make([]fact.Fact, len(st.events))
 		for i, e := range st.events {
 			facts[i] = fact.Fact{
-				ID: sys.newEventID(), At: st.at, By: st.by[i], Trace: st.traces[i], Subject: s.subject,
+				ID: sys.newEventID(), At: st.at, By: st.by[i], Trace: st.traces[i], Subject: s.about(e),
 				Version: s.trade.version(e, i), Event: e,
 			}
 		}
@@ -286,6 +286,19 @@ func (s *shell[M, E, F]) submit(st *step[E, F]) {
 	if err := sh.writer.submit(st.rec); err != nil {
 		s.failed(st, err)
 	}
+}
+
+// naming is a trade that looks after many aggregates: its events say which they are of.
+type naming[E any] interface {
+	named(e E) string
+}
+
+// about is the id of the aggregate that an event is of.
+func (s *shell[M, E, F]) about(e E) string {
+	if n, ok := s.trade.(naming[E]); ok {
+		return n.named(e)
+	}
+	return s.subject
 }
 
 // settle takes the journal's answer about the first step.

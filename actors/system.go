@@ -16,6 +16,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"starling/engine/alert"
 	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/robot"
@@ -52,6 +53,11 @@ type Options struct {
 	Care Care
 	// Sampling gives the rates at which a warehouse's robots are watched; nil = the usual ones. It may read the store.
 	Sampling func(ctx context.Context, shard fleet.Shard) robot.Sampling
+	// AlertRules gives a tenant's rules of alerts; nil = the usual ones. It may read the store.
+	AlertRules func(ctx context.Context, shard fleet.Shard) alert.Rules
+	// UndoRemedy is called for a remedy that is to be undone, again and again until alert.RemedyUndone tells that it is; nil =
+	// nobody applies remedies. It must not block.
+	UndoRemedy func(shard fleet.Shard, id alert.ID, r alert.Remedy)
 	// Lost is called, once a shard, when a newer owner has been found; nil = nobody. It must not block.
 	Lost func(fleet.Shard)
 	// Token is that of a shard's lock (fact.LockDispatch …) now, 0 = nobody can say, fact.Refused = somebody else holds it:

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"starling/engine/alert"
 	"starling/engine/dispatch"
 	"starling/engine/fact"
 	"starling/engine/fleet"
@@ -70,6 +71,7 @@ type shard struct {
 	keepOut     []fleet.Vertex
 	lanes       map[fleet.LaneID]dispatch.LaneState
 	decisions   int
+	alerts      map[alert.ID]alert.View
 }
 
 type mapVersion struct {
@@ -129,7 +131,7 @@ func (s *Store) shard(id fleet.Shard) *shard {
 		sh = &shard{
 			tasks: map[fleet.TaskID]*taskLog{}, robots: map[fleet.RobotID]*robotLog{},
 			roster: map[fleet.ZoneID]map[fleet.RobotID]zone.RosterEntry{}, maps: map[mapVersion]*roadmap.Graph{},
-			lanes: map[fleet.LaneID]dispatch.LaneState{},
+			lanes: map[fleet.LaneID]dispatch.LaneState{}, alerts: map[alert.ID]alert.View{},
 		}
 		s.shards[id] = sh
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"starling/engine/alert"
 	"starling/engine/dispatch"
 	"starling/engine/fact"
 	"starling/engine/fleet"
@@ -96,6 +97,8 @@ func (w *writer) fact(f *fact.Fact) error {
 		return w.robot(f, e)
 	case dispatch.Event:
 		return w.dispatch(e)
+	case alert.Event:
+		return w.alert(f, &e)
 	case fact.RosterEntered:
 		if r := w.shard.robots[e.Entry.Robot]; r == nil {
 			return unknownRobot(e.Entry.Robot)

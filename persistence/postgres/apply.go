@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"starling/engine/alert"
 	"starling/engine/dispatch"
 	"starling/engine/robot"
 	"starling/persistence/postgres/gen"
@@ -188,6 +189,8 @@ func (g *group) step(ctx context.Context, it *item, r *stepRow) error {
 		})
 	case dispatch.MapActivated:
 		err = g.activate(ctx, r.fact.At, tenant, warehouse, &e)
+	case alert.Event:
+		err = g.stepAlert(ctx, r.fact, &e)
 	case dispatch.LaneChanged:
 		at := r.fact.At
 		_, err = g.q.ChangeLane(ctx, gen.ChangeLaneParams{

@@ -45,7 +45,7 @@ func (g *group) diagnose(ctx context.Context, it *item) (verdict, err error) {
 		return nil, err
 	}
 	for _, ask := range []func(context.Context, *item) (*fact.ConflictError, error){
-		g.keyConflict, g.createConflict, g.moveConflict, g.robotConflict,
+		g.keyConflict, g.createConflict, g.moveConflict, g.robotConflict, g.alertConflict,
 	} {
 		c, err := ask(ctx, it)
 		if err != nil {

@@ -20,6 +20,7 @@ const (
 	topicDecisions = "scheduler.decisions"
 	topicRobots    = "robot.events"
 	topicMaps      = "map.events"
+	topicAlerts    = "alerts"
 )
 
 // publish adds the fact's outbox row; its envelope holds what the body function has set.
@@ -49,6 +50,8 @@ func (it *item) publish(f *fact.Fact, aggregateType, aggregateID string, version
 		row.topic, row.key = topicTasks, aggregateID
 	case "robot":
 		row.topic, row.key = topicRobots, aggregateID
+	case "alert":
+		row.topic, row.key = topicAlerts, aggregateID
 	case "decision":
 		row.topic = topicDecisions
 	default:

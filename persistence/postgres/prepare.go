@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"starling/engine/alert"
 	"starling/engine/dispatch"
 	"starling/engine/fact"
 	"starling/engine/fleet"
@@ -125,6 +126,8 @@ func (it *item) take(f *fact.Fact) error {
 		return it.takeRobot(f, e)
 	case dispatch.Event:
 		return it.takeWarehouse(f, e)
+	case alert.Event:
+		return it.takeAlert(f, &e)
 	case fact.RosterEntered:
 		if !isUUID(string(e.Zone)) || !isUUID(string(e.Entry.Robot)) {
 			return errNotUUID

@@ -11,6 +11,51 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
+type Alert struct {
+	TenantID             string
+	AlertID              string
+	WarehouseID          string
+	SubjectKind          string
+	SubjectID            string
+	Cause                string
+	Feed                 string
+	Level                int16
+	Peak                 int16
+	Status               string
+	Message              string
+	Details              []byte
+	Count                int32
+	Escalations          int32
+	AssigneeUserID       *string
+	AcknowledgedByUserID *string
+	AcknowledgedByPart   string
+	Resolution           string
+	Mark                 string
+	Remedies             []byte
+	Unsettled            bool
+	OpenedAt             time.Time
+	SeenAt               time.Time
+	CalledAt             *time.Time
+	AcknowledgedAt       *time.Time
+	SnoozedUntil         *time.Time
+	ClearedAt            *time.Time
+	UpdatedAt            time.Time
+	Version              int64
+}
+
+type AlertHandling struct {
+	TenantID    string
+	HandlingID  string
+	AlertID     string
+	Seq         int64
+	Action      string
+	ActorUserID *string
+	ActorPart   string
+	OccurredAt  time.Time
+	Details     []byte
+	Traceparent string
+}
+
 type AuditLog struct {
 	AuditID      string
 	OccurredAt   time.Time

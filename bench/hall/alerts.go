@@ -1,0 +1,9 @@
+package hall
+
+import (
+	"starling/engine/alert"
+	"starling/engine/fleet"
+)
+
+// AlertChanged implements actors.Views.
+func (views) AlertChanged(fleet.Shard, *alert.Event, *alert.View) {}
