@@ -151,6 +151,9 @@ func (s outboxSink) Publish(ctx context.Context, messages []outbox.Message) []er
 	return errs
 }
 
+// Ping implements outbox.Sink.
+func (s outboxSink) Ping(ctx context.Context) error { return s.client.Ping(ctx) }
+
 // outboxStore is the store as pumps want it.
 type outboxStore struct{ *postgres.Outbox }
 

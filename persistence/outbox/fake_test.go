@@ -299,15 +299,27 @@ func (h *house) join() *locks {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.workers++
-	return &locks{h: h}
+	return &locks{h: h, in: true}
 }
 
 // locks are one worker's. forget makes it lose all of them, as a broken connection does.
-type locks struct{ h *house }
+type locks struct {
+	h  *house
+	in bool // it is counted
+}
+
+// enter counts a worker that has closed its session.
+func (l *locks) enter() {
+	if !l.in {
+		l.h.workers++
+		l.in = true
+	}
+}
 
 func (l *locks) Try(_ context.Context, shard int) (bool, error) {
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
+	l.enter()
 	if l.h.owner[shard] == nil {
 		l.h.owner[shard] = l
 	}
@@ -332,10 +344,25 @@ func (l *locks) Release(_ context.Context, shard int) error {
 func (l *locks) Workers(context.Context) (int, error) {
 	l.h.mu.Lock()
 	defer l.h.mu.Unlock()
+	l.enter()
 	return l.h.workers, nil
 }
 
-func (l *locks) Close(context.Context) { l.forget(); l.h.mu.Lock(); l.h.workers--; l.h.mu.Unlock() }
+func (l *locks) Others(context.Context) (int, error) {
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	return l.h.workers, nil
+}
+
+func (l *locks) Close(context.Context) {
+	l.forget()
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	if l.in {
+		l.h.workers--
+		l.in = false
+	}
+}
 
 func (l *locks) forget() {
 	l.h.mu.Lock()
@@ -354,6 +381,13 @@ type sink struct {
 	log  []outbox.Message
 	fate func(m *outbox.Message) (err error, kept bool)
 	gate func() // called at the beginning of each call, outside of the lock
+	ping error  // what it tells whoever asks how it does
+}
+
+func (s *sink) Ping(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ping
 }
 
 func (s *sink) Publish(_ context.Context, messages []outbox.Message) []error {

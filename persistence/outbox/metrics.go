@@ -12,6 +12,7 @@ type metrics struct {
 	oldest  *prometheus.GaugeVec
 	parked  *prometheus.GaugeVec
 	held    prometheus.Gauge
+	apart   prometheus.Gauge
 	delay   prometheus.Histogram
 	batch   prometheus.Histogram
 }
@@ -46,6 +47,9 @@ func newMetrics() *metrics {
 		held: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "starling_outbox_shards", Help: "Shards that this process pumps.",
 		}),
+		apart: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "starling_outbox_apart", Help: "1 while this worker leaves its shards to others, since the brokers take nothing from it.",
+		}),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "starling_outbox_delay_seconds", Help: "From recording a fact to the brokers' answer.",
 			Buckets: []float64{0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 15, 60, 300, 1800},
@@ -58,7 +62,7 @@ func newMetrics() *metrics {
 
 func (m *metrics) register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		m.sent, m.failed, m.dead, m.dropped, m.faults, m.pending, m.oldest, m.parked, m.held, m.delay, m.batch,
+		m.sent, m.failed, m.dead, m.dropped, m.faults, m.pending, m.oldest, m.parked, m.held, m.apart, m.delay, m.batch,
 	} {
 		if err := r.Register(c); err != nil {
 			return err

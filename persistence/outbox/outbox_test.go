@@ -324,7 +324,7 @@ func history(seed uint64, workers, facts, batch, attempts int) error {
 		l := h.join()
 		p, err := outbox.Start(ctx, outbox.Options{
 			Store: st, Locks: l, Sink: sk, Shards: 2, Topics: []string{topic}, Batch: batch, Attempts: attempts, Ring: st.ring,
-			MinRetry: 10 * time.Millisecond, MaxRetry: 100 * time.Millisecond, MaxRest: 200 * time.Millisecond, SweepEvery: 300 * time.Millisecond,
+			MinRetry: 10 * time.Millisecond, MaxRetry: 100 * time.Millisecond, MaxRest: 200 * time.Millisecond, SweepEvery: 300 * time.Millisecond, Apart: 500 * time.Millisecond,
 		})
 		if err != nil {
 			panic(err)

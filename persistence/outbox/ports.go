@@ -66,6 +66,9 @@ type Locks interface {
 	Release(ctx context.Context, shard int) error
 	// Workers counts the processes that pump, this one included.
 	Workers(ctx context.Context) (int, error)
+	// Others counts the processes that pump, after Close: this one is none of them until it asks for something again.
+	Others(ctx context.Context) (int, error)
+	// Close gives all shards back.
 	Close(ctx context.Context)
 }
 
@@ -87,4 +90,6 @@ type Message struct {
 // own time.
 type Sink interface {
 	Publish(ctx context.Context, messages []Message) []error
+	// Ping says whether the brokers answer.
+	Ping(ctx context.Context) error
 }

@@ -372,6 +372,9 @@ func (x *pump) sendWave(ctx context.Context, wave []Event) (stuck map[string]boo
 			x.p.metrics.failed.WithLabelValues(e.Topic, "away").Inc()
 		}
 	}
+	for _, of := range fate {
+		x.p.apart.tried(now, of.kept, ctx.Err() == nil && len(of.away) > 0)
+	}
 	x.missed(ctx, fate, now, now.Sub(began))
 	return stuck, err
 }

@@ -29,6 +29,7 @@ type Options struct {
 	MaxRetry   time.Duration       // 30 s
 	MaxWaiting int                 // aggregates of a shard that wait for another try; 1,000
 	MaxRest    time.Duration       // of a topic that the brokers do not take, or of a pump whose store is away; 3 s
+	Apart      time.Duration       // after which a worker whose facts the brokers do not take leaves the shards to others; 20 s
 	SweepEvery time.Duration       // looks for what nobody has said; 1 s
 	LagEvery   time.Duration       // measures; 5 s
 	Ring       func(shards uint16) // tells other processes of work in shards that they pump; nil = there are none
@@ -40,6 +41,7 @@ func (o *Options) fill() {
 	o.Shards, o.Batch, o.Attempts = cmp.Or(o.Shards, 16), cmp.Or(o.Batch, 500), cmp.Or(o.Attempts, 8)
 	o.MinRetry, o.MaxRetry = cmp.Or(o.MinRetry, 200*time.Millisecond), cmp.Or(o.MaxRetry, 30*time.Second)
 	o.MaxWaiting, o.MaxRest = cmp.Or(o.MaxWaiting, 1000), cmp.Or(o.MaxRest, 3*time.Second)
+	o.Apart = cmp.Or(o.Apart, 20*time.Second)
 	o.SweepEvery, o.LagEvery = cmp.Or(o.SweepEvery, time.Second), cmp.Or(o.LagEvery, 5*time.Second)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -56,6 +58,7 @@ type Pumps struct {
 	pumps   []*pump
 	// share is how many shards this process may pump, by the number of workers.
 	share atomic.Int32
+	apart apart
 	stop  context.CancelFunc
 	done  sync.WaitGroup
 
@@ -184,12 +187,20 @@ func (p *Pumps) every(ctx context.Context, d time.Duration, do func()) {
 func (p *Pumps) balance(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	if p.apart.is() {
+		p.stayAway(ctx)
+		return
+	}
 	workers, err := p.o.Locks.Workers(ctx)
 	if err != nil {
 		p.metrics.faults.WithLabelValues("locks").Inc()
 		return
 	}
-	workers = max(1, workers)
+	if workers = max(1, workers); workers > 1 && p.apart.due(time.Now(), p.o.Apart) {
+		p.leave(ctx)
+		p.stayAway(ctx)
+		return
+	}
 	share := (p.o.Shards + workers - 1) / workers
 	p.share.Store(int32(share))
 	var held, free []*pump
@@ -236,6 +247,9 @@ func (p *Pumps) well(ctx context.Context, topic string) {
 
 // mayTake says whether another shard would still be within the share.
 func (p *Pumps) mayTake() bool {
+	if p.apart.is() {
+		return false
+	}
 	held := 0
 	for _, x := range p.pumps {
 		if p.o.Locks.Held(x.shard) {

@@ -102,6 +102,19 @@ func (l *Locks) Workers(ctx context.Context) (int, error) {
 	return int(n), nil
 }
 
+// Others says, after Close, how many processes pump; this one is none of them.
+func (l *Locks) Others(ctx context.Context) (n int, err error) {
+	err = l.o.indexed(ctx, func(q *gen.Queries) error {
+		count, err := q.CountLockers(ctx, lockWorker)
+		n = int(count)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count the workers of the outbox: %w", err)
+	}
+	return n, nil
+}
+
 // Close ends the session, and with it the locks.
 func (l *Locks) Close(ctx context.Context) {
 	l.mu.Lock()

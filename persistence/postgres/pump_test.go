@@ -237,6 +237,13 @@ func TestAShardHasOnePumpAtATime(t *testing.T) {
 	try(b, 4, true)
 	b.Close(t.Context())
 	try(a, 4, true)
+	if n, err := b.Others(t.Context()); err != nil || n != 1 {
+		t.Errorf("%d others, %v", n, err)
+	}
+	try(a, 4, true) // and b is none of them
+	if n, err := a.Workers(t.Context()); err != nil || n != 1 {
+		t.Errorf("%d workers after one has left, %v", n, err)
+	}
 	a.Close(t.Context())
 }
 
