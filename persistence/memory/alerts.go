@@ -24,6 +24,11 @@ func (w *writer) alert(f *fact.Fact, e *alert.Event) error {
 	if v.Version+1 != f.Version {
 		return &fact.ConflictError{Key: "version", Existing: f.Subject}
 	}
+	for id, o := range w.shard.alerts {
+		if id != e.After.ID && o.Status != alert.Resolved && e.After.Status != alert.Resolved && o.Subject == e.After.Subject && o.Cause == e.After.Cause {
+			return fmt.Errorf("alert %s of the same subject and cause is open: %w", id, fact.ErrRejected)
+		}
+	}
 	v.Alert = e.After
 	if e.Step.Action.Handles() {
 		v.Handling = append(slices.Clip(v.Handling), e.Step)

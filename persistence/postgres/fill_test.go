@@ -66,6 +66,12 @@ func (c customer) wants(table, column string) (sql string, ok bool) {
 		return "'patrol'", true
 	case "tasks.status":
 		return "'ASSIGNED'", true
+	case "alerts.status":
+		return "'OPEN'", true
+	case "alerts.resolution", "alerts.mark":
+		return "''", true
+	case "alerts.cleared_at":
+		return "NULL", true
 	case "decisions.kind":
 		return "'award'", true
 	case "outbox_events.status":
@@ -89,7 +95,7 @@ func (c customer) wants(table, column string) (sql string, ok bool) {
 		return "date_trunc('month', now(), 'UTC')", true
 	case "audit_logs.status_code":
 		return "0", true // an intent
-	case "tasks.errands", "decisions.alternatives":
+	case "tasks.errands", "decisions.alternatives", "alerts.remedies":
 		return "'[]'", true
 	}
 	switch column {

@@ -82,6 +82,8 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		{"an audit entry written twice is there once", auditTwice},
 		{"audit entries are kept whatever the client sent", auditBounds},
 		{"the audit log is listed by filters and pages", auditLists},
+		{"alerts come back as they were recorded, with their handling", alertComesBack},
+		{"an alert's steps have versions, and one incident is open once", alertConflicts},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := open(t)
