@@ -54,42 +54,55 @@ func (t *Transition) weight() int {
 	return n + min(n-bare, bodyBytes)
 }
 
-// Batch is what happened within a short time. Numbers of batches are contiguous.
-type Batch struct {
+// Run is what happened within a short time. Numbers of runs are contiguous.
+type Run[T any] struct {
 	Seq    uint64
-	Events []*Transition
+	Events []*T
 	began  time.Time
-	upto   uint64 // how many transitions the log has had, with these
+	upto   uint64 // how many events the log has had, with these
 	weight int    // bytes
 }
+
+// Batch is a run of steps of tasks.
+type Batch = Run[Transition]
 
 // Board is the open tasks of one tenant, and logs of what happened to tasks: one of each warehouse, and one of all.
 type Board struct {
 	mu   sync.Mutex
 	open map[fleet.TaskID]*task.View
-	logs map[fleet.WarehouseID]*log // "" = of all warehouses
+	logs logs[Transition]
 }
 
-// log is a bounded history. Its life ends where a step has been missed: who follows it starts from what is open.
-type log struct {
-	life    uint64
-	seq     uint64 // of the last sealed batch
-	batches []Batch
-	kept    int    // transitions
-	weight  int    // bytes
-	had     uint64 // transitions of sealed batches
-	filling Batch
+// weighty is an event that knows about how many bytes it takes while it is kept.
+type weighty[T any] interface {
+	*T
+	weight() int
 }
+
+// log is a bounded history. Its life ends where a step has been missed: who follows it starts from what is there.
+type log[T any] struct {
+	life    uint64
+	seq     uint64 // of the last sealed run
+	batches []Run[T]
+	kept    int    // events
+	weight  int    // bytes
+	had     uint64 // events of sealed runs
+	filling Run[T]
+}
+
+// logs are those of the warehouses; "" = of all of them.
+type logs[T any] map[fleet.WarehouseID]*log[T]
 
 func newBoard() *Board {
-	return &Board{open: map[fleet.TaskID]*task.View{}, logs: map[fleet.WarehouseID]*log{}}
+	return &Board{open: map[fleet.TaskID]*task.View{}, logs: logs[Transition]{}}
 }
 
-func (b *Board) log(w fleet.WarehouseID) *log {
-	l := b.logs[w]
+// of is the log of a warehouse, made where there is none.
+func (all logs[T]) of(w fleet.WarehouseID) *log[T] {
+	l := all[w]
 	if l == nil {
-		l = &log{}
-		b.logs[w] = l
+		l = &log[T]{}
+		all[w] = l
 	}
 	return l
 }
@@ -106,7 +119,7 @@ func (b *Board) show(v *task.View) {
 	}
 	b.keep(v)
 	for _, w := range []fleet.WarehouseID{v.Spec.Shard.Warehouse, ""} {
-		b.log(w).end()
+		b.logs.of(w).end()
 	}
 }
 
@@ -124,8 +137,8 @@ func (b *Board) changed(now time.Time, e task.Event, v *task.View) {
 	}
 	b.keep(v)
 	for _, w := range []fleet.WarehouseID{v.Spec.Shard.Warehouse, ""} {
-		if l := b.log(w); v.Version == known+1 {
-			l.add(now, t)
+		if l := b.logs.of(w); v.Version == known+1 {
+			add(l, now, t)
 		} else {
 			l.end()
 		}
@@ -151,10 +164,10 @@ func (b *Board) get(w fleet.WarehouseID, id fleet.TaskID) (v task.View, ok bool)
 }
 
 // look is the log of a warehouse, empty where nothing has happened: who reads makes none, for readers may ask for any.
-func (b *Board) look(now time.Time, w fleet.WarehouseID) *log {
-	l := b.logs[w]
+func (all logs[T]) look(now time.Time, w fleet.WarehouseID) *log[T] {
+	l := all[w]
 	if l == nil {
-		return &log{}
+		return &log[T]{}
 	}
 	l.ripen(now)
 	return l
@@ -194,7 +207,7 @@ type Place struct{ Life, Seq uint64 }
 func (b *Board) Join(w fleet.WarehouseID) (open []*task.View, at Place) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.openOf(w), b.join(w)
+	return b.openOf(w), b.logs.join(w)
 }
 
 // JoinSome is Join for some tasks, in the order of ids; missing are those of ids that are not open in the warehouse.
@@ -208,11 +221,11 @@ func (b *Board) JoinSome(w fleet.WarehouseID, ids []fleet.TaskID) (open []*task.
 			missing = append(missing, id)
 		}
 	}
-	return open, missing, b.join(w)
+	return open, missing, b.logs.join(w)
 }
 
-func (b *Board) join(w fleet.WarehouseID) Place {
-	l := b.look(time.Time{}, w)
+func (all logs[T]) join(w fleet.WarehouseID) Place {
+	l := all.look(time.Time{}, w)
 	l.seal()
 	return Place{l.life, l.seq}
 }
@@ -221,7 +234,11 @@ func (b *Board) join(w fleet.WarehouseID) Place {
 func (b *Board) Head(now time.Time, w fleet.WarehouseID) Place {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.look(now, w)
+	return b.logs.head(now, w)
+}
+
+func (all logs[T]) head(now time.Time, w fleet.WarehouseID) Place {
+	l := all.look(now, w)
 	return Place{l.life, l.seq}
 }
 
@@ -230,7 +247,11 @@ func (b *Board) Head(now time.Time, w fleet.WarehouseID) Place {
 func (b *Board) After(now time.Time, w fleet.WarehouseID, at Place) (next *Batch, behind int, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.look(now, w)
+	return b.logs.after(now, w, at)
+}
+
+func (all logs[T]) after(now time.Time, w fleet.WarehouseID, at Place) (next *Run[T], behind int, ok bool) {
+	l := all.look(now, w)
 	first := l.seq - uint64(len(l.batches)) // the place before the oldest batch that is kept
 	if at.Life != l.life || at.Seq > l.seq || at.Seq < first {
 		return nil, 0, false
@@ -243,7 +264,7 @@ func (b *Board) After(now time.Time, w fleet.WarehouseID, at Place) (next *Batch
 	return &found, int(l.had-found.upto) + len(found.Events), true
 }
 
-func (l *log) add(now time.Time, t *Transition) {
+func add[T any, P weighty[T]](l *log[T], now time.Time, t P) {
 	l.ripen(now)
 	if len(l.filling.Events) == 0 {
 		l.filling.began = now
@@ -256,13 +277,13 @@ func (l *log) add(now time.Time, t *Transition) {
 }
 
 // ripen completes a batch that has waited long enough.
-func (l *log) ripen(now time.Time) {
+func (l *log[T]) ripen(now time.Time) {
 	if len(l.filling.Events) > 0 && now.Sub(l.filling.began) >= batchFor {
 		l.seal()
 	}
 }
 
-func (l *log) seal() {
+func (l *log[T]) seal() {
 	if len(l.filling.Events) == 0 {
 		return
 	}
@@ -271,7 +292,7 @@ func (l *log) seal() {
 	l.filling.Seq, l.filling.upto = l.seq, l.had
 	l.batches = append(l.batches, l.filling)
 	l.kept, l.weight = l.kept+len(l.filling.Events), l.weight+l.filling.weight
-	l.filling = Batch{}
+	l.filling = Run[T]{}
 	cut := 0
 	for l.kept > MaxKept || l.weight > maxBytes {
 		l.kept, l.weight = l.kept-len(l.batches[cut].Events), l.weight-l.batches[cut].weight
@@ -281,9 +302,9 @@ func (l *log) seal() {
 }
 
 // end begins the log anew.
-func (l *log) end() {
+func (l *log[T]) end() {
 	l.life++
-	l.batches, l.kept, l.weight, l.filling = nil, 0, 0, Batch{}
+	l.batches, l.kept, l.weight, l.filling = nil, 0, 0, Run[T]{}
 }
 
 // eventName is the step's name in the contract, the same as in the task's history.

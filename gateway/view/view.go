@@ -31,6 +31,7 @@ type Tenant struct {
 	Robots *Table[fleet.RobotID, robot.View]
 	Zones  *Table[fleet.ZoneID, zone.View]
 	Tasks  *Board
+	Alerts *Incidents
 
 	mu     sync.RWMutex
 	floors map[fleet.WarehouseID]*floor
@@ -61,7 +62,7 @@ func (s *Store) Tenant(id fleet.TenantID) *Tenant {
 			// What a robot's view points to is never changed after it was shown.
 			Robots: newTable[fleet.RobotID](func(dst, src *robot.View) { *dst = *src }),
 			Zones:  newTable[fleet.ZoneID](func(dst, src *zone.View) { *dst = *src }),
-			Tasks:  newBoard(), floors: map[fleet.WarehouseID]*floor{},
+			Tasks:  newBoard(), Alerts: newIncidents(), floors: map[fleet.WarehouseID]*floor{},
 		}
 		s.tenants[id] = t
 	}
