@@ -58,6 +58,8 @@ func (s *alertsShell) restore(rec any, _ bool) {
 	s.dropped = 0
 	s.state.Restore(r.Alerts)
 	for i := range r.Alerts {
+		v := r.Alerts[i]
+		sys.Views.AlertChanged(sh.id, nil, &v)
 		if a := &r.Alerts[i]; a.Status != alert.Resolved && a.Subject.Type == alert.SubjectRobot {
 			sh.find(kindRobot, a.Subject.ID)
 		}
@@ -75,7 +77,7 @@ func (s *alertsShell) Decide(now time.Time, m alert.Msg, out []alert.Effect) []a
 	if _, ok := m.(alert.Reviewed); ok {
 		m = alert.Reviewed{Reviews: s.box.sh.reviews.take()}
 	}
-	out = s.state.Decide(now, m, out)
+	out = s.state.Decide(now.UTC().Truncate(time.Microsecond), m, out) // what is recorded is what comes back: no store has finer times
 	if n := s.state.Dropped(); n > s.dropped {
 		s.box.sys.metrics.dropped("alerts").Add(float64(n - s.dropped))
 		s.dropped = n

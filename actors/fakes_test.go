@@ -368,6 +368,9 @@ func (w *window) ShowZone(fleet.Shard, *zone.View) {
 func (w *window) AlertChanged(_ fleet.Shard, e *alert.Event, v *alert.View) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if e == nil {
+		return
+	}
 	w.alerts = append(w.alerts, *e)
 	if v.ID != e.After.ID {
 		panic("an alert's event with another alert")

@@ -79,8 +79,8 @@ type Views interface {
 	ShowZone(shard fleet.Shard, v *zone.View)
 	ZoneGone(shard fleet.Shard, id fleet.ZoneID)
 	ShowWarehouse(shard fleet.Shard, v *dispatch.View)
-	// AlertChanged takes each recorded step of an alert once, in order, with the alert after it. What they point to is not
-	// changed any more.
+	// AlertChanged takes each recorded step of an alert once, in order, with the alert after it; without a step, an alert that
+	// was loaded. What they point to is not changed any more.
 	AlertChanged(shard fleet.Shard, e *alert.Event, v *alert.View)
 }
 

@@ -63,6 +63,7 @@ CREATE TABLE alert_handling (
     FOREIGN KEY (tenant_id, alert_id) REFERENCES alerts ON DELETE NO ACTION
 );
 CREATE UNIQUE INDEX alert_handling_of_alert ON alert_handling (tenant_id, alert_id, seq);
+CREATE INDEX alert_handling_newest ON alert_handling (tenant_id, occurred_at);
 ALTER TABLE alert_handling ENABLE ROW LEVEL SECURITY;
 CREATE POLICY tenant ON alert_handling TO starling_app USING (tenant_id = (SELECT app_tenant()));
 REVOKE DELETE ON alerts, alert_handling FROM starling_app;

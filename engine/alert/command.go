@@ -165,7 +165,14 @@ func (s *State) watch(a *Alert) {
 
 // missed records an alert that there should have been.
 func (t *turn) missed(m *MissReported) {
-	a := &Alert{ID: t.s.uuid(), Subject: m.Subject, Cause: m.Cause}
+	a := &Alert{ID: m.ID, Subject: m.Subject, Cause: m.Cause}
+	if a.ID == "" {
+		a.ID = t.s.uuid()
+	}
+	if t.get(a.ID) != nil {
+		t.reply(Conflict, a.ID)
+		return
+	}
 	text := cut(m.Text, MaxText)
 	t.record(a, ActMark, Details{Text: text, To: m.Level, Mark: Missed, Resolution: Reported}, func(a *Alert) {
 		a.Level, a.Status, a.Resolution, a.Mark, a.Count = m.Level, Resolved, Reported, Missed, 1

@@ -26,6 +26,7 @@ type (
 	// MissReported comes from a person: there should have been an alert and was none. It is recorded as a resolved one.
 	// Answered with Reply.
 	MissReported struct {
+		ID      ID // that the alert gets, "" = any
 		Subject Subject
 		Cause   Cause
 		Level   Level
