@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,10 +12,8 @@ import (
 	"starling/actors"
 	"starling/engine/fact"
 	"starling/engine/fleet"
-	"starling/engine/roadmap"
 	"starling/engine/robot"
 	"starling/engine/task"
-	"starling/engine/zone"
 	"starling/gateway/history"
 	"starling/gateway/rest"
 	"starling/persistence/influx"
@@ -24,20 +23,21 @@ import (
 // telemetryParts is what this process has of the way of what is measured: to memory in any case, to Kafka and InfluxDB
 // where they are configured.
 type telemetryParts struct {
-	book   *history.Book
-	influx *influx.Client        // nil = there is none
-	kafka  *kafka.StatusProducer // nil = there is none
-	writer *actors.TelemetryWriter
-	end    context.CancelFunc
-	crowds sync.WaitGroup
-	ended  chan fact.Timing
-	lost   prometheus.Counter
+	book    *history.Book
+	influx  *influx.Client        // nil = there is none
+	kafka   *kafka.StatusProducer // nil = there is none
+	writer  *actors.TelemetryWriter
+	scorer  *actors.Scorer                // nil = no engine
+	system  atomic.Pointer[actors.System] // nil = not there yet
+	end     context.CancelFunc
+	timings sync.WaitGroup
+	ended   chan fact.Timing
+	lost    prometheus.Counter
 }
 
 // The pace and bounds of what is not a robot's.
 const (
-	crowdEvery   = 10 * time.Second // zones are measured
-	timingsQueue = 4096             // tasks that have ended and are not written yet
+	timingsQueue = 4096 // tasks that have ended and are not written yet
 	timingsEvery = time.Second
 )
 
@@ -78,6 +78,8 @@ func (a *app) startTelemetry(ctx context.Context, registry prometheus.Registerer
 		}
 		sinks["kafka"] = t.kafka
 	}
+	t.scorer = a.newScorer(registry)
+	sinks["congestion"] = t.scorer
 	t.writer = actors.NewTelemetryWriter(actors.TelemetryOptions{Sinks: sinks, Registerer: registry})
 	t.ended = make(chan fact.Timing, timingsQueue)
 	t.lost = prometheus.NewCounter(prometheus.CounterOpts{
@@ -86,69 +88,24 @@ func (a *app) startTelemetry(ctx context.Context, registry prometheus.Registerer
 	return registry.Register(t.lost)
 }
 
-// watchCrowds measures zones and lanes again and again, and writes how long tasks took, until stopTelemetry.
-func (a *app) watchCrowds() {
+// watchTimings writes how long tasks took, until stopTelemetry.
+func (a *app) watchTimings() {
 	t := &a.telemetry
 	var ctx context.Context
 	ctx, t.end = context.WithCancel(context.Background())
-	t.crowds.Go(func() {
-		crowd, timings := time.NewTicker(crowdEvery), time.NewTicker(timingsEvery)
-		defer crowd.Stop()
-		defer timings.Stop()
+	t.timings.Go(func() {
+		tick := time.NewTicker(timingsEvery)
+		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				t.writeTimings()
 				return
-			case <-timings.C:
+			case <-tick.C:
 				t.writeTimings()
-			case now := <-crowd.C:
-				all := a.crowd(ctx, now)
-				t.book.Crowd(all)
-				if t.influx != nil {
-					t.influx.WriteCongestion(all)
-				}
 			}
 		}
 	})
-}
-
-// crowd measures every zone that this process has.
-func (a *app) crowd(ctx context.Context, now time.Time) []fact.Congestion {
-	graphs := map[fleet.Shard]*roadmap.Graph{}
-	return crowdOf(now, a.views, a.system.Lives, func(shard fleet.Shard) *roadmap.Graph {
-		g, known := graphs[shard]
-		if !known {
-			g, _ = a.system.ActiveGraph(ctx, shard)
-			graphs[shard] = g
-		}
-		return g
-	})
-}
-
-// zones are the newest views.
-type zones interface {
-	EachZone(f func(shard fleet.Shard, v *zone.View))
-}
-
-// crowdOf measures the zones of the shards that live here, however long ago they changed: a jam that stands shows nothing
-// new. What others show was once this process's, and has another by now.
-func crowdOf(now time.Time, all zones, lives func(fleet.Shard) bool, graph func(fleet.Shard) *roadmap.Graph) []fact.Congestion {
-	now = now.Truncate(time.Millisecond) // the time-series store has no finer times
-	var out []fact.Congestion
-	all.EachZone(func(shard fleet.Shard, v *zone.View) {
-		if !lives(shard) {
-			return
-		}
-		g := graph(shard)
-		out = fact.CongestionOf(shard, now, v, func(l int32) fleet.LaneID {
-			if g == nil || l < 0 || int(l) >= len(g.Lanes) {
-				return ""
-			}
-			return g.Lanes[l].ID
-		}, out)
-	})
-	return out
 }
 
 func (t *telemetryParts) writeTimings() {
@@ -172,10 +129,13 @@ func (a *app) stopTelemetry(ctx context.Context) error {
 	t := &a.telemetry
 	if t.end != nil {
 		t.end()
-		t.crowds.Wait()
+		t.timings.Wait()
 	}
 	if t.writer != nil {
 		t.writer.Stop(ctx)
+	}
+	if t.scorer != nil {
+		t.scorer.Stop(ctx)
 	}
 	if t.kafka != nil {
 		t.kafka.Close()

@@ -174,7 +174,8 @@ func start(ctx context.Context, w wiring) (*app, error) {
 		if err := a.startEngine(links, registry); err != nil {
 			return a, err
 		}
-		a.watchCrowds()
+		a.telemetry.system.Store(a.system)
+		a.watchTimings()
 	}
 	if slices.Contains(w.Roles, roleEngine) && slices.Contains(w.Roles, roleGateway) {
 		if err := a.startLink(ctx, links, registry); err != nil {
@@ -281,7 +282,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	o := rest.Options{
 		Audit: a.acts(), AuditReads: c.AuditReads, Intent: postgres.WithAudit, Quotas: a.quotas,
-		Views: a.views, History: a.histories(), Facts: a.facts(), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
+		Views: a.views, History: a.histories(), Diagrams: a.diagrams(), Facts: a.facts(), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
 		Checks:   append([]rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}}, slices.Concat(a.quotaChecks(), a.kafkaChecks(), a.telemetryChecks())...),
 		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins, TrustedProxies: c.TrustedProxies,
 	}

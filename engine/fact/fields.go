@@ -77,7 +77,21 @@ func (s *Status) placed(v float64) any {
 // CongestionFields are what the history of a zone or lane can show.
 func CongestionFields() []Field {
 	return []Field{
-		{Name: "congestion_index"}, {Name: "mean_speed_ratio"}, {Name: "queue_length"}, {Name: "occupancy"}, {Name: "capacity"}, {Name: "production"},
+		{Name: "congestion_index"},
+		{Name: "risk_score"},
+		{Name: "confidence"},
+		{Name: "level"},
+		{Name: "mean_speed_mps"},
+		{Name: "mean_speed_ratio"},
+		{Name: "queue_length"},
+		{Name: "occupancy"},
+		{Name: "capacity"},
+		{Name: "production"},
+		{Name: "density"},
+		{Name: "waiting_share"},
+		{Name: "denials"},
+		{Name: "inbound"},
+		{Name: "forecast_60"},
 	}
 }
 
@@ -86,6 +100,14 @@ func (c *Congestion) Value(field string) any {
 	switch field {
 	case "congestion_index":
 		return c.Index
+	case "risk_score":
+		return c.Risk
+	case "confidence":
+		return c.Confidence
+	case "level":
+		return float64(c.Level)
+	case "mean_speed_mps":
+		return c.SpeedMPS
 	case "mean_speed_ratio":
 		return c.SpeedRatio
 	case "queue_length":
@@ -96,6 +118,16 @@ func (c *Congestion) Value(field string) any {
 		return float64(c.Capacity)
 	case "production":
 		return c.Production
+	case "density":
+		return c.Density
+	case "waiting_share":
+		return c.WaitingShare
+	case "denials":
+		return float64(c.Denials)
+	case "inbound":
+		return float64(c.Inbound)
+	case "forecast_60":
+		return c.Forecast
 	}
 	return nil
 }

@@ -4,10 +4,10 @@ import (
 	"slices"
 	"time"
 
+	"starling/engine/congestion"
 	"starling/engine/fleet"
 	"starling/engine/robot"
 	"starling/engine/task"
-	"starling/engine/zone"
 )
 
 // What is measured: no fact, it promises nothing and may be dropped, by count.
@@ -51,39 +51,13 @@ func FillStatus(s *Status, shard fleet.Shard, v *robot.View) {
 	}
 }
 
-// Congestion is how full a zone or a lane was at a moment (ZoneCongestionTimeSeries). Index is 0..1: by how
-// much driving is slower than on a free way, or the share of the robots there that wait, whichever is more.
+// Congestion is how congested a zone, a lane or a warehouse was in a bin of ten seconds (ZoneCongestionTimeSeries).
+// The score of the warehouse itself has its id.
 type Congestion struct {
 	Shard      fleet.Shard
-	Kind       CongestionKind
-	ID         string // of the zone or lane
-	At         time.Time
-	Index      float64
-	SpeedRatio float64 // of free driving, 0..1
-	Queue      int
-	Occupancy  int
-	Capacity   int
-	Production float64 // moves a second
-}
-
-// CongestionKind tells zones from lanes.
-type CongestionKind uint8
-
-// The kinds.
-const (
-	OfZone CongestionKind = iota
-	OfLane
-)
-
-// String is the wire name.
-func (k CongestionKind) String() string {
-	switch k {
-	case OfZone:
-		return "zone"
-	case OfLane:
-		return "lane"
-	}
-	return "INVALID"
+	Map        fleet.MapID // on which it was measured
+	MapVersion int
+	congestion.Score
 }
 
 // Timing is how long a task took, told once at its end. Durations are negative where it never got there.
@@ -163,31 +137,4 @@ type HistoryQuery struct {
 type HistoryPoint struct {
 	At     time.Time
 	Values []any
-}
-
-// CongestionOf appends how full the zone was, and those of its lanes on which driving took longer than on a free way.
-// lane names a lane of the map by its number, "" = it is not known.
-func CongestionOf(shard fleet.Shard, at time.Time, v *zone.View, lane func(int32) fleet.LaneID, out []Congestion) []Congestion {
-	z := Congestion{
-		Shard: shard, Kind: OfZone, ID: string(v.Zone), At: at, SpeedRatio: 1, Queue: v.Queue, Occupancy: v.Occupancy, Capacity: v.Capacity,
-		Production: v.Window.Production,
-	}
-	var free, cost float64
-	for _, f := range v.Flow {
-		if f.Cost == 0 || f.Free > f.Cost {
-			continue
-		}
-		weight := float64(max(1, f.Robots))
-		free, cost = free+weight*float64(f.Free), cost+weight*float64(f.Cost)
-		if id := lane(f.Lane); id != "" {
-			ratio := float64(f.Free) / float64(f.Cost)
-			out = append(out, Congestion{Shard: shard, Kind: OfLane, ID: string(id), At: at, Index: 1 - ratio, SpeedRatio: ratio, Occupancy: int(f.Robots)})
-		}
-	}
-	if cost > 0 {
-		z.SpeedRatio = free / cost
-	}
-	waiting := float64(v.Queue) / max(1, float64(v.Occupancy), float64(v.Capacity)/4) // a lone robot that waits is no jam
-	z.Index = min(1, max(1-z.SpeedRatio, waiting))
-	return append(out, z)
 }

@@ -145,6 +145,8 @@ func floorRules() []Rule {
 		{Door: "DELETE /api/v1/zones/{zone_id}", Roles: admin, Kind: Write, Action: "zone.delete", Resource: "zone"},
 		{Door: "GET /api/v1/overview", Roles: readers()},
 		{Door: "GET /api/v1/waits", Roles: readers()},
+		{Door: "GET /api/v1/congestion/hotspots", Roles: readers()},
+		{Door: "GET /api/v1/congestion/zones/{zone_id}/diagram", Roles: readers()},
 		{Door: "GET /api/v1/congestion/zones/{zone_id}/history", Roles: readers()},
 		{Door: "GET /api/v1/congestion/lanes/{lane_id}/history", Roles: readers()},
 	}
@@ -210,7 +212,7 @@ func alertRules() []Rule {
 
 func streamRules() []Rule {
 	rules := []Rule{{Door: "GET /api/v1/ws", Roles: readers()}, {Door: "GET /api/v1/stream", Roles: readers()}}
-	for _, c := range []string{"robots", "tasks", "zones"} {
+	for _, c := range []string{"robots", "tasks", "zones", "alerts"} {
 		rules = append(rules, Rule{Door: "CHANNEL " + c, Roles: readers()})
 	}
 	return rules

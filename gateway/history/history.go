@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"starling/engine/congestion"
 	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/robot"
@@ -22,7 +23,7 @@ import (
 // Store keeps what was measured for long. (persistence/influx.) Any error means that it cannot tell now.
 type Store interface {
 	RobotHistory(ctx context.Context, tenant fleet.TenantID, id fleet.RobotID, q fact.HistoryQuery) ([]fact.HistoryPoint, error)
-	CongestionHistory(ctx context.Context, tenant fleet.TenantID, kind fact.CongestionKind, id string, q fact.HistoryQuery) ([]fact.HistoryPoint, error)
+	CongestionHistory(ctx context.Context, tenant fleet.TenantID, of congestion.Of, id string, q fact.HistoryQuery) ([]fact.HistoryPoint, error)
 }
 
 // The bounds of one answer.
@@ -53,7 +54,7 @@ type robotKey struct {
 
 type placeKey struct {
 	tenant fleet.TenantID
-	kind   fact.CongestionKind
+	of     congestion.Of
 	id     string
 }
 
@@ -80,11 +81,11 @@ func (b *Book) Measure(shard fleet.Shard, v *robot.View) {
 	b.robots.put(robotKey{shard.Tenant, v.ID}, func(s *fact.Status) { fact.FillStatus(s, shard, v) })
 }
 
-// Crowd takes how full zones and lanes are.
+// Crowd takes how congested zones, lanes and warehouses are; a warehouse has its own id.
 func (b *Book) Crowd(all []fact.Congestion) {
 	for i := range all {
 		c := &all[i]
-		b.places.put(placeKey{c.Shard.Tenant, c.Kind, c.ID}, func(dst *fact.Congestion) { *dst = *c })
+		b.places.put(placeKey{c.Shard.Tenant, c.Of, c.ID}, func(dst *fact.Congestion) { *dst = *c })
 	}
 }
 
@@ -120,11 +121,11 @@ func (b *Book) Robot(ctx context.Context, tenant fleet.TenantID, id fleet.RobotI
 }
 
 // Congestion tells the history of a zone or lane.
-func (b *Book) Congestion(ctx context.Context, tenant fleet.TenantID, kind fact.CongestionKind, id string, q Query) (Series, error) {
+func (b *Book) Congestion(ctx context.Context, tenant fleet.TenantID, of congestion.Of, id string, q Query) (Series, error) {
 	return tell(ctx, b, q,
-		b.places.read(placeKey{tenant, kind, id}), func(c *fact.Congestion) time.Time { return c.At }, (*fact.Congestion).Value, fact.CongestionFields(),
+		b.places.read(placeKey{tenant, of, id}), func(c *fact.Congestion) time.Time { return c.At }, (*fact.Congestion).Value, fact.CongestionFields(),
 		func(ctx context.Context, q fact.HistoryQuery) ([]fact.HistoryPoint, error) {
-			return b.o.Store.CongestionHistory(ctx, tenant, kind, id, q)
+			return b.o.Store.CongestionHistory(ctx, tenant, of, id, q)
 		})
 }
 

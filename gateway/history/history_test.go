@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"starling/engine/congestion"
 	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/robot"
@@ -37,7 +38,7 @@ func (k *kept) RobotHistory(_ context.Context, tenant fleet.TenantID, id fleet.R
 	return plain(k.all, q, k.until), nil
 }
 
-func (k *kept) CongestionHistory(context.Context, fleet.TenantID, fact.CongestionKind, string, fact.HistoryQuery) ([]fact.HistoryPoint, error) {
+func (k *kept) CongestionHistory(context.Context, fleet.TenantID, congestion.Of, string, fact.HistoryQuery) ([]fact.HistoryPoint, error) {
 	return nil, k.err
 }
 

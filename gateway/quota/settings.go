@@ -67,6 +67,8 @@ type Settings struct {
 
 	cancelLate time.Duration
 	webhooks   []fact.Webhook
+	congestion json.RawMessage
+	version    int64 // of the tenant's settings
 }
 
 // Usual are the settings of a tenant of whom nothing is said.
@@ -96,11 +98,13 @@ func parse(settings, limits json.RawMessage) Settings {
 		Sampling json.RawMessage            `json:"sampling"`
 		Tasks    json.RawMessage            `json:"tasks"`
 		Webhooks json.RawMessage            `json:"webhooks"`
+
+		Congestion json.RawMessage `json:"congestion"`
 	}
 	_ = json.Unmarshal(settings, &doc)
 	var granted map[string]json.RawMessage
 	_ = json.Unmarshal(limits, &granted)
-	s := Settings{rules: rules{doc.Charging, doc.Parking, doc.Dispatch, doc.Sampling}}
+	s := Settings{rules: rules{doc.Charging, doc.Parking, doc.Dispatch, doc.Sampling}, congestion: doc.Congestion}
 	if len(doc.Tasks) > 0 {
 		s.cancelLate = new(checker).tasks(doc.Tasks)
 	}
@@ -187,6 +191,8 @@ func Check(raw, limits json.RawMessage) []Problem {
 			c.sampling(value)
 		case settingTasks:
 			c.tasks(value)
+		case settingCongestion:
+			c.congestion(value)
 		case settingWebhooks:
 			c.webhooks(value)
 		case "degradation_level":

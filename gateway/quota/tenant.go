@@ -160,6 +160,7 @@ func (q *Quotas) refresh(t *tenant) {
 		switch {
 		case err == nil:
 			t.settings, t.loaded, t.next = parse(row.Settings, row.Limits), now, now.Add(q.o.Fresh)
+			t.settings.version = row.Version
 		case errors.Is(err, fact.ErrNotFound):
 			t.settings, t.loaded, t.next = Usual(), now, now.Add(q.o.Fresh)
 		default:

@@ -36,18 +36,19 @@ type Check struct {
 
 // Options are the door's ports and settings.
 type Options struct {
-	Engine  Engine // nil = this process has no engine role: engine routes answer UNAVAILABLE
-	Views   Views
-	History History // nil = this process keeps none
-	Alerts  Alerts
-	Hooks   Hooks
-	Facts   Facts
-	Auth    *auth.Guard
-	Dev     *auth.DevIssuer // nil = not in development
-	Log     *slog.Logger
-	Metrics http.Handler          // served at /metrics; nil = served elsewhere
-	Registr prometheus.Registerer // nil = metrics are kept and not registered
-	Checks  []Check
+	Engine   Engine // nil = this process has no engine role: engine routes answer UNAVAILABLE
+	Views    Views
+	History  History  // nil = this process keeps none
+	Diagrams Diagrams // nil = none are learned here
+	Alerts   Alerts
+	Hooks    Hooks
+	Facts    Facts
+	Auth     *auth.Guard
+	Dev      *auth.DevIssuer // nil = not in development
+	Log      *slog.Logger
+	Metrics  http.Handler          // served at /metrics; nil = served elsewhere
+	Registr  prometheus.Registerer // nil = metrics are kept and not registered
+	Checks   []Check
 	// Audit takes what is to be on record, nil = nothing is; AuditReads: reads of single objects too. Intent gives the store
 	// the intent of a write, so that it becomes durable with it.
 	Audit      Audit
@@ -181,6 +182,7 @@ func build(o Options) (http.Handler, huma.API) {
 	a.robots()
 	a.statuses()
 	a.histories()
+	a.hotspots()
 	a.commands()
 	a.tasks()
 	a.explanations()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"starling/engine/congestion"
 	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/robot"
@@ -28,7 +29,7 @@ import (
 // History tells what was measured. (gateway/history.)
 type History interface {
 	Robot(ctx context.Context, tenant fleet.TenantID, id fleet.RobotID, q history.Query) (history.Series, error)
-	Congestion(ctx context.Context, tenant fleet.TenantID, kind fact.CongestionKind, id string, q history.Query) (history.Series, error)
+	Congestion(ctx context.Context, tenant fleet.TenantID, of congestion.Of, id string, q history.Query) (history.Series, error)
 }
 
 // The bounds of what may be asked.
@@ -38,7 +39,7 @@ const (
 	usualSpan    = time.Hour
 	longestSpan  = 2 * 366 * 24 * time.Hour
 	leastGap     = 30 * time.Second
-	crowdGap     = 45 * time.Second // zones are measured every 10 s
+	crowdGap     = 45 * time.Second // zones are scored every 10 s
 )
 
 // HistoryQuery is the query of every history.
@@ -100,9 +101,9 @@ func (a *api) histories() {
 		ID string `path:"zone_id" format:"uuid"`
 		HistoryQuery
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/congestion/zones/{zone_id}/history", id: "zone-history", summary: "How full a zone was", tag: "congestion", status: 200, answer: historyBody{}},
+	add(a, op{method: http.MethodGet, path: "/api/v1/congestion/zones/{zone_id}/history", id: "zone-history", summary: "How congested a zone was", tag: "congestion", status: 200, answer: historyBody{}},
 		func(ctx context.Context, who *auth.Identity, in *zoneQuery) (*historyOut, error) {
-			return a.crowd(ctx, who, &in.HistoryQuery, fact.OfZone, in.ID, func() error {
+			return a.crowd(ctx, who, &in.HistoryQuery, congestion.OfZone, in.ID, func() error {
 				_, err := a.Facts.GetZone(ctx, who.Tenant, fleet.ZoneID(in.ID))
 				return err
 			})
@@ -111,9 +112,9 @@ func (a *api) histories() {
 		ID string `path:"lane_id" format:"uuid"`
 		HistoryQuery
 	}
-	add(a, op{method: http.MethodGet, path: "/api/v1/congestion/lanes/{lane_id}/history", id: "lane-history", summary: "How long driving a lane took", tag: "congestion", status: 200, answer: historyBody{}},
+	add(a, op{method: http.MethodGet, path: "/api/v1/congestion/lanes/{lane_id}/history", id: "lane-history", summary: "How congested a lane was", tag: "congestion", status: 200, answer: historyBody{}},
 		func(ctx context.Context, who *auth.Identity, in *laneQuery) (*historyOut, error) {
-			return a.crowd(ctx, who, &in.HistoryQuery, fact.OfLane, in.ID, func() error {
+			return a.crowd(ctx, who, &in.HistoryQuery, congestion.OfLane, in.ID, func() error {
 				_, err := a.Facts.GetLane(ctx, who.Tenant, fleet.LaneID(in.ID))
 				return err
 			})
@@ -131,8 +132,8 @@ func gapOf(s robot.Sampling) time.Duration {
 }
 
 // crowd answers the history of a zone or lane that there is.
-func (a *api) crowd(ctx context.Context, who *auth.Identity, in *HistoryQuery, kind fact.CongestionKind, id string, exists func() error) (*historyOut, error) {
-	q, err := a.historyOf(in, fact.CongestionFields(), []string{"congestion_index", "mean_speed_ratio", "queue_length", "occupancy", "production"})
+func (a *api) crowd(ctx context.Context, who *auth.Identity, in *HistoryQuery, of congestion.Of, id string, exists func() error) (*historyOut, error) {
+	q, err := a.historyOf(in, fact.CongestionFields(), []string{"congestion_index", "risk_score", "confidence", "mean_speed_mps", "queue_length", "occupancy", "production"})
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +141,7 @@ func (a *api) crowd(ctx context.Context, who *auth.Identity, in *HistoryQuery, k
 		return nil, err
 	}
 	q.Gap = crowdGap
-	return a.series(ctx, in, func() (history.Series, error) { return a.History.Congestion(ctx, who.Tenant, kind, id, *q) })
+	return a.series(ctx, in, func() (history.Series, error) { return a.History.Congestion(ctx, who.Tenant, of, id, *q) })
 }
 
 // historyOf checks what is asked.

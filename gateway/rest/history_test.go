@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"starling/engine/congestion"
 	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/robot"
@@ -22,7 +23,7 @@ func (away) RobotHistory(context.Context, fleet.TenantID, fleet.RobotID, fact.Hi
 	return nil, errors.New("away")
 }
 
-func (away) CongestionHistory(context.Context, fleet.TenantID, fact.CongestionKind, string, fact.HistoryQuery) ([]fact.HistoryPoint, error) {
+func (away) CongestionHistory(context.Context, fleet.TenantID, congestion.Of, string, fact.HistoryQuery) ([]fact.HistoryPoint, error) {
 	return nil, errors.New("away")
 }
 
@@ -160,7 +161,8 @@ func TestAZonesHistory(t *testing.T) {
 	g.do(http.MethodPut, "/api/v1/zones/"+zone, g.token(auth.Admin), `{"map_id":"`+g.floor+`","kind":"slow","name":"z","capacity":1,"polygon":{"type":"Polygon","coordinates":[[[0,0],[2,0],[2,2],[0,2],[0,0]]]}}`).want(201)
 	for i := range 6 {
 		book.Crowd([]fact.Congestion{{
-			Shard: fleet.Shard{Tenant: ours, Warehouse: fleet.WarehouseID(g.warehouse)}, ID: zone, At: now.Add(time.Duration(i-6) * 10 * time.Second), Occupancy: i, Index: float64(i) / 10,
+			Shard: fleet.Shard{Tenant: ours, Warehouse: fleet.WarehouseID(g.warehouse)},
+			Score: congestion.Score{Subject: congestion.Subject{ID: zone}, At: now.Add(time.Duration(i-6) * 10 * time.Second), Occupancy: i, Index: float64(i) / 10},
 		}})
 	}
 	r := g.get("/api/v1/congestion/zones/"+zone+"/history?from="+now.Add(-time.Minute).UTC().Format(time.RFC3339)+"&fields=occupancy,congestion_index.max", viewer).want(200)

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"starling/engine/congestion"
 	"starling/engine/dispatch"
 	"starling/engine/fact"
 	"starling/engine/fleet"
@@ -42,6 +43,9 @@ type Views interface {
 	Task(shard fleet.Shard, id fleet.TaskID) (v task.View, ok bool)
 	Tasks(shard fleet.Shard, f func(*task.View) bool)
 	Tempo(shard fleet.Shard) view.Tempo
+	// Congestion lists the newest scores of a shard: zones, lanes and the warehouse.
+	Congestion(shard fleet.Shard) []view.Heat
+	CongestionOf(shard fleet.Shard, subject congestion.Subject) (view.Heat, bool)
 }
 
 // Page serves the operators' page.

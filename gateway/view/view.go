@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"starling/engine/congestion"
 	"starling/engine/dispatch"
 	"starling/engine/fleet"
 	"starling/engine/robot"
@@ -30,6 +31,7 @@ type Store struct {
 type Tenant struct {
 	Robots *Table[fleet.RobotID, robot.View]
 	Zones  *Table[fleet.ZoneID, zone.View]
+	Heat   *Table[congestion.Subject, Heat] // of a warehouse by its id
 	Tasks  *Board
 	Alerts *Incidents
 
@@ -62,6 +64,7 @@ func (s *Store) Tenant(id fleet.TenantID) *Tenant {
 			// What a robot's view points to is never changed after it was shown.
 			Robots: newTable[fleet.RobotID](func(dst, src *robot.View) { *dst = *src }),
 			Zones:  newTable[fleet.ZoneID](func(dst, src *zone.View) { *dst = *src }),
+			Heat:   newTable[congestion.Subject](func(dst, src *Heat) { *dst = *src }),
 			Tasks:  newBoard(), Alerts: newIncidents(), floors: map[fleet.WarehouseID]*floor{},
 		}
 		s.tenants[id] = t

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"starling/engine/fact"
 )
 
 // The coarser buckets are made by tasks of the server itself. A task looks at the last lookBack each time it runs, so that
@@ -46,9 +48,9 @@ func (c *Client) thinnings() []thinning {
 		measurement: measurementStatus, numbers: []string{"x", "y", "velocity_mps", "battery_soc", "sampling_hz"},
 		lasts: []string{"theta", "vertex", "state", "zone_id", "task_id", "waiting_for", "waiting_on"}, tags: []string{"tenant", "warehouse", "robot_id"},
 	}
-	congestion := thinning{
-		measurement: measurementCongestion, numbers: []string{"congestion_index", "mean_speed_ratio", "queue_length", "occupancy", "production", "capacity"},
-		tags: []string{"tenant", "warehouse", "kind", "id"},
+	congestion := thinning{measurement: measurementCongestion, tags: []string{"tenant", "warehouse", "kind", "id"}}
+	for _, f := range fact.CongestionFields() {
+		congestion.numbers = append(congestion.numbers, f.Name)
 	}
 	var all []thinning
 	for _, t := range []thinning{status, congestion} {

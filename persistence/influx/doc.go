@@ -6,7 +6,7 @@
 // an hour for 2 years. Measurements, their tags, and how many series they make at most:
 //
 //	robot_status     tenant, warehouse, robot_id            one a robot and field written (9 always, 10 more in key points)
-//	zone_congestion  tenant, warehouse, kind, id            one a zone, and a lane where driving takes longer, and field (6)
+//	zone_congestion  tenant, warehouse, kind, id            one a zone, a lane that tells something, a warehouse, and field (15)
 //	task_timing      tenant, warehouse, task_type, outcome  at most 12 a warehouse and field (6); in B_1m
 //
 // agg (mean, last, min, max) is one more tag in B_1m and B_15m. No tag has a value that a client chooses freely: tenants,

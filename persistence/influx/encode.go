@@ -61,19 +61,20 @@ func appendStatus(b []byte, s *fact.Status) []byte {
 	return end(b, s.At.UnixMilli())
 }
 
+// appendCongestion writes one score, field by field as histories ask for them.
 func appendCongestion(b []byte, c *fact.Congestion) []byte {
 	b = append(b, measurementCongestion...)
 	b = tag(b, "tenant", string(c.Shard.Tenant))
 	b = tag(b, "warehouse", string(c.Shard.Warehouse))
-	b = tag(b, "kind", c.Kind.String())
+	b = tag(b, "kind", c.Of.String())
 	b = tag(b, "id", c.ID)
 	b = append(b, " occupancy="...)
 	b = strconv.AppendInt(b, int64(c.Occupancy), 10) // without i: a float, as its mean is
-	b = number(b, "congestion_index", c.Index, 4)
-	b = number(b, "mean_speed_ratio", c.SpeedRatio, 4)
-	b = number(b, "queue_length", float64(c.Queue), 0)
-	b = number(b, "capacity", float64(c.Capacity), 0)
-	b = number(b, "production", c.Production, 4)
+	for _, f := range fact.CongestionFields() {
+		if v, ok := c.Value(f.Name).(float64); ok && f.Name != alwaysOfCrowds {
+			b = number(b, f.Name, v, 5)
+		}
+	}
 	return end(b, c.At.UnixMilli())
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"starling/engine/congestion"
 	"starling/engine/fact"
 	"starling/engine/fleet"
 )
@@ -40,8 +41,8 @@ func (c *Client) RobotHistory(ctx context.Context, tenant fleet.TenantID, id fle
 }
 
 // CongestionHistory reads how full a zone or lane was. Errors wrap ErrAway.
-func (c *Client) CongestionHistory(ctx context.Context, tenant fleet.TenantID, kind fact.CongestionKind, id string, q fact.HistoryQuery) ([]fact.HistoryPoint, error) {
-	return c.history(ctx, measurementCongestion, [][2]string{{"tenant", string(tenant)}, {"kind", kind.String()}, {"id", id}}, q)
+func (c *Client) CongestionHistory(ctx context.Context, tenant fleet.TenantID, of congestion.Of, id string, q fact.HistoryQuery) ([]fact.HistoryPoint, error) {
+	return c.history(ctx, measurementCongestion, [][2]string{{"tenant", string(tenant)}, {"kind", of.String()}, {"id", id}}, q)
 }
 
 // source is the finest bucket that still has the beginning of what is asked, and is fine enough for it.

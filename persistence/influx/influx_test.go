@@ -18,6 +18,7 @@ import (
 
 	"starling/deploy/stack"
 	"starling/deploy/stack/stacktest"
+	"starling/engine/congestion"
 	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/robot"
@@ -154,7 +155,7 @@ func TestMinutesAndQuartersAreMade(t *testing.T) {
 	setUp(t, c)
 	start := time.Now().Add(-2 * time.Hour).Truncate(quarter)
 	drive(c, "r1", start, 1000)
-	c.WriteCongestion([]fact.Congestion{{Shard: fleet.Shard{Tenant: "t", Warehouse: "w"}, Kind: fact.OfZone, ID: "z", At: start, Index: .5, Occupancy: 3, Queue: 2}})
+	c.WriteCongestion([]fact.Congestion{{Shard: fleet.Shard{Tenant: "t", Warehouse: "w"}, Score: congestion.Score{Subject: congestion.Subject{Of: congestion.OfZone, ID: "z"}, At: start, Index: .5, Occupancy: 3, Queue: 2}}})
 	eventually(t, 20*time.Second, func() error {
 		got, err := c.RobotHistory(t.Context(), "t", "r1", fact.HistoryQuery{From: start, To: start.Add(time.Hour), Columns: columns(fact.Mean, "x"), Limit: 5000})
 		if err == nil && len(got) != 1000 {

@@ -111,7 +111,7 @@ func (c *Client) WriteStatuses(_ context.Context, batch []fact.Status) {
 	c.put(b)
 }
 
-// WriteCongestion takes how full zones and lanes are. It does not wait for the server.
+// WriteCongestion takes how congested zones, lanes and warehouses are. It does not wait for the server.
 func (c *Client) WriteCongestion(batch []fact.Congestion) {
 	if len(batch) == 0 {
 		return

@@ -22,17 +22,21 @@ import (
 	eventsv1 "starling/proto/gen/starling/events/v1"
 )
 
-// StatusProducer sends measured statuses to robot.status, which may lose some: it waits for the leader alone, compresses,
+// StatusProducer sends measured statuses to robot.status, and scores of congestion to congestion.metrics, which may lose some: it waits for the leader alone, compresses,
 // and gives up, counted, what finds no room or cannot be delivered in time. It has a client of its own, so that a flood of
 // statuses never stands before a fact.
 //
 // Cost: about 1.5 us a status in the caller, and as much again in the client (BenchmarkStatuses); memory at most
 // Options.Buffered records of about 400 bytes.
 type StatusProducer struct {
-	kgo     *kgo.Client
-	topic   string
-	enc     statusEncoder
-	sent    prometheus.Counter
+	kgo   *kgo.Client
+	topic string
+	enc   statusEncoder
+	sent  prometheus.Counter
+
+	congestion string // the other topic
+	scores     prometheus.Counter
+
 	dropped *prometheus.CounterVec
 	mu      sync.Mutex
 }
@@ -54,14 +58,15 @@ func OpenStatuses(o Options) (*StatusProducer, error) {
 		return nil, err
 	}
 	p := &StatusProducer{
-		kgo: c, topic: o.Name(TopicRobotStatus),
-		sent: prometheus.NewCounter(prometheus.CounterOpts{Name: "starling_kafka_statuses_total", Help: "Measured statuses that the brokers have taken."}),
+		kgo: c, topic: o.Name(TopicRobotStatus), congestion: o.Name(TopicCongestion),
+		scores: prometheus.NewCounter(prometheus.CounterOpts{Name: "starling_kafka_scores_total", Help: "Scores of congestion that the brokers have taken."}),
+		sent:   prometheus.NewCounter(prometheus.CounterOpts{Name: "starling_kafka_statuses_total", Help: "Measured statuses that the brokers have taken."}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "starling_kafka_dropped_total", Help: "Measured statuses given up: no room in the producer, or not delivered in time.",
+			Name: "starling_kafka_dropped_total", Help: "Measured statuses and scores given up: no room in the producer, or not delivered in time.",
 		}, []string{"queue"}),
 	}
 	if o.Registerer != nil {
-		for _, m := range []prometheus.Collector{p.sent, p.dropped} {
+		for _, m := range []prometheus.Collector{p.sent, p.scores, p.dropped} {
 			if err := o.Registerer.Register(m); err != nil {
 				c.Close()
 				return nil, fmt.Errorf("register the metrics of statuses: %w", err)
@@ -200,7 +205,11 @@ func eventID(s *fact.Status) string {
 	b = append(append(append(b, 0), s.Robot...), 0)
 	b = append(append(b, s.Boot...), 0)
 	b = binary.BigEndian.AppendUint64(b, s.Seq)
-	sum := sha256.Sum256(b)
+	return uuidOf(sha256.Sum256(b))
+}
+
+// uuidOf is a UUID of version 8.
+func uuidOf(sum [sha256.Size]byte) string {
 	sum[6], sum[8] = sum[6]&0x0f|0x80, sum[8]&0x3f|0x80
 	var id [36]byte
 	hex.Encode(id[0:8], sum[0:4])

@@ -8,7 +8,7 @@ const (
 	TopicTaskEvents  = "task.events"            // key: task
 	TopicAlerts      = "alerts"                 // key: alert
 	TopicDecisions   = "scheduler.decisions"    // key: warehouse
-	TopicCongestion  = "congestion.metrics"     // key: zone
+	TopicCongestion  = "congestion.metrics"     // key: zone, else warehouse
 	TopicPredictions = "congestion.predictions" // key: zone
 	TopicRobotEvents = "robot.events"           // key: robot
 	TopicMapEvents   = "map.events"             // key: warehouse
