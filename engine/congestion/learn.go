@@ -50,7 +50,7 @@ const (
 	quantile  = 2.563    // standard deviations that the middle 80 % of a normal one are wide
 	mostLanes = 2_000    // scores of lanes in a bin
 	laneWorth = 0.10     // index from which on a lane is told
-	forgotten = 50.0     // ms under way, smoothed, below which a lane is forgotten
+	forgotten = 200.0    // ms under way, smoothed, below which a lane is forgotten
 )
 
 func clip(v float64) float64 { return min(1, max(0, v)) }

@@ -30,14 +30,15 @@ type zoneSum struct {
 	denials int32
 }
 
+// laneSum is small: there are many, and memory is what a status costs. A bin's sums of 400 robots fit.
 type laneSum struct {
 	lane   int32
-	robots int32 // under way, at the end of the bin
-	queue  int32
-	stuck  int32 // faulted
-	way    int64 // ms
-	waits  int64
-	wayMM  int64
+	way    uint32 // ms
+	waits  uint32
+	wayMM  uint32
+	robots uint16 // under way, at the end of the bin
+	queue  uint16
+	stuck  uint16 // faulted
 }
 
 func (b *tally) end() int64 { return (b.number + 1) * binMS }
@@ -116,12 +117,12 @@ func (s *Site) present(r *rider, b *tally, ms int64, last bool) {
 		z.way += ms
 		if r.lane >= 0 {
 			l = b.lane(r.lane)
-			l.way += ms
+			l.way += uint32(ms)
 		}
 		if r.waits {
 			z.waits += ms
 			if l != nil {
-				l.waits += ms
+				l.waits += uint32(ms)
 			}
 		}
 	}

@@ -52,6 +52,7 @@ type Score struct {
 	Occupancy    int     // robots there at the end of the bin
 	Capacity     int     // vertices of the zone; of a lane how many robots fit on it
 	Production   float64 // moves (mean lanes driven) a second, smoothed
+	UnderWay     float64 // robots under way, mean of the bins, smoothed
 	WaitingShare float64 // of the robot time under way, 0..1, smoothed
 	Denials      int     // robots that a full zone began to refuse in the bin
 	Faulted      int     // robots there that cannot move at the end of the bin

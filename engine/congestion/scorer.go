@@ -1,7 +1,6 @@
 package congestion
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -10,8 +9,9 @@ import (
 // scorer makes figures of what a site has summed.
 type scorer struct {
 	zones    []zoneState
-	lanes    []laneState // those of which something is known, ascending
-	merged   []laneState
+	lanes    []laneState // of which something is known, in any order
+	free     []int32     // of them those that no lane has
+	laneAt   []int32     // by lane: index into lanes plus one; 0 = nothing is known
 	house    trace
 	classes  [OneLane + 1]learner
 	speeds   Spread // of robots under way on empty zones of the whole site, by topSpeed
@@ -20,7 +20,6 @@ type scorer struct {
 	miss     float64 // mean square by which forecasts were off
 	out      []Score
 	laneOut  []Score
-	numbers  []int32 // of the lanes in laneOut
 	capacity int
 }
 
@@ -38,9 +37,8 @@ type trace struct {
 	wayMM  float64
 	drove  float64
 	past   [minute]float64 // indices of the last minute, the oldest at next
-	said   [minute]float64 // what was forecast with them
-	next   int
-	bins   int // in past and said
+	next   int8
+	bins   int8 // in past
 	levels Levels
 }
 
@@ -48,11 +46,11 @@ type zoneState struct {
 	trace
 	learner
 	entered, left float64
+	said          [minute]float64 // what was forecast with the indices in past
 }
 
 type laneState struct {
 	trace
-	lane int32
 	told bool
 }
 
@@ -64,6 +62,7 @@ func (c *scorer) init(s *Site) {
 	for z := range s.g.Zones {
 		c.capacity += s.g.Zones[z].Capacity
 	}
+	c.laneAt = make([]int32, len(s.g.Lanes))
 	c.miss = firstMiss * firstMiss
 	c.out = make([]Score, 0, len(s.g.Zones)+64)
 }
@@ -98,7 +97,7 @@ func (t *trace) lost(free float64) float64 {
 
 // speed fills what a score says of speeds.
 func (t *trace) speed(sc *Score, free float64) {
-	sc.SpeedRatio = 1
+	sc.SpeedRatio, sc.UnderWay = 1, t.way/binMS
 	if t.way > 0 {
 		sc.SpeedMPS = t.wayMM / t.way
 		sc.WaitingShare = min(1, t.waits/t.way)
@@ -108,13 +107,11 @@ func (t *trace) speed(sc *Score, free float64) {
 	}
 }
 
-// remember keeps index and forecast, and returns what was a minute ago; false = not known yet.
-func (t *trace) remember(index, forecast float64) (past, said float64, known bool) {
-	past, said, known = t.past[t.next], t.said[t.next], t.bins == minute
-	t.past[t.next], t.said[t.next] = index, forecast
+// remember keeps an index.
+func (t *trace) remember(index float64) {
+	t.past[t.next] = index
 	t.next = (t.next + 1) % minute
 	t.bins = min(minute, t.bins+1)
-	return past, said, known
 }
 
 // before is the index a minute ago, or the oldest known; now where none is.
@@ -143,7 +140,6 @@ func (c *scorer) close(s *Site, b *tally) []Score {
 	for z := range c.zones {
 		c.out = append(c.out, c.zone(s, b, int32(z), &least[s.kinds[z]], &sum))
 	}
-	c.mergeLanes(b)
 	c.scoreLanes(s, b, &least[KindLane])
 	c.out = append(c.out, c.warehouse(s, b, &least[KindWarehouse], &sum))
 	return c.out
@@ -184,7 +180,7 @@ func (c *scorer) zone(s *Site, b *tally, z int32, least *[LevelCount]float64, ho
 	ladder := &s.settings.Ladders[s.kinds[z]]
 	sc.Risk = noisyOr(c.reaches(sc.Forecast, ladder), gridlock(&sc, x), cutOff(s.classes[z], int(x.faulted), zone.Capacity))
 	sc.Confidence = confidence(x.robots, x.overdue, x.there, x.missing, t.way/binMS, sc.Index)
-	c.settle(&t.trace, &sc, x.way)
+	c.settle(t, &sc, x.way)
 	if x.way >= binMS {
 		c.ofZones.learn(sc.Index, uint32(len(c.zones))*usualBins)
 	}
@@ -203,11 +199,13 @@ func (c *scorer) zone(s *Site, b *tally, z int32, least *[LevelCount]float64, ho
 	return sc
 }
 
-// settle remembers a score and learns how far the forecast of a minute ago was off.
-func (c *scorer) settle(t *trace, sc *Score, way int64) {
-	if _, said, known := t.remember(sc.Index, sc.Forecast); known && way >= binMS {
+// settle remembers a zone's score and learns how far the forecast of a minute ago was off.
+func (c *scorer) settle(t *zoneState, sc *Score, way int64) {
+	if said := t.said[t.next]; t.bins == minute && way >= binMS {
 		c.miss += missFollow * ((said-sc.Index)*(said-sc.Index) - c.miss)
 	}
+	t.said[t.next] = sc.Forecast
+	t.remember(sc.Index)
 }
 
 // level brings the subject's level on.
@@ -226,60 +224,70 @@ func (t *trace) level(s *Site, b *tally, sc *Score, ladder *Ladder, least *[Leve
 	return t.levels.take(b.end(), &sig, ladder, least)
 }
 
-// mergeLanes brings every lane of which something is known, or was seen in the bin, on by the bin.
-func (c *scorer) mergeLanes(b *tally) {
-	slices.SortFunc(b.lanes, func(x, y laneSum) int { return cmp.Compare(x.lane, y.lane) })
-	c.merged = c.merged[:0]
-	old := c.lanes
-	for i := range b.lanes {
-		x := &b.lanes[i]
-		for len(old) > 0 && old[0].lane < x.lane {
-			c.merged = append(c.merged, old[0])
-			old = old[1:]
-		}
-		l := laneState{lane: x.lane, trace: trace{begun: true}}
-		if len(old) > 0 && old[0].lane == x.lane {
-			l, old = old[0], old[1:]
-		}
-		c.merged = append(c.merged, l)
-	}
-	c.merged = append(c.merged, old...)
-	c.lanes, c.merged = c.merged, c.lanes
-}
-
-// scoreLanes scores the lanes and appends those worth telling: where a tenth or more is lost, where a level holds, and once more
-// where that has just ended.
+// scoreLanes scores the lanes of which something is known, or was seen in the bin, by their numbers, and appends those worth
+// telling: where a tenth or more is lost, where a level holds, and once more where that has just ended.
 func (c *scorer) scoreLanes(s *Site, b *tally, least *[LevelCount]float64) {
-	c.laneOut, c.numbers = c.laneOut[:0], c.numbers[:0]
-	kept, seen := c.lanes[:0], b.lanes
-	for i := range c.lanes {
-		l := &c.lanes[i]
-		x := laneSum{lane: l.lane}
-		if len(seen) > 0 && seen[0].lane == l.lane {
-			x, seen = seen[0], seen[1:]
+	c.laneOut = c.laneOut[:0]
+	for lane, seen := range b.slot {
+		at := c.laneAt[lane]
+		if at == 0 && seen == 0 {
+			continue
 		}
-		sc := c.laneScore(s, b, l, &x, least)
+		var x laneSum
+		if seen != 0 {
+			x = b.lanes[seen-1]
+		}
+		if at == 0 {
+			at = c.begin(lane)
+		}
+		l := &c.lanes[at-1]
+		sc := c.laneScore(s, b, l, int32(lane), &x, least)
 		worth := sc.Index >= laneWorth || sc.Level > 0
 		if worth || l.told {
 			c.laneOut = append(c.laneOut, sc)
 		}
-		l.told = worth
-		if l.way > forgotten || worth {
-			kept = append(kept, *l)
+		if l.told = worth; !worth && l.way < forgotten {
+			c.laneAt[lane] = 0
+			c.free = append(c.free, at)
 		}
 	}
-	c.lanes = kept
-	if len(c.laneOut) > mostLanes { // the worst are told
-		slices.SortStableFunc(c.laneOut, worse)
-		c.laneOut = c.laneOut[:mostLanes]
-	}
-	c.out = append(c.out, c.laneOut...)
+	c.out = append(c.out, worst(c.laneOut, mostLanes)...)
 }
 
-func (c *scorer) laneScore(s *Site, b *tally, l *laneState, x *laneSum, least *[LevelCount]float64) Score {
-	lane := &s.g.Lanes[l.lane]
+// begin finds room for what is known of a lane.
+func (c *scorer) begin(lane int) int32 {
+	var at int32
+	if n := len(c.free); n > 0 {
+		at, c.free = c.free[n-1], c.free[:n-1]
+	} else {
+		c.lanes = append(c.lanes, laneState{})
+		at = int32(len(c.lanes))
+	}
+	c.lanes[at-1] = laneState{trace: trace{begun: true}} // nothing was there before
+	c.laneAt[lane] = at
+	return at
+}
+
+// worst leaves at most so many scores, those of the greatest indices, in their order.
+func worst(scores []Score, most int) []Score {
+	if len(scores) <= most {
+		return scores
+	}
+	var counts [spreadBins]int
+	for i := range scores {
+		counts[min(spreadBins-1, int(scores[i].Index*spreadBins))]++
+	}
+	from := spreadBins
+	for n := 0; from > 0 && n+counts[from-1] <= most; from-- {
+		n += counts[from-1]
+	}
+	return slices.DeleteFunc(scores, func(sc Score) bool { return min(spreadBins-1, int(sc.Index*spreadBins)) < from })
+}
+
+func (c *scorer) laneScore(s *Site, b *tally, l *laneState, number int32, x *laneSum, least *[LevelCount]float64) Score {
+	lane := &s.g.Lanes[number]
 	z := s.g.ZoneOf[lane.From]
-	l.take(x.way, x.waits, x.wayMM, x.wayMM)
+	l.take(int64(x.way), int64(x.waits), int64(x.wayMM), int64(x.wayMM))
 	capacity := max(1, int(math.Round(1000*lane.LengthM/s.laneMM[z])))
 	sc := Score{
 		Subject: Subject{OfLane, string(lane.ID)}, At: time.UnixMilli(b.end()).UTC(), Version: s.settings.Version, Queue: int(x.queue), Occupancy: int(x.robots),
@@ -294,14 +302,16 @@ func (c *scorer) laneScore(s *Site, b *tally, l *laneState, x *laneSum, least *[
 	sc.Trend = sc.Index - l.before(sc.Index)
 	sc.Forecast = clip(sc.Index + trendShare*sc.Trend)
 	ladder := &s.settings.Ladders[KindLane]
-	stuck := 0.0
-	if x.stuck > 0 {
-		stuck = 1
+	if sc.Index >= laneWorth || x.stuck > 0 || l.told { // else it is next to nothing
+		stuck := 0.0
+		if x.stuck > 0 {
+			stuck = laneStuck
+		}
+		sc.Risk = noisyOr(c.reaches(sc.Forecast, ladder), stuck)
+		zone := &b.zones[z]
+		sc.Confidence = confidence(zone.robots, zone.overdue, zone.there, zone.missing, l.way/binMS, sc.Index)
 	}
-	sc.Risk = noisyOr(c.reaches(sc.Forecast, ladder), 0, stuck*laneStuck)
-	zone := &b.zones[z]
-	sc.Confidence = confidence(zone.robots, zone.overdue, zone.there, zone.missing, l.way/binMS, sc.Index)
-	l.remember(sc.Index, sc.Forecast)
+	l.remember(sc.Index)
 	if x.way >= binMS/2 {
 		c.ofLanes.learn(sc.Index, uint32(max(1, len(s.g.Zones)))*usualBins)
 	}
@@ -338,7 +348,7 @@ func (c *scorer) warehouse(s *Site, b *tally, least *[LevelCount]float64, x *hou
 	ladder := &s.settings.Ladders[KindWarehouse]
 	sc.Risk = noisyOr(c.reaches(sc.Forecast, ladder), 0, clip(float64(x.faulted)/capacity))
 	sc.Confidence = confidence(x.robots, x.overdue, x.there, x.missing, t.way/binMS, sc.Index)
-	t.remember(sc.Index, sc.Forecast)
+	t.remember(sc.Index)
 	sc.Level = t.level(s, b, &sc, ladder, least)
 	return sc
 }

@@ -74,6 +74,8 @@ type Site struct {
 	kinds    []Kind
 	classes  []Class
 	laneMM   []float64 // by zone: mean length of its lanes
+	cells    []cell    // by vertex, and one more
+	laneKeys []uint32  // by lane: laneKey of its id
 
 	index  map[fleet.RobotID]int32
 	riders []rider
@@ -85,6 +87,12 @@ type Site struct {
 
 	counts Counts
 	score  scorer
+}
+
+// cell is what the hot path needs of a vertex.
+type cell struct {
+	zone int32
+	lane int32 // the first that leaves it: lanes are grouped by where they begin
 }
 
 // rider is what is known of one robot.
@@ -121,7 +129,18 @@ func NewSite(spec SiteSpec) *Site {
 		s.from = ceilBin(spec.From.UnixMilli()) * binMS
 	}
 	length, lanes := make([]float64, len(g.Zones)), make([]int, len(g.Zones))
+	s.laneKeys = make([]uint32, len(g.Lanes))
+	s.cells = make([]cell, len(g.Vertices)+1)
+	for i, v := len(g.Lanes), len(g.Vertices); v >= 0; v-- {
+		for i > 0 && int(g.Lanes[i-1].From) >= v {
+			i--
+		}
+		if s.cells[v].lane = int32(i); v < len(g.Vertices) {
+			s.cells[v].zone = g.ZoneOf[v]
+		}
+	}
 	for i := range g.Lanes {
+		s.laneKeys[i] = laneKey(g.Lanes[i].ID)
 		z := g.ZoneOf[g.Lanes[i].From]
 		length[z] += g.Lanes[i].LengthM
 		lanes[z]++
@@ -271,7 +290,7 @@ func (s *Site) next(r *rider, m *Sample, t int64) {
 			if r.way {
 				z.wayMM += d
 				if r.lane >= 0 {
-					b.lane(r.lane).wayMM += d
+					b.lane(r.lane).wayMM += uint32(d)
 				}
 			}
 		}
@@ -316,9 +335,9 @@ func (s *Site) place(r *rider, m *Sample) {
 	}
 	r.hold = min(max(2*r.period, int32(leastHold.Milliseconds())), int32(mostHold.Milliseconds()))
 	zone, lane, vertex := int32(nobody), int32(nobody), fleet.NoVertex
-	if m.Vertex >= 0 && int(m.Vertex) < len(s.g.ZoneOf) && (m.MapVersion == 0 || m.MapVersion == s.g.Version) {
+	if m.Vertex >= 0 && int(m.Vertex) < len(s.cells)-1 && (m.MapVersion == 0 || m.MapVersion == s.g.Version) {
 		vertex = m.Vertex
-		zone = s.g.ZoneOf[vertex]
+		zone = s.cells[vertex].zone
 		lane = s.lane(r, vertex, m.Lane)
 	} else if z, known := s.zoneOf[m.Zone]; known {
 		zone = z
@@ -339,11 +358,9 @@ func (s *Site) place(r *rider, m *Sample) {
 // lane is the lane on which a robot counts: the one that it drives, else the one on which it came to where it stands.
 func (s *Site) lane(r *rider, at fleet.Vertex, id fleet.LaneID) int32 {
 	if id != "" {
-		if l := r.lane; l >= 0 && s.g.Lanes[l].ID == id {
-			return l
-		}
-		for _, l := range s.g.Out[at] {
-			if s.g.Lanes[l].ID == id {
+		key := laneKey(id)
+		for l := s.cells[at].lane; l < s.cells[at+1].lane; l++ {
+			if s.laneKeys[l] == key {
 				return l
 			}
 		}
@@ -358,6 +375,17 @@ func (s *Site) lane(r *rider, at fleet.Vertex, id fleet.LaneID) int32 {
 		}
 	}
 	return nobody
+}
+
+// laneKey tells apart the few lanes that leave one vertex, without a look at their ids: those are UUIDs, made by a hash.
+func laneKey(id fleet.LaneID) uint32 {
+	n := len(id)
+	if n < 8 {
+		return uint32(n)
+	}
+	h := uint64(id[n-8]) | uint64(id[n-7])<<8 | uint64(id[n-6])<<16 | uint64(id[n-5])<<24 |
+		uint64(id[n-4])<<32 | uint64(id[n-3])<<40 | uint64(id[n-2])<<48 | uint64(id[n-1])<<56
+	return uint32(h * 0x9e3779b97f4a7c15 >> 32)
 }
 
 // waitsForOthers says whether a robot stands because of others: not for want of a way, a battery or a goal.
