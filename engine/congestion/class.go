@@ -52,3 +52,16 @@ func (c Class) critical() float64 {
 	}
 	return criticalAisle
 }
+
+// String is the wire name.
+func (c Class) String() string {
+	switch c {
+	case Open:
+		return "open"
+	case Aisle:
+		return "aisle"
+	case OneLane:
+		return "one_lane"
+	}
+	return "INVALID"
+}

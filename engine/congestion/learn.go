@@ -50,6 +50,7 @@ const (
 	quantile  = 2.563    // standard deviations that the middle 80 % of a normal one are wide
 	mostLanes = 2_000    // scores of lanes in a bin
 	laneWorth = 0.10     // index from which on a lane is told
+	laneCalm  = 0.02     // and below which it is told for the last time
 	forgotten = 200.0    // ms under way, smoothed, below which a lane is forgotten
 )
 

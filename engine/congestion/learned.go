@@ -112,14 +112,41 @@ func (s *Site) Learn(l *Learned) {
 	}
 }
 
-// DiagramOf is a zone's macroscopic diagram as the site has learned it, its class's usual one where it has seen too little, and
-// whether the zone is known.
-func (s *Site) DiagramOf(id fleet.ZoneID) (own, class Diagram, known bool) {
+// Shown is what a zone's macroscopic diagram looks like, for people.
+type Shown struct {
+	Zone       fleet.ZoneID
+	Kind       Kind
+	Class      Class
+	Capacity   int
+	Own        []DiagramBin // as seen in the zone: moves a second over robots per vertex
+	OfClass    []DiagramBin // as seen in all zones of its class, scaled to its size
+	Critical   float64      // density of greatest production: seen, else of its class
+	Greatest   float64      // production there, moves/s; 0 = not seen yet
+	Known      bool         // production was seen to fall beyond it
+	FreeMPS    float64      // that robots drive there when nobody is in the way; 0 = not known yet
+	Density    float64      // where the zone is now
+	Production float64
+}
+
+// Diagram is what a zone's macroscopic diagram looks like and where the zone stood when its last bin was closed; false = there is no such
+// zone.
+func (s *Site) Diagram(id fleet.ZoneID) (Shown, bool) {
 	z, known := s.zoneOf[id]
 	if !known {
-		return own, class, false
+		return Shown{}, false
 	}
-	return s.score.zones[z].diagram, s.score.classes[s.classes[z]].diagram, true
+	t, class, capacity := &s.score.zones[z], s.classes[z], s.g.Zones[z].Capacity
+	out := Shown{Zone: id, Kind: s.kinds[z], Class: class, Capacity: capacity, Own: t.diagram.Bins(), OfClass: s.score.classes[class].diagram.Bins()}
+	for i := range out.OfClass {
+		out.OfClass[i].Production *= float64(capacity)
+	}
+	_, _, out.Known = t.diagram.Peak()
+	out.Critical, out.Greatest = s.score.peak(z, class, float64(max(1, capacity)))
+	out.FreeMPS = s.score.freeMPS(z, class)
+	if int(z) < len(s.score.out) {
+		out.Density, out.Production = s.score.out[z].Density, s.score.out[z].Production
+	}
+	return out, true
 }
 
 // KindOf is of which kind a zone is, for settings.

@@ -225,7 +225,7 @@ func (t *trace) level(s *Site, b *tally, sc *Score, ladder *Ladder, least *[Leve
 }
 
 // scoreLanes scores the lanes of which something is known, or was seen in the bin, by their numbers, and appends those worth
-// telling: where a tenth or more is lost, where a level holds, and once more where that has just ended.
+// telling: where a tenth or more is lost or a level holds, from then on until next to nothing is lost, and that too.
 func (c *scorer) scoreLanes(s *Site, b *tally, least *[LevelCount]float64) {
 	c.laneOut = c.laneOut[:0]
 	for lane, seen := range b.slot {
@@ -242,7 +242,7 @@ func (c *scorer) scoreLanes(s *Site, b *tally, least *[LevelCount]float64) {
 		}
 		l := &c.lanes[at-1]
 		sc := c.laneScore(s, b, l, int32(lane), &x, least)
-		worth := sc.Index >= laneWorth || sc.Level > 0
+		worth := sc.Index >= laneWorth || sc.Level > 0 || l.told && sc.Index >= laneCalm
 		if worth || l.told {
 			c.laneOut = append(c.laneOut, sc)
 		}

@@ -212,8 +212,12 @@ func TestWhatWasLearnedIsKept(t *testing.T) {
 		t.Errorf("it came back as %+v\nwas          %+v", got, learned)
 	}
 	second.Learn(&congestion.Learned{}) // nothing hurts
-	if d, _, known := first.DiagramOf(g.Zones[0].ID); !known || len(d.Bins()) == 0 {
-		t.Error("a zone has no diagram")
+	d, known := first.Diagram(g.Zones[0].ID)
+	if !known || len(d.Own) == 0 || len(d.OfClass) == 0 || d.Critical <= 0 || d.Density <= 0 || d.Capacity != g.Zones[0].Capacity {
+		t.Errorf("a zone's diagram is %+v", d)
+	}
+	if _, known := first.Diagram("nowhere"); known {
+		t.Error("a zone that is none has a diagram")
 	}
 }
 
