@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -59,6 +60,17 @@ func TestStatusesArriveInOrderAndWhole(t *testing.T) {
 		if string(r.Key) != string(want.Robot) || e.AggregateId != string(want.Robot) || e.TenantId != string(want.Shard.Tenant) || e.WarehouseId != string(want.Shard.Warehouse) ||
 			e.Type != "robot.status" || !e.OccurredAt.AsTime().Equal(measuredAt) || !s.ReceivedAt.AsTime().Equal(want.ReceivedAt) || len(e.EventId) != 36 || ids[e.EventId] {
 			t.Fatalf("%v", &e)
+		}
+		heads := map[string]string{}
+		for _, h := range r.Headers {
+			heads[h.Key] = string(h.Value)
+		}
+		if !maps.Equal(heads, map[string]string{
+			"ce_specversion": "1.0", "ce_id": e.EventId, "ce_type": "starling.robot.status", "ce_subject": "robot/" + string(want.Robot),
+			"ce_source": "/tenants/" + string(want.Shard.Tenant) + "/warehouses/" + string(want.Shard.Warehouse), "ce_time": "2026-03-01T12:00:00.005000Z",
+			"content-type": "application/protobuf",
+		}) {
+			t.Fatalf("headers %v", heads)
 		}
 		ids[e.EventId] = true
 		if n := last[string(r.Key)]; s.Seq < n {
