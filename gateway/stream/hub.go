@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"starling/engine/alert"
 	"starling/engine/fleet"
 	"starling/engine/task"
 	"starling/gateway/view"
@@ -22,9 +23,13 @@ const (
 	chanRobots channel = "robots"
 	chanZones  channel = "zones"
 	chanTasks  channel = "tasks"
+	chanAlerts channel = "alerts"
 )
 
-var channels = [...]channel{chanRobots, chanZones, chanTasks}
+var channels = [...]channel{chanRobots, chanZones, chanTasks, chanAlerts}
+
+// conflates says that a channel carries state, of which the newest is enough.
+func (c channel) conflates() bool { return c != chanTasks && c != chanAlerts }
 
 type rect struct{ x0, y0, x1, y1 float64 }
 
@@ -40,6 +45,7 @@ type sub struct {
 	warehouse fleet.WarehouseID // "" = all
 	robots    idSet             // nil = all
 	tasks     map[fleet.TaskID]bool
+	alerts    alertSub
 	rect      *rect
 	rate      int // tenths of a hertz
 	detail    bool
@@ -140,6 +146,7 @@ type hub struct {
 	classes [len(rates) * phases]class
 	frames  map[frameKey]made // of this round
 	tasks   taskFloor
+	alerts  alertFloor
 	turn    int // who comes first, each beat another
 }
 
@@ -243,7 +250,7 @@ func (h *hub) stir() {
 func (h *hub) add(s *sub) {
 	s.more.Store(true)
 	h.mu.Lock()
-	if s.channel != chanTasks {
+	if s.channel.conflates() {
 		s.class = h.classFor(s.rate)
 		s.class.members++
 	}
@@ -292,7 +299,7 @@ func (h *hub) round(now time.Time, beaten bool) {
 	h.mu.Lock()
 	queue := h.queue
 	h.queue = nil
-	var robots, zones, tasks []*sub
+	var robots, zones, tasks, alerts []*sub
 	var due []*class
 	if beaten {
 		for i := range h.classes {
@@ -301,7 +308,7 @@ func (h *hub) round(now time.Time, beaten bool) {
 			}
 		}
 		h.turn++
-		robots, zones, tasks = h.inTurn(chanRobots), h.inTurn(chanZones), h.inTurn(chanTasks)
+		robots, zones, tasks, alerts = h.inTurn(chanRobots), h.inTurn(chanZones), h.inTurn(chanTasks), h.inTurn(chanAlerts)
 	}
 	looked, crossed := len(h.subs[chanRobots]) > 0, len(h.subs[chanZones]) > 0
 	h.mu.Unlock()
@@ -324,8 +331,9 @@ func (h *hub) round(now time.Time, beaten bool) {
 			h.goOn(now, s)
 		}
 	}
-	if beaten && len(robots)+len(zones)+len(tasks) > 0 {
+	if beaten && len(robots)+len(zones)+len(tasks)+len(alerts) > 0 {
 		h.tellTasks(now, tasks)
+		h.tellAlerts(now, alerts)
 		for _, c := range due {
 			h.tellState(now, c, robots, zones)
 		}
@@ -351,6 +359,8 @@ func (h *hub) goOn(now time.Time, s *sub) {
 	switch {
 	case s.channel == chanTasks:
 		h.pumpTasks(now, s)
+	case s.channel == chanAlerts:
+		h.pumpAlerts(now, s)
 	case s.phase == fresh:
 		if s.phase = snapshotting; s.channel == chanRobots {
 			h.mirror.refresh()
@@ -455,13 +465,16 @@ func head(b []byte, op string, s *sub) []byte {
 	return strconv.AppendUint(b, s.seq, 10)
 }
 
-// logEpoch names the numbers of a tasks subscription: a process, a tenant's log, a life of it. Where only some tasks are
+// logEpoch names the numbers of a subscription to events: a process, a tenant's log, a life of it. Where only some are
 // followed the numbers are the subscription's own, and mean nothing to another one.
 func (h *hub) logEpoch(s *sub) string {
-	if s.tasks != nil {
+	if s.tasks != nil || s.alerts.least != alert.NoLevel {
 		return h.srv.boot + "-" + uuid.NewString()[:13]
 	}
 	f := fnv.New64a()
-	_, _ = f.Write([]byte(h.tenant + "/" + fleet.TenantID(s.warehouse)))
+	_, _ = f.Write([]byte(string(h.tenant) + "/" + string(s.warehouse)))
+	if s.channel != chanTasks {
+		_, _ = f.Write([]byte("/" + s.channel))
+	}
 	return fmt.Sprintf("%s-%x-%x", h.srv.boot, f.Sum64(), s.place.Life)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"starling/engine/alert"
 	"starling/engine/fleet"
 	"starling/gateway/auth"
 )
@@ -209,7 +210,7 @@ func (x *session) newSub(w *wish) (*sub, *refusal) {
 	}
 	s.channel = channel(w.Channel)
 	if !slices.Contains(channels[:], s.channel) {
-		f.add("channel", "want robots, tasks or zones")
+		f.add("channel", "want robots, tasks, zones or alerts")
 	} else if !x.mayWatch(s.channel) {
 		return nil, notAllowed()
 	}
@@ -271,7 +272,10 @@ func (s *sub) filterBy(w *filterWish, f *faults) {
 		}
 	}
 	if w.MinLevel != "" {
-		f.add("filter.min_level", "goes with the channel alerts")
+		var ok bool
+		if s.alerts.least, ok = alert.ParseLevel(w.MinLevel); !ok || s.channel != chanAlerts {
+			f.add("filter.min_level", "want L1, L2 or L3, with the channel alerts")
+		}
 	}
 }
 

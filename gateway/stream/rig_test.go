@@ -20,6 +20,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
 	"starling/engine/robot"
@@ -51,6 +52,7 @@ type rig struct {
 
 	mu     sync.Mutex
 	stored map[fleet.TaskID]task.View
+	alerts []fact.Alert // unresolved, as the store has them
 }
 
 // guard is who lets clients in; bySlug nil = there are no slugs.
@@ -77,7 +79,7 @@ func newRig(t *testing.T, change func(*stream.Options)) *rig {
 func (g *rig) start(change func(*stream.Options)) {
 	o := stream.Options{
 		Views: g.views, Auth: g.guard(0, nil), Log: slog.New(slog.DiscardHandler),
-		Task: rest.TaskBody, Graph: func(fleet.Shard) *roadmap.Graph { return nil },
+		Task: rest.TaskBody, Alert: rest.AlertBody, OpenAlerts: g.openAlerts, Graph: func(fleet.Shard) *roadmap.Graph { return nil },
 		FindTasks: func(_ context.Context, tenant fleet.TenantID, ids []fleet.TaskID) (found []task.View, _ error) {
 			g.mu.Lock()
 			defer g.mu.Unlock()

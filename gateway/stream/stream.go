@@ -1,4 +1,4 @@
-// Package stream is the live channel: WebSocket and SSE subscriptions to robots, zones and tasks. State conflates,
+// Package stream is the live channel: WebSocket and SSE subscriptions to robots, zones, tasks and alerts. State conflates,
 // events do not; who is too slow never costs the others anything. It reads the views and decides nothing.
 //
 // Size: a subscription is about 500 bytes, 16 for each robot (100 for each task) that it names and, where it has a
@@ -24,6 +24,8 @@ import (
 	"github.com/olahol/melody"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"starling/engine/alert"
+	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
 	"starling/engine/task"
@@ -44,6 +46,10 @@ type Options struct {
 	Task func(*task.View) any
 	// FindTasks reads those of the tasks that the store of facts has, in any order.
 	FindTasks func(context.Context, fleet.TenantID, []fleet.TaskID) ([]task.View, error)
+	// Alert renders an alert as REST does.
+	Alert func(fleet.WarehouseID, *alert.View) any
+	// OpenAlerts reads the unresolved alerts of a warehouse, "" = of all, from the store of facts, in any order.
+	OpenAlerts func(context.Context, fleet.TenantID, fleet.WarehouseID) ([]fact.Alert, error)
 
 	Origins []string // other origins whose pages may connect
 	// OriginAllowed says whether a tenant lets pages of an origin connect; nil = none does.

@@ -14,17 +14,11 @@ import (
 	"starling/gateway/view"
 )
 
-// maxBehind is how many transitions a client may be behind: the log is its queue.
-const maxBehind = 4096
-
 // partBytes is about how large a part of a snapshot is.
 const (
 	partBytes = 256 << 10
 	partItems = 1000
 )
-
-// resyncEvery is how often a subscription may begin anew by itself.
-const resyncEvery = time.Second
 
 // taskFloor is what the hub's goroutine keeps of tasks.
 type taskFloor struct {
@@ -62,8 +56,8 @@ func (h *hub) tellTasks(now time.Time, tasks []*sub) {
 			h.pumpTasks(now, s)
 		default: // it takes nothing while more and more waits for it
 			s.more.Store(true)
-			if _, _, ok := h.after(now, s); !ok {
-				h.cut(now, s)
+			if _, _, ok := after(now, s, h.views.Tasks); !ok {
+				cut(now, s, h.views.Tasks)
 			}
 		}
 	}
@@ -88,9 +82,9 @@ func (h *hub) pumpTasks(now time.Time, s *sub) {
 	case live:
 	}
 	for {
-		next, behind, ok := h.after(now, s)
+		next, behind, ok := after(now, s, h.views.Tasks)
 		switch {
-		case !ok && h.cut(now, s):
+		case !ok && cut(now, s, h.views.Tasks):
 			return
 		case !ok && now.Sub(s.began) < resyncEvery: // tasks that come back after a restart do so one by one
 			s.more.Store(false)
@@ -109,35 +103,6 @@ func (h *hub) pumpTasks(now time.Time, s *sub) {
 			return
 		}
 	}
-}
-
-// after looks for what a subscription must be told next, and closes the connection of a client that is too far behind and
-// takes nothing: what comes at once, or while the server is busy, is not its fault. Who comes back far behind, or was long
-// about its snapshot, may be as far behind as it was then. Nobody may be further behind than the log is long.
-func (h *hub) after(now time.Time, s *sub) (next *view.Batch, behind int, ok bool) {
-	next, behind, ok = h.views.Tasks.After(now, s.warehouse, s.place)
-	switch {
-	case !ok:
-		return nil, 0, false
-	case s.allow == 0: // the first look
-		s.allow = min(behind+maxBehind, view.MaxKept)
-	case behind <= maxBehind:
-		s.allow = maxBehind
-	case behind > s.allow && s.busy.Load() && time.Since(s.gave) > slowAfter:
-		s.session.close(closeSlow, "slow_consumer", 1000)
-		return nil, 0, true
-	}
-	return next, behind, true
-}
-
-// cut says whether the log has been cut under a subscription, and closes its connection if so: events would be missing.
-// Where the log began anew the subscription does too, as soon as the client reads on.
-func (h *hub) cut(now time.Time, s *sub) bool {
-	if h.views.Tasks.Head(now, s.warehouse).Life != s.place.Life {
-		return false
-	}
-	s.session.close(closeSlow, "slow_consumer", 1000)
-	return true
 }
 
 // beginTasks goes on where the client was, if that can be, or begins with what is open.
@@ -308,7 +273,7 @@ func (h *hub) find(s *sub, ids []fleet.TaskID) {
 	h.tasks.finding.Add(-1)
 	if err != nil {
 		if !s.left.Load() {
-			h.unanswered(s)
+			h.unanswered(s, "the tasks cannot be read now: subscribe again")
 		}
 		return
 	}
@@ -319,13 +284,13 @@ func (h *hub) find(s *sub, ids []fleet.TaskID) {
 	h.ready(s)
 }
 
-// unanswered ends a subscription whose tasks cannot be read. A WebSocket's client may subscribe again; where the
+// unanswered ends a subscription of which the store cannot be asked. A WebSocket's client may subscribe again; where the
 // subscription is all that there is, the client comes back by itself when the stream ends.
-func (h *hub) unanswered(s *sub) {
+func (h *hub) unanswered(s *sub, why string) {
 	x := s.session
 	x.forget(s)
 	n := int64(s.id)
-	x.refuse(&n, &refusal{code: "UNAVAILABLE", message: "the tasks cannot be read now: subscribe again"})
+	x.refuse(&n, &refusal{code: "UNAVAILABLE", message: why})
 	if x.kind == "sse" {
 		x.close(closeRestart, "unavailable", 1000)
 	}
