@@ -157,3 +157,12 @@ func (s *Site) KindOf(id fleet.ZoneID) (Kind, bool) {
 	}
 	return s.kinds[z], true
 }
+
+// DiagramOf is a zone's macroscopic diagram as the site has learned it, its class's, and whether the zone is known.
+func (s *Site) DiagramOf(id fleet.ZoneID) (own, class Diagram, known bool) {
+	z, known := s.zoneOf[id]
+	if !known {
+		return own, class, false
+	}
+	return s.score.zones[z].diagram, s.score.classes[s.classes[z]].diagram, true
+}
