@@ -327,8 +327,8 @@ func (s *Scorer) save(ctx context.Context, x *site) {
 	}
 }
 
-// Diagram is what was learned of a zone that is scored here; false = nothing is known of it.
-func (s *Scorer) Diagram(shard fleet.Shard, zone fleet.ZoneID) (d fact.Diagram, ok bool) {
+// Diagram is what was learned of a zone that is scored here, and where it is now; false = nothing is known of it.
+func (s *Scorer) Diagram(shard fleet.Shard, zone fleet.ZoneID) (d congestion.Shown, ok bool) {
 	s.mu.Lock()
 	x := s.sites[shard]
 	s.mu.Unlock()
@@ -337,14 +337,7 @@ func (s *Scorer) Diagram(shard fleet.Shard, zone fleet.ZoneID) (d fact.Diagram, 
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	own, class, known := x.core.DiagramOf(zone)
-	if !known {
-		return d, false
-	}
-	d.Kind, _ = x.core.KindOf(zone)
-	d.Own, d.Class = own.Bins(), class.Bins()
-	d.Critical, d.Greatest, d.Known = own.Peak()
-	return d, true
+	return x.core.Diagram(zone)
 }
 
 // Stop keeps what was learned, as far as ctx lets it, and ends the scorer. Nothing may be written to it any more.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"starling/engine/congestion"
 	"starling/engine/fleet"
 	"starling/engine/roadmap"
 	"starling/engine/task"
@@ -125,16 +124,6 @@ type ZoneFilter struct {
 	Warehouse fleet.WarehouseID
 	Kind      string
 	At        Area
-}
-
-// Diagram is what was learned of how one zone flows: production over density, of its own, in moves a second, and of zones of
-// its class, in moves a second and vertex. Critical is the density at which its own production is greatest, Greatest that
-// production; Known: it has been seen to fall beyond, so that it is the peak and not only the most so far.
-type Diagram struct {
-	Kind               congestion.Kind
-	Own, Class         []congestion.DiagramBin
-	Critical, Greatest float64
-	Known              bool
 }
 
 // LaneFilter narrows a list of lanes of a map; zero values narrow nothing.

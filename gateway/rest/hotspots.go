@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"starling/engine/congestion"
@@ -16,7 +17,7 @@ import (
 
 // Diagrams tells what was learned of how zones flow. (actors.Scorer.)
 type Diagrams interface {
-	Diagram(shard fleet.Shard, zone fleet.ZoneID) (fact.Diagram, bool)
+	Diagram(shard fleet.Shard, zone fleet.ZoneID) (congestion.Shown, bool)
 }
 
 // HotspotBody is how congested a zone or lane is, or is expected to be: an item of hotspots, and of the live channel.
@@ -122,7 +123,7 @@ func HeatBody(c *fact.Congestion) any {
 func (a *api) hotspots() {
 	type query struct {
 		WarehouseID string `query:"warehouse_id" required:"true" format:"uuid"`
-		Horizon     int    `query:"horizon_seconds" enum:"0,60,300,900" default:"0" doc:"0 = as it was measured last"`
+		Horizon     string `query:"horizon_seconds" enum:"0,60,300,900" default:"0" doc:"0 = as it was measured last"`
 		Limit       int    `query:"limit" minimum:"1" maximum:"500" default:"50"`
 	}
 	type out struct{ Body hotspotsBody }
@@ -132,7 +133,8 @@ func (a *api) hotspots() {
 			if err != nil {
 				return nil, err
 			}
-			return &out{a.hotspotsOf(shard, time.Duration(in.Horizon)*time.Second, in.Limit)}, nil
+			seconds, _ := strconv.Atoi(in.Horizon) // it is one of those
+			return &out{a.hotspotsOf(shard, time.Duration(seconds)*time.Second, in.Limit)}, nil
 		})
 	a.diagrams()
 }
@@ -174,20 +176,21 @@ type diagramPoint struct {
 type diagramBody struct {
 	ZoneID   string         `json:"zone_id" format:"uuid"`
 	Kind     string         `json:"kind" enum:"open,aisle,one_lane,parking,charging" doc:"how its vertices hang together, or what stands there"`
+	Class    string         `json:"class" enum:"open,aisle,one_lane" doc:"zones of which it is compared with"`
+	Capacity int            `json:"capacity" doc:"vertices"`
 	Points   []diagramPoint `json:"points" doc:"what was seen, by density"`
 	OfClass  []diagramPoint `json:"of_class" doc:"what was seen in zones of its class, for as many vertices"`
-	Critical float64        `json:"critical_density" doc:"in force: seen here, else in zones of its class, else what is usual there"`
-	Greatest float64        `json:"greatest_production" doc:"that was seen here"`
+	Critical float64        `json:"critical_density" doc:"beyond which production falls: seen here, else in zones of its class, else what is usual there"`
+	Greatest float64        `json:"greatest_production" doc:"moves a second at the critical density; 0 = not seen yet"`
 	Known    bool           `json:"peak_known" doc:"production was seen to fall beyond its greatest"`
-	Now      *diagramNow    `json:"now" doc:"null = nothing was measured lately"`
+	FreeMPS  float64        `json:"free_speed_mps" doc:"of robots when nobody is in the way; 0 = not known yet"`
+	Now      diagramNow     `json:"now"`
 }
 
 type diagramNow struct {
-	At         string   `json:"at" format:"date-time"`
-	Density    float64  `json:"density"`
-	Production float64  `json:"production"`
-	Level      int      `json:"level"`
-	_          struct{} `nullable:"true"`
+	Density    float64 `json:"density"`
+	Production float64 `json:"production"`
+	Level      int     `json:"level"`
 }
 
 func (a *api) diagrams() {
@@ -195,39 +198,34 @@ func (a *api) diagrams() {
 		ID string `path:"zone_id" format:"uuid"`
 	}
 	type out struct{ Body diagramBody }
-	add(a, op{method: http.MethodGet, path: "/api/v1/congestion/zones/{zone_id}/diagram", id: "zone-diagram", summary: "How a zone flows: production over density, as it was learned, and where it is now", tag: "congestion", engine: true},
+	add(a, op{method: http.MethodGet, path: "/api/v1/congestion/zones/{zone_id}/diagram", id: "zone-diagram", summary: "How a zone flows: production over density, as it was learned, and where it is now", tag: "congestion", engine: true, also: []int{http.StatusPreconditionFailed}},
 		func(ctx context.Context, who *auth.Identity, in *get) (*out, error) {
 			z, err := a.Facts.GetZone(ctx, who.Tenant, fleet.ZoneID(in.ID))
 			if err != nil {
 				return nil, err
 			}
-			b := diagramBody{ZoneID: string(z.ID), Kind: congestion.KindOpen.String(), Points: []diagramPoint{}, OfClass: []diagramPoint{}}
 			shard := fleet.Shard{Tenant: who.Tenant, Warehouse: z.Warehouse}
-			if z.Kind != "traffic" {
-				return nil, newError(http.StatusConflict, codeConflict, "only traffic zones flow")
+			var d congestion.Shown
+			known := false
+			if a.Diagrams != nil {
+				d, known = a.Diagrams.Diagram(shard, z.ID)
 			}
-			if h, ok := a.Views.CongestionOf(shard, congestion.Subject{Of: congestion.OfZone, ID: string(z.ID)}); ok {
-				b.Now = &diagramNow{At: ts(h.At), Density: round(h.Density), Production: round(h.Production), Level: h.Level}
-				b.Critical, b.Greatest = round(h.Critical), round(h.Greatest)
+			if !known {
+				return nil, newError(http.StatusPreconditionFailed, codePrecondition, "nothing was measured there: it is no traffic zone of the active map, or no robot has said anything yet")
 			}
-			if a.Diagrams == nil {
-				return &out{b}, nil
-			}
-			if d, ok := a.Diagrams.Diagram(shard, z.ID); ok {
-				b.Kind, b.Known = d.Kind.String(), d.Known
-				b.Points, b.OfClass = pointsOf(d.Own, 1), pointsOf(d.Class, float64(max(1, z.Capacity)))
-				if b.Now == nil {
-					b.Critical, b.Greatest = round(d.Critical), round(d.Greatest)
-				}
-			}
-			return &out{b}, nil
+			h, _ := a.Views.CongestionOf(shard, congestion.Subject{Of: congestion.OfZone, ID: string(z.ID)})
+			return &out{diagramBody{
+				ZoneID: string(z.ID), Kind: d.Kind.String(), Class: d.Class.String(), Capacity: d.Capacity, Points: pointsOf(d.Own), OfClass: pointsOf(d.OfClass),
+				Critical: round(d.Critical), Greatest: round(d.Greatest), Known: d.Known, FreeMPS: round(d.FreeMPS),
+				Now: diagramNow{round(d.Density), round(d.Production), h.Level},
+			}}, nil
 		})
 }
 
-func pointsOf(bins []congestion.DiagramBin, scale float64) []diagramPoint {
+func pointsOf(bins []congestion.DiagramBin) []diagramPoint {
 	out := make([]diagramPoint, len(bins))
 	for i, d := range bins {
-		out[i] = diagramPoint{round(d.Density), round(d.Production * scale), round(d.Weight)}
+		out[i] = diagramPoint{round(d.Density), round(d.Production), round(d.Weight)}
 	}
 	return out
 }
