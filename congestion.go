@@ -46,6 +46,7 @@ func (a *app) scored(shard fleet.Shard, all []fact.Congestion) {
 	if t.kafka != nil {
 		t.kafka.WriteCongestion(all)
 	}
+	a.reviewCongestion(shard, all)
 }
 
 // diagrams is what the HTTP door tells of what was learned of zones; nil = nothing is learned here.

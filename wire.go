@@ -82,6 +82,7 @@ type app struct {
 	outbox    outboxParts
 	telemetry telemetryParts
 	jobs      *jobs.Runner // nil = none in this process
+	feeds     alertFeeds
 	wakes     atomic.Pointer[jobs.Runner]
 	jobRows   *postgres.JobsRepo
 
@@ -176,6 +177,7 @@ func start(ctx context.Context, w wiring) (*app, error) {
 		}
 		a.telemetry.system.Store(a.system)
 		a.watchTimings()
+		a.watchAlerts(a.checks())
 	}
 	if slices.Contains(w.Roles, roleEngine) && slices.Contains(w.Roles, roleGateway) {
 		if err := a.startLink(ctx, links, registry); err != nil {
@@ -283,7 +285,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	o := rest.Options{
 		Audit: a.acts(), AuditReads: c.AuditReads, Intent: postgres.WithAudit, Quotas: a.quotas,
 		Views: a.views, History: a.histories(), Diagrams: a.diagrams(), Facts: a.facts(), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
-		Checks:   append([]rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}}, slices.Concat(a.quotaChecks(), a.kafkaChecks(), a.telemetryChecks())...),
+		Checks:   a.checks(),
 		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins, TrustedProxies: c.TrustedProxies,
 	}
 	if a.system != nil && slices.Contains(a.Roles, roleGateway) {
@@ -319,6 +321,11 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	return nil
 }
 
+// checks are the servers that this process needs.
+func (a *app) checks() []rest.Check {
+	return append([]rest.Check{{Name: "postgres", Critical: true, Probe: a.store.Ping}}, slices.Concat(a.quotaChecks(), a.kafkaChecks(), a.telemetryChecks())...)
+}
+
 // signInOptions says where the page's people sign in.
 func signInOptions(c *Config, development bool) web.Options {
 	o := web.Options{Development: development}
@@ -332,7 +339,7 @@ func (a *app) newStream(registry prometheus.Registerer) *stream.Server {
 	return stream.New(stream.Options{
 		OriginAllowed: a.originAllowed, Enter: a.enterClient, Renewed: a.renewed,
 		Views: a.views, Auth: a.guard, Origins: a.Config.CORSAllowedOrigins, Log: a.Log, Registerer: registry,
-		Task: rest.TaskBody, FindTasks: a.store.Tasks.GetTasks,
+		Task: rest.TaskBody, Heat: rest.HeatBody, FindTasks: a.store.Tasks.GetTasks,
 		Graph: func(s fleet.Shard) *roadmap.Graph {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
@@ -399,6 +406,7 @@ func (a *app) stop() {
 	}
 	until("consumers", 82, func(context.Context) error { a.stopConsumers(); return nil })
 	until("jobs", 85, func(context.Context) error { a.stopJobs(); return nil })
+	a.stopAlerts()
 	if a.system != nil {
 		until("actors", 92, a.system.Stop)
 	}

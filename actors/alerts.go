@@ -296,6 +296,17 @@ func (s *System) RecordRemedy(ctx context.Context, shard fleet.Shard, m alert.Ms
 	return v, nil
 }
 
+// LiveShards lists the shards that are open here, in order of their keys.
+func (s *System) LiveShards() []fleet.Shard {
+	var live []fleet.Shard
+	for _, sh := range s.list() {
+		if sh.is() == phaseOpen {
+			live = append(live, sh.id)
+		}
+	}
+	return live
+}
+
 // TellAlerts is RecordRemedy for whoever must not wait: where the store is away it is recorded later, where a queue is full
 // it is lost and counted.
 func (s *System) TellAlerts(shard fleet.Shard, m alert.Msg) {

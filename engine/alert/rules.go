@@ -59,7 +59,9 @@ func DefaultRule(c Cause) Rule {
 		r.Dwell = 20 * time.Second
 	case StoreAway:
 		r.Dwell, r.Clear = 15*time.Second, 30*time.Second
-	case Congestion, RobotLost, RobotFault, Suspect, DeadLetters:
+	case RobotLost: // somebody may have taken it out on purpose
+		r.CoolDown = time.Hour
+	case Congestion, RobotFault, Suspect, DeadLetters:
 	}
 	return r
 }
