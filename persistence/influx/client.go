@@ -117,6 +117,9 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 	c.out.queue = make(chan *block, queued)
 	c.out.free = make(chan *block, queued)
 	c.out.due = make(chan struct{}, 1)
+	if t := c.out.spool.owed; t != (span{}) {
+		c.out.owe(time.UnixMilli(t[0]), time.UnixMilli(t[1]))
+	}
 	ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
 	c.done.Go(func() { c.setUp(ctx) })
 	c.done.Go(func() { c.send(ctx) })

@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"sync"
 	"testing"
@@ -71,5 +73,51 @@ func TestWhatComesWhileItIsMadeUpIsNotForgotten(t *testing.T) {
 			break
 		}
 		o.paid(to, version)
+	}
+}
+
+// What is owed, and what will be, is found by the next process, also where the one before had a folder beside it; and it is
+// forgotten once it is made.
+func TestWhatIsOwedSurvivesARestart(t *testing.T) {
+	t.Parallel()
+	s, dir := newServer(t, http.StatusNoContent), t.TempDir() // it makes nothing: it answers no query
+	now := time.Now()
+	a, b := client(t, s, dir, 0), client(t, s, dir, 0)
+	a.out.owe(now.Add(-3*time.Hour), now.Add(-2*time.Hour))
+	b.out.cameLate(span{now.Add(-5 * time.Hour).UnixMilli(), now.Add(-4 * time.Hour).UnixMilli()}, false) // more is to come
+	a.Close()
+	b.Close()
+	c := client(t, s, dir, 0)
+	from, _, version := c.out.slice()
+	c.out.mu.Lock()
+	to := c.out.owed.to
+	c.out.mu.Unlock()
+	if from.UnixMilli() != now.Add(-5*time.Hour).UnixMilli() || to.UnixMilli() != now.Add(-2*time.Hour).UnixMilli() {
+		t.Errorf("owed are %v to %v", from, to)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "1", owedName)); !os.IsNotExist(err) {
+		t.Errorf("it is owed twice: %v", err)
+	}
+	c.out.paid(to, version)
+	c.Close()
+	d := client(t, s, dir, 0)
+	defer d.Close()
+	if from, _, _ := d.out.slice(); !from.IsZero() {
+		t.Errorf("what was made is owed again: %v", from)
+	}
+}
+
+func TestADamagedNoteOfWhatIsOwedIsNone(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "x", "5", "9 5", "-9 5"} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, owedName), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := openSpool(dir, 1, newMetrics(nil))
+		if err != nil || s.owed != (span{}) {
+			t.Errorf("%q: %v, %v", text, s.owed, err)
+		}
+		s.close()
 	}
 }

@@ -60,10 +60,10 @@ type outbox struct {
 	// what the server never takes holds up nothing else.
 	fresh, stale [streams]lane
 	took         [streams]uint64 // blocks that the server has taken
-	late         [2]int64        // the time that what came from disk was measured in, in milliseconds; 0, 0 = nothing did
 
 	mu    sync.Mutex
 	fault [streams]fault // why the newest block of a stream was not taken
+	late  span           // the time that what came from disk was measured in
 	owed  owed
 	due   chan struct{} // something is owed
 }
@@ -292,20 +292,11 @@ func (c *Client) written(ctx context.Context, b *block, disk bool) {
 	if b.to != streamRaw {
 		return
 	}
-	if o.late[0] == 0 {
-		o.late = [2]int64{b.from, b.by}
+	settled := o.spool.settled(streamRaw)
+	if settled {
+		c.log.LogAttrs(ctx, slog.LevelInfo, "influxdb has all that waited on disk", slog.String("event", "influx.caught_up"))
 	}
-	o.late[0], o.late[1] = min(o.late[0], b.from), max(o.late[1], b.by)
-	if !o.spool.settled(streamRaw) {
-		return
-	}
-	from, to := time.UnixMilli(o.late[0]), time.UnixMilli(o.late[1])
-	o.late = [2]int64{}
-	c.log.LogAttrs(ctx, slog.LevelInfo, "influxdb has all that waited on disk", slog.String("event", "influx.caught_up"))
-	if time.Since(from) < lookBack/2 { // the tasks see it by themselves
-		return
-	}
-	o.owe(from, to)
+	o.cameLate(span{b.from, b.by}, settled)
 }
 
 // write sends one block.

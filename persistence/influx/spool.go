@@ -29,6 +29,7 @@ type spool struct {
 	bytes  int64
 	points int
 	serial uint64
+	owed   span // as its file says
 }
 
 type spooled struct {
@@ -49,6 +50,7 @@ const (
 	maxFiles   = 100_000 // of a spool
 	maxSpools  = 16      // processes that share a directory
 	lockName   = "lock"
+	owedName   = "owed"
 	mostStruck = 5 // then a file is given up
 )
 
@@ -65,11 +67,17 @@ func openSpool(dir string, most int64, m *metrics) (*spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take the directory of what waits for influxdb: %w", err)
 	}
+	var owed span
 	for _, from := range append([]string{s.dir}, left...) {
 		if err := s.adopt(from); err != nil {
 			_ = s.lock.Close()
 			return nil, fmt.Errorf("read the directory of what waits for influxdb: %w", err)
 		}
+		owed = owed.with(s.owedIn(from))
+	}
+	s.owe(owed)
+	for _, from := range left {
+		_ = os.Remove(filepath.Join(from, owedName))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
