@@ -10,19 +10,22 @@ const (
 	loneShare = 0.01
 	laneLone  = 0.5
 
-	// Free speed. Notes §4: seen where less than 5 % of the vertices are taken.
+	// Free speed. Notes §4: seen where less than 5 % of the vertices are taken; here by robots under way, for those at rest make no traffic.
 	freeDensity = 0.05
 	freeWay     = binMS // ms of robots under way in a bin, at least: less is noise
 	topSpeed    = 5.0   // m/s, of the histogram
 	// freeShare is the quantile that counts as free. Notes §4 say 0.95 of single bins; a robot alone in a bin that
 	// need not turn sets that, and then every zone in which robots turn seems congested. The median of such bins is what driving
 	// there takes when nobody is in the way.
-	freeShare   = 0.5
-	freeKept    = 2_000 // bins that weigh
-	leastSeen   = 60    // values before a histogram tells anything
-	usualBins   = 4_320 // bins of each zone that the site's percentiles remember: half a day
-	trendShare  = 0.5   // of the last minute's change that the next one brings
-	demandShare = 0.5   // of what inbound demand would add
+	freeShare  = 0.5
+	freeKept   = 2_000 // bins that weigh
+	leastSeen  = 30    // bins before they tell anything
+	leastUsual = 180   // bins of each zone before percentiles of the site count: half an hour
+	usualBins  = 4_320 // bins of each zone that the site's percentiles remember: half a day
+	// The index in a minute. Fitted on jams, waves and calm floors in virtual time (docs/congestion.md), by least squares.
+	trendShare   = -0.1 // of the last minute's change: a tenth of it comes back
+	inflowShare  = 0.25 // of what the last minute's net inflow would cost if it went on
+	inboundShare = 0.05 // of what all robots elsewhere with their goal here would
 
 	standing = 0.05 // m/s: who has no goal and drives slower is at rest
 
@@ -49,7 +52,7 @@ const (
 	wide80    = 0.8      // width of the middle 80 % where nothing is known
 	quantile  = 2.563    // standard deviations that the middle 80 % of a normal one are wide
 	mostLanes = 2_000    // scores of lanes in a bin
-	laneWorth = 0.10     // index from which on a lane is told
+	laneWorth = 0.20     // index from which on a lane is told
 	laneCalm  = 0.02     // and below which it is told for the last time
 	forgotten = 200.0    // ms under way, smoothed, below which a lane is forgotten
 )
@@ -70,7 +73,7 @@ func noisyOr(p ...float64) float64 {
 // learn takes what a bin says of free driving and of the macroscopic diagram.
 func (c *scorer) learn(s *Site, z int32, x *zoneSum, density float64) {
 	t, class := &c.zones[z], &c.classes[s.classes[z]]
-	if density < freeDensity && x.way >= freeWay {
+	if float64(x.way) < freeDensity*binMS*float64(s.g.Zones[z].Capacity) && x.way >= freeWay {
 		v := float64(x.wayMM) / float64(x.way) / topSpeed
 		t.speeds.learn(v, freeKept)
 		class.speeds.learn(v, 4*freeKept)
@@ -88,7 +91,7 @@ func (c *scorer) learn(s *Site, z int32, x *zoneSum, density float64) {
 // anywhere; 0 = not known.
 func (c *scorer) freeMPS(z int32, class Class) float64 {
 	for _, seen := range [...]*Spread{&c.zones[z].speeds, &c.classes[class].speeds, &c.speeds} {
-		if v, known := seen.Quantile(freeShare); known {
+		if v, known := seen.Quantile(freeShare, leastSeen); known {
 			return v * topSpeed
 		}
 	}
@@ -108,13 +111,11 @@ func (c *scorer) peak(z int32, class Class, capacity float64) (density, producti
 	return class.critical(), p
 }
 
-// forecast is the index in a minute: as it is, half of how it changed in the last one, and what inbound demand adds. A robot more per
-// vertex costs as on Greenshields' diagram, whose speed falls by half up to the critical density.
-func forecast(sc *Score, coming, going float64) float64 {
-	capacity := float64(max(1, sc.Capacity))
-	robots := min(capacity, max(0, float64(sc.Occupancy)+coming-going))
-	more := (robots - float64(sc.Occupancy)) / capacity
-	return clip(sc.Index + trendShare*sc.Trend + demandShare*more/(2*max(0.01, sc.Critical)))
+// forecast is the index in a minute: as it is, but for a little of how it changed, and what robots on their way add. A robot more
+// per vertex costs as on Greenshields' diagram, whose speed falls by half up to the critical density.
+func forecast(sc *Score, inflow float64) float64 {
+	cost := 1 / (2 * max(0.01, sc.Critical) * float64(max(1, sc.Capacity)))
+	return clip(sc.Index + trendShare*sc.Trend + cost*(inflowShare*inflow+inboundShare*float64(sc.Inbound)))
 }
 
 // reaches is the chance that the index comes to level 2, by how far forecasts were off so far.

@@ -71,13 +71,13 @@ func (r *Rule) reached(sig *Signal, least, ease float64) bool {
 	return r.Density > 0 && sig.Crowded && sig.Density >= r.Density-ease && (r.Production <= 0 || sig.Production < r.Production+ease)
 }
 
-// least are the indices from which on levels are reached on a site that shows such indices as a rule. A percentile raises a
+// least are the indices from which on levels are reached on a site that shows such indices as a rule, if that many were seen. A percentile raises a
 // threshold at most to that of level 3: else a site that jams for hours would come to find that usual.
-func (l *Ladder) least(usual *Spread) (out [LevelCount]float64) {
+func (l *Ladder) least(usual *Spread, seen uint32) (out [LevelCount]float64) {
 	for i := range l.Rules {
 		r := &l.Rules[i]
 		out[i] = r.Index
-		if q, known := usual.Quantile(r.Percentile); r.Percentile > 0 && known {
+		if q, known := usual.Quantile(r.Percentile, seen); r.Percentile > 0 && known {
 			out[i] = max(r.Index, min(q, max(r.Index, l.Rules[LevelCount-1].Index)))
 		}
 	}

@@ -24,7 +24,6 @@ type zoneSum struct {
 	queue   int32
 	faulted int32
 	inbound int32 // robots elsewhere that want to be here
-	close   int32 // of them those in neighbouring zones
 	entered int32
 	left    int32
 	denials int32
@@ -148,8 +147,5 @@ func (s *Site) present(r *rider, b *tally, ms int64, last bool) {
 	}
 	if g := r.goal; g >= 0 && g != r.zone {
 		b.zones[g].inbound++
-		if s.near[g][r.zone] {
-			b.zones[g].close++
-		}
 	}
 }

@@ -134,7 +134,7 @@ func (c *scorer) close(s *Site, b *tally) []Score {
 		if Kind(k) == KindLane {
 			usual = &c.ofLanes
 		}
-		least[k] = s.settings.Ladders[k].least(usual)
+		least[k] = s.settings.Ladders[k].least(usual, uint32(len(c.zones))*leastUsual)
 	}
 	sum := houseSum{}
 	for z := range c.zones {
@@ -176,7 +176,7 @@ func (c *scorer) zone(s *Site, b *tally, z int32, least *[LevelCount]float64, ho
 	sc.Index = clip(lost / (t.way + binMS*(lone+loneShare*capacity)))
 	sc.Critical, sc.Greatest = c.peak(z, s.classes[z], capacity)
 	sc.Trend = sc.Index - t.before(sc.Index)
-	sc.Forecast = forecast(&sc, max(minute*t.entered, float64(x.close)), minute*t.left)
+	sc.Forecast = forecast(&sc, minute*(t.entered-t.left))
 	ladder := &s.settings.Ladders[s.kinds[z]]
 	sc.Risk = noisyOr(c.reaches(sc.Forecast, ladder), gridlock(&sc, x), cutOff(s.classes[z], int(x.faulted), zone.Capacity))
 	sc.Confidence = confidence(x.robots, x.overdue, x.there, x.missing, t.way/binMS, sc.Index)

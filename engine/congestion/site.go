@@ -70,7 +70,6 @@ type Site struct {
 	settings Settings
 	from     int64 // ms; statuses of before are left out
 	zoneOf   map[fleet.ZoneID]int32
-	near     []map[int32]bool // by zone: neighbours; nil where there are none
 	kinds    []Kind
 	classes  []Class
 	laneMM   []float64 // by zone: mean length of its lanes
@@ -122,7 +121,7 @@ type rider struct {
 func NewSite(spec SiteSpec) *Site {
 	g := spec.Graph
 	s := &Site{
-		g: g, settings: spec.Settings, zoneOf: make(map[fleet.ZoneID]int32, len(g.Zones)), near: make([]map[int32]bool, len(g.Zones)),
+		g: g, settings: spec.Settings, zoneOf: make(map[fleet.ZoneID]int32, len(g.Zones)),
 		kinds: make([]Kind, len(g.Zones)), classes: make([]Class, len(g.Zones)), laneMM: make([]float64, len(g.Zones)), index: map[fleet.RobotID]int32{},
 	}
 	if !spec.From.IsZero() {
@@ -146,17 +145,12 @@ func NewSite(spec SiteSpec) *Site {
 		lanes[z]++
 	}
 	for z := range g.Zones {
-		zone := &g.Zones[z]
-		s.zoneOf[zone.ID] = int32(z)
+		s.zoneOf[g.Zones[z].ID] = int32(z)
 		s.classes[z] = ClassOf(g, z)
 		s.kinds[z] = kindOf(g, z, s.classes[z])
 		s.laneMM[z] = 1000
 		if lanes[z] > 0 && length[z] > 0 {
 			s.laneMM[z] = 1000 * length[z] / float64(lanes[z])
-		}
-		s.near[z] = make(map[int32]bool, len(zone.Neighbours))
-		for _, n := range zone.Neighbours {
-			s.near[z][n] = true
 		}
 	}
 	s.score.init(s)

@@ -22,9 +22,9 @@ func (s *Spread) learn(v float64, most uint32) {
 	}
 }
 
-// Quantile is the value below which the share q of what was seen lies, interpolated; false where too little was seen.
-func (s *Spread) Quantile(q float64) (float64, bool) {
-	if s.total < leastSeen {
+// Quantile is the value below which the share q of what was seen lies, interpolated; false where fewer than least values were seen.
+func (s *Spread) Quantile(q float64, least uint32) (float64, bool) {
+	if s.total < max(1, least) {
 		return 0, false
 	}
 	want := q * float64(s.total)
