@@ -212,7 +212,7 @@ func alertRules() []Rule {
 
 func streamRules() []Rule {
 	rules := []Rule{{Door: "GET /api/v1/ws", Roles: readers()}, {Door: "GET /api/v1/stream", Roles: readers()}}
-	for _, c := range []string{"robots", "tasks", "zones", "alerts"} {
+	for _, c := range []string{"robots", "tasks", "zones", "congestion", "alerts"} {
 		rules = append(rules, Rule{Door: "CHANNEL " + c, Roles: readers()})
 	}
 	return rules

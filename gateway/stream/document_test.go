@@ -46,7 +46,7 @@ var payloads = sync.OnceValues(func() (map[string][]*jsonschema.Schema, error) {
 	out := map[string][]*jsonschema.Schema{}
 	for op, names := range map[string][]string{
 		"subscribed": {"Subscribed"}, "unsubscribed": {"Unsubscribed"}, "pong": {"Pong"}, "token": {"Renewed"}, "error": {"Error"}, "closing": {"Closing"},
-		"snapshot": {"RobotsSnapshot", "ZonesSnapshot", "TasksSnapshot", "AlertsSnapshot"}, "delta": {"RobotsDelta", "ZonesDelta", "TasksDelta", "AlertsDelta"},
+		"snapshot": {"RobotsSnapshot", "ZonesSnapshot", "TasksSnapshot", "AlertsSnapshot", "CongestionSnapshot"}, "delta": {"RobotsDelta", "ZonesDelta", "TasksDelta", "AlertsDelta", "CongestionDelta"},
 		"to the server": {"Subscribe", "Unsubscribe", "Ping", "PongOfClient", "Token"},
 	} {
 		for _, name := range names {

@@ -24,9 +24,10 @@ const (
 	chanZones  channel = "zones"
 	chanTasks  channel = "tasks"
 	chanAlerts channel = "alerts"
+	chanHeat   channel = "congestion"
 )
 
-var channels = [...]channel{chanRobots, chanZones, chanTasks, chanAlerts}
+var channels = [...]channel{chanRobots, chanZones, chanTasks, chanAlerts, chanHeat}
 
 // conflates says that a channel carries state, of which the newest is enough.
 func (c channel) conflates() bool { return c != chanTasks && c != chanAlerts }
@@ -141,7 +142,8 @@ type hub struct {
 
 	began   time.Time
 	mirror  mirror
-	zones   zoneFrames
+	zones   stateFrames
+	heat    stateFrames
 	grounds map[fleet.WarehouseID]*ground // where zones that are told of have lanes
 	classes [len(rates) * phases]class
 	frames  map[frameKey]made // of this round
@@ -159,7 +161,8 @@ type class struct {
 	due     time.Duration // since the hub began
 	rev     uint64        // of the round before
 	base    bases
-	zones   zoneBase
+	zones   stateBase
+	heat    stateBase
 }
 
 // phases is how many classes a rate may have, and crowded how many subscriptions a class has before the next one is begun.
@@ -299,7 +302,7 @@ func (h *hub) round(now time.Time, beaten bool) {
 	h.mu.Lock()
 	queue := h.queue
 	h.queue = nil
-	var robots, zones, tasks, alerts []*sub
+	var robots, zones, heat, tasks, alerts []*sub
 	var due []*class
 	if beaten {
 		for i := range h.classes {
@@ -308,7 +311,8 @@ func (h *hub) round(now time.Time, beaten bool) {
 			}
 		}
 		h.turn++
-		robots, zones, tasks, alerts = h.inTurn(chanRobots), h.inTurn(chanZones), h.inTurn(chanTasks), h.inTurn(chanAlerts)
+		robots, zones, heat = h.inTurn(chanRobots), h.inTurn(chanZones), h.inTurn(chanHeat)
+		tasks, alerts = h.inTurn(chanTasks), h.inTurn(chanAlerts)
 	}
 	looked, crossed := len(h.subs[chanRobots]) > 0, len(h.subs[chanZones]) > 0
 	h.mu.Unlock()
@@ -331,11 +335,11 @@ func (h *hub) round(now time.Time, beaten bool) {
 			h.goOn(now, s)
 		}
 	}
-	if beaten && len(robots)+len(zones)+len(tasks)+len(alerts) > 0 {
+	if beaten && len(robots)+len(zones)+len(heat)+len(tasks)+len(alerts) > 0 {
 		h.tellTasks(now, tasks)
 		h.tellAlerts(now, alerts)
 		for _, c := range due {
-			h.tellState(now, c, robots, zones)
+			h.tellState(now, c, robots, zones, heat)
 		}
 		h.srv.metrics.rounds.Observe(time.Since(began).Seconds())
 		h.srv.relieve(now)
@@ -362,10 +366,13 @@ func (h *hub) goOn(now time.Time, s *sub) {
 	case s.channel == chanAlerts:
 		h.pumpAlerts(now, s)
 	case s.phase == fresh:
-		if s.phase = snapshotting; s.channel == chanRobots {
+		switch s.phase = snapshotting; s.channel {
+		case chanRobots:
 			h.mirror.refresh()
 			s.rev, s.rows = h.mirror.upto, len(h.mirror.rows)
-		} else {
+		case chanHeat:
+			s.rev, s.rows = h.views.Heat.Now()
+		case chanZones, chanTasks, chanAlerts:
 			s.rev, s.rows = h.views.Zones.Now()
 		}
 		s.next, s.known, s.inStep, s.marks, s.sum = 0, nil, false, nil, 0
@@ -376,10 +383,13 @@ func (h *hub) goOn(now time.Time, s *sub) {
 			h.later(s)
 			return
 		}
-		if s.channel == chanRobots {
+		switch s.channel {
+		case chanRobots:
 			h.mirror.part(s)
-		} else {
-			h.zonePart(s)
+		case chanHeat:
+			statePart(h, s, h.heatOf(nil))
+		case chanZones, chanTasks, chanAlerts:
+			statePart(h, s, h.zonesOf(s, nil))
 		}
 	}
 }
@@ -429,9 +439,9 @@ func (h *hub) resync(s *sub) {
 }
 
 // tellState tells the subscriptions of one class what has changed.
-func (h *hub) tellState(now time.Time, c *class, robots, zones []*sub) {
+func (h *hub) tellState(now time.Time, c *class, robots, zones, heat []*sub) {
 	c.due = (now.Sub(h.began)-c.offset)/c.every*c.every + c.every + c.offset
-	told, toldZones := false, false
+	told, toldZones, toldHeat := false, false, false
 	for _, s := range robots {
 		if s.class == c && s.phase == live && !s.left.Load() {
 			if !told {
@@ -446,12 +456,21 @@ func (h *hub) tellState(now time.Time, c *class, robots, zones []*sub) {
 	}
 	for _, s := range zones {
 		if s.class == c && s.phase == live && !s.left.Load() {
-			h.zoneDelta(s, c)
+			stateDelta(h, s, c, h.zonesOf(s, &c.zones))
 			toldZones = true
 		}
 	}
 	if toldZones {
-		c.zones.remember(h.views.Zones)
+		remember(&c.zones, h.views.Zones)
+	}
+	for _, s := range heat {
+		if s.class == c && s.phase == live && !s.left.Load() {
+			stateDelta(h, s, c, h.heatOf(&c.heat))
+			toldHeat = true
+		}
+	}
+	if toldHeat {
+		remember(&c.heat, h.views.Heat)
 	}
 }
 

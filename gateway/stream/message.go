@@ -210,7 +210,7 @@ func (x *session) newSub(w *wish) (*sub, *refusal) {
 	}
 	s.channel = channel(w.Channel)
 	if !slices.Contains(channels[:], s.channel) {
-		f.add("channel", "want robots, tasks, zones or alerts")
+		f.add("channel", "want robots, tasks, zones, congestion or alerts")
 	} else if !x.mayWatch(s.channel) {
 		return nil, notAllowed()
 	}

@@ -79,7 +79,7 @@ func newRig(t *testing.T, change func(*stream.Options)) *rig {
 func (g *rig) start(change func(*stream.Options)) {
 	o := stream.Options{
 		Views: g.views, Auth: g.guard(0, nil), Log: slog.New(slog.DiscardHandler),
-		Task: rest.TaskBody, Alert: rest.AlertBody, OpenAlerts: g.openAlerts, Graph: func(fleet.Shard) *roadmap.Graph { return nil },
+		Task: rest.TaskBody, Heat: rest.HeatBody, Alert: rest.AlertBody, OpenAlerts: g.openAlerts, Graph: func(fleet.Shard) *roadmap.Graph { return nil },
 		FindTasks: func(_ context.Context, tenant fleet.TenantID, ids []fleet.TaskID) (found []task.View, _ error) {
 			g.mu.Lock()
 			defer g.mu.Unlock()

@@ -44,6 +44,8 @@ type Options struct {
 	Graph func(fleet.Shard) *roadmap.Graph
 	// Task renders a task as REST does.
 	Task func(*task.View) any
+	// Heat renders a score of congestion as REST does.
+	Heat func(*fact.Congestion) any
 	// FindTasks reads those of the tasks that the store of facts has, in any order.
 	FindTasks func(context.Context, fleet.TenantID, []fleet.TaskID) ([]task.View, error)
 	// Alert renders an alert as REST does.

@@ -1,0 +1,78 @@
+package stream_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"starling/engine/congestion"
+	"starling/engine/fact"
+	"starling/engine/fleet"
+)
+
+const lane1 = "e0000000-0000-4000-8000-000000000001"
+
+// score is what was measured of a thing in the bin that ends after so many.
+func score(shard fleet.Shard, of congestion.Of, id string, bins int, index float64) fact.Congestion {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Add(time.Duration(bins) * congestion.Bin)
+	return fact.Congestion{Shard: shard, Score: congestion.Score{Subject: congestion.Subject{Of: of, ID: id}, At: at, Index: index, SpeedRatio: 1 - index}}
+}
+
+type heat struct {
+	Kind  string  `json:"kind"`
+	ID    string  `json:"id"`
+	Index float64 `json:"congestion_index"`
+}
+
+func heatOf(t *testing.T, raw json.RawMessage) (h heat) {
+	t.Helper()
+	if err := json.Unmarshal(raw, &h); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// Zones and lanes are told, latest wins; the warehouse as a whole is no part of the map, and what has gone is told no more.
+func TestWhereItJamsIsTold(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, nil)
+	bin := func(n int, lanes ...float64) {
+		all := []fact.Congestion{score(shardA(), congestion.OfZone, zone1, n, float64(n)/10)}
+		for _, index := range lanes {
+			all = append(all, score(shardA(), congestion.OfLane, lane1, n, index))
+		}
+		g.views.ShowCongestion(shardA(), append(all, score(shardA(), congestion.OfWarehouse, string(floor1), n, 0.5)))
+	}
+	bin(1, 0.4)
+	c := g.viewer()
+	c.send(`{"op":"subscribe","id":1,"channel":"congestion","rate_hz":10,"filter":{"warehouse_id":"%s"}}`, floor1)
+	m := c.want("snapshot", 1)
+	got := map[string]heat{}
+	for _, raw := range m.Items {
+		h := heatOf(t, raw)
+		got[h.Kind] = h
+	}
+	if len(m.Items) != 2 || got["zone"] != (heat{"zone", zone1, 0.1}) || got["lane"] != (heat{"lane", lane1, 0.4}) {
+		t.Fatalf("%s", m.Items)
+	}
+	bin(2, 0.01)
+	d := c.want("delta", 1)
+	if len(d.Events) != 2 || d.Events[0].Type != "congestion_heatmap_update" || heatOf(t, d.Events[0].Data).Index != 0.2 || heatOf(t, d.Events[1].Data).Index != 0.01 {
+		t.Fatalf("%+v", d)
+	}
+	bin(3)
+	if d := c.want("delta", 1); len(d.Events) != 1 || heatOf(t, d.Events[0].Data).ID != zone1 {
+		t.Fatalf("%+v", d)
+	}
+	later := g.viewer()
+	later.send(`{"op":"subscribe","id":1,"channel":"congestion"}`)
+	if m := later.want("snapshot", 1); len(m.Items) != 1 {
+		t.Errorf("a lane that tells nothing is shown: %s", m.Items)
+	}
+	g.views.CongestionGone(shardA())
+	last := g.viewer()
+	last.send(`{"op":"subscribe","id":1,"channel":"congestion"}`)
+	if m := last.want("snapshot", 1); len(m.Items) != 0 {
+		t.Errorf("%s", m.Items)
+	}
+}
