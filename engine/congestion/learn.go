@@ -39,7 +39,7 @@ const (
 	// Density without traffic is parking: density counts in full where at least a quarter of the robots are under way and, for
 	// levels, some wait.
 	crowdedShare = 0.25
-	crowdedWaits = binMS / 2
+	crowdedWaits = 0.5 // robots
 
 	// Vertices that one robot that cannot move cuts off. Judgement: on an open floor its own, in aisles as many as lie to the
 	// next crossing; a zone of one lane is cut in two.

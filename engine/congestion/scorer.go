@@ -214,14 +214,21 @@ func (t *trace) level(s *Site, b *tally, sc *Score, ladder *Ladder, least *[Leve
 		t.levels = Levels{}
 		return 0
 	}
-	sig := Signal{Index: sc.Index, Risk: sc.Risk, Production: 1, Crowded: t.waits >= crowdedWaits && t.way >= crowdedShare*binMS*float64(sc.Occupancy)}
+	sig := sc.signal()
+	return t.levels.take(b.end(), &sig, ladder, least)
+}
+
+// signal is what levels go by.
+func (sc *Score) signal() Signal {
+	sig := Signal{Index: sc.Index, Risk: sc.Risk, Production: 1}
+	sig.Crowded = sc.UnderWay*sc.WaitingShare >= crowdedWaits && sc.UnderWay >= crowdedShare*float64(sc.Occupancy)
 	if sc.Critical > 0 {
 		sig.Density = sc.Density / sc.Critical
 	}
 	if sc.Greatest > 0 {
 		sig.Production = sc.Production / sc.Greatest
 	}
-	return t.levels.take(b.end(), &sig, ladder, least)
+	return sig
 }
 
 // scoreLanes scores the lanes of which something is known, or was seen in the bin, by their numbers, and appends those worth
