@@ -94,3 +94,9 @@ var causeNames = [...]string{
 
 // String is the wire name.
 func (c Cause) String() string { return nameOf(causeNames[:], int(c)) }
+
+// ParseCause reads a wire name.
+func ParseCause(s string) (Cause, bool) {
+	i := indexOf(causeNames[:], s)
+	return Cause(max(i, 0)), i >= 0
+}
