@@ -156,13 +156,6 @@ func (t *turn) rollback(a *Alert, c Rollback) Outcome {
 	return Done
 }
 
-// watch lets an alert that is open again resolve itself where its signal is away.
-func (s *State) watch(a *Alert) {
-	if k := a.key(); s.signals[k] == nil {
-		s.signals[k] = &signal{feed: a.Feed, cond: Condition{Subject: a.Subject, Cause: a.Cause, Message: a.Message, Details: a.Details}}
-	}
-}
-
 // missed records an alert that there should have been.
 func (t *turn) missed(m *MissReported) {
 	a := &Alert{ID: m.ID, Subject: m.Subject, Cause: m.Cause}

@@ -101,9 +101,14 @@ func (s *State) adopt(v *View) {
 	}
 	if c.Status != Resolved {
 		s.open++
-		if s.signals[k] == nil { // its feed has not spoken yet: until then nothing is known of it
-			s.signals[k] = &signal{feed: c.Feed, cond: Condition{Subject: c.Subject, Cause: c.Cause, Message: c.Message, Details: c.Details}}
-		}
+		s.watch(&c.Alert)
+	}
+}
+
+// watch lets an open alert whose feed has not spoken yet resolve itself, when that says that its signal is away.
+func (s *State) watch(a *Alert) {
+	if k := a.key(); s.signals[k] == nil {
+		s.signals[k] = &signal{feed: a.Feed, cond: Condition{Subject: a.Subject, Cause: a.Cause, Level: a.Level, Message: a.Message, Details: a.Details}}
 	}
 }
 
