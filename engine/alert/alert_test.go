@@ -539,3 +539,30 @@ func BenchmarkReview(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/condition")
 }
+
+// What flickers counts for as much as it is there, and two feeds that see the same thing make one alert.
+func TestWhatFlickersCountsAsMuchAsItIsThere(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for range 12 { // there for two seconds of three
+		r.hold(2*time.Second, jam(L1))
+		r.hold(time.Second)
+	}
+	if v := r.only(); v.Count < 2 {
+		t.Fatalf("it came %d times", v.Count)
+	}
+	r = newRig(t)
+	for range 20 { // there for one second of three
+		r.hold(time.Second, jam(L1))
+		r.hold(2 * time.Second)
+	}
+	if len(r.rows) != 0 {
+		t.Fatal("what is mostly away is an alert")
+	}
+	r = newRig(t)
+	r.say(RulesChanged{Rules: Rules{Causes: map[Cause]Rule{Congestion: {Dwell: -1}}}})
+	r.say(Reviewed{Reviews: []Review{{Feed: FeedCongestion, Conditions: []Condition{jam(L1)}}, {Feed: FeedZones, Conditions: []Condition{jam(L2)}}}})
+	if v := r.only(); v.Status != Open {
+		t.Fatalf("seen twice: %+v", v.Alert)
+	}
+}
