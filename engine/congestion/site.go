@@ -344,8 +344,9 @@ func (s *Site) place(r *rider, m *Sample) {
 		}
 	}
 	r.faulted = m.State == fleet.Error || m.State == fleet.Paused || m.State == fleet.Manual || m.WaitingFor == fleet.CauseHalted
-	r.way = !r.faulted && (m.GoalZone != "" || m.Lane != "" || m.State == fleet.Waiting || m.State == fleet.Moving && math.Abs(m.VelocityMPS) > standing)
-	r.waits = r.way && waitsForOthers(m)
+	why := causeOf(m)
+	r.way = !r.faulted && why != itself && (m.GoalZone != "" || m.Lane != "" || m.State == fleet.Waiting || m.State == fleet.Moving && math.Abs(m.VelocityMPS) > standing)
+	r.waits = r.way && why == others
 	r.refused = r.waits && m.WaitingFor == fleet.CauseAdmission
 }
 
@@ -382,17 +383,31 @@ func laneKey(id fleet.LaneID) uint32 {
 	return uint32(h * 0x9e3779b97f4a7c15 >> 32)
 }
 
-// waitsForOthers says whether a robot stands because of others: not for want of a way, a battery or a goal.
-func waitsForOthers(m *Sample) bool {
+// causes says why a robot that has somewhere to go does not: because of others, for want of a way, a lease or a battery of its own, or
+// for no reason that counts.
+type causes uint8
+
+const (
+	noReason causes = iota
+	others
+	itself
+)
+
+func causeOf(m *Sample) causes {
 	switch m.WaitingFor {
 	case fleet.CauseOccupied, fleet.CauseClaimed, fleet.CauseClosed, fleet.CauseSuspect, fleet.CauseBorder, fleet.CauseAdmission:
-		return true
+		return others
 	case fleet.CauseNone:
-		return m.State == fleet.Waiting
-	case fleet.CauseNoLease, fleet.CauseRecording, fleet.CauseNoWay, fleet.CauseHalted, fleet.CauseNoRobot, fleet.CauseNotYet, fleet.CauseNoMap,
-		fleet.CauseUnlocalised, fleet.CauseBattery, fleet.CauseFootprint:
+		if m.State == fleet.Waiting {
+			return others
+		}
+		return noReason
+	case fleet.CauseHalted, fleet.CauseNoWay, fleet.CauseNoRobot, fleet.CauseNotYet, fleet.CauseNoMap, fleet.CauseUnlocalised, fleet.CauseBattery, fleet.CauseFootprint:
+		return itself
+	case fleet.CauseNoLease, fleet.CauseRecording: // a moment, as a rule
+		return noReason
 	}
-	return false
+	return noReason
 }
 
 // Due says whether Close would close a bin at that time.
