@@ -28,20 +28,23 @@ func TestWhatIsWrongWithRobots(t *testing.T) {
 		cause  Cause
 		level  Level
 	}{
-		"one that drives is well":               {func(*robot.View) {}, "", NoLevel},
-		"one that was never seen is not lost":   {func(v *robot.View) { v.Connection, v.Battery = fleet.NeverSeen, 0.01 }, "", NoLevel},
-		"lost without a task":                   {func(v *robot.View) { v.Connection, v.Task = fleet.Offline, "" }, RobotLost, L1},
-		"lost with a task":                      {func(v *robot.View) { v.Connection = fleet.Offline }, RobotLost, L2},
-		"lost with a task, for long":            {func(v *robot.View) { v.Connection, v.ReceivedAt = fleet.Offline, start.Add(-LostL3) }, RobotLost, L3},
-		"stale is not lost":                     {func(v *robot.View) { v.Connection = fleet.Stale }, "", NoLevel},
-		"waits a little":                        {func(v *robot.View) { waits(v, StuckL1-time.Second) }, "", NoLevel},
-		"waits":                                 {func(v *robot.View) { waits(v, StuckL1) }, RobotStuck, L1},
-		"waits for minutes":                     {func(v *robot.View) { waits(v, StuckL2) }, RobotStuck, L2},
-		"waits for long":                        {func(v *robot.View) { waits(v, StuckL3) }, RobotStuck, L3},
-		"waits without a task":                  {func(v *robot.View) { waits(v, StuckL3); v.Waiting.Tasked = false }, "", NoLevel},
-		"paused by people":                      {func(v *robot.View) { waits(v, StuckL3); v.State = fleet.Paused }, "", NoLevel},
-		"reports an error":                      {func(v *robot.View) { v.State = fleet.Error }, RobotFault, L2},
-		"reports a fatal fault while it waits":  {func(v *robot.View) { waits(v, StuckL3); v.Errors = []fleet.RobotError{{Code: "E7", Level: fleet.LevelFatal}} }, RobotFault, L2},
+		"one that drives is well":             {func(*robot.View) {}, "", NoLevel},
+		"one that was never seen is not lost": {func(v *robot.View) { v.Connection, v.Battery = fleet.NeverSeen, 0.01 }, "", NoLevel},
+		"lost without a task":                 {func(v *robot.View) { v.Connection, v.Task = fleet.Offline, "" }, RobotLost, L1},
+		"lost with a task":                    {func(v *robot.View) { v.Connection = fleet.Offline }, RobotLost, L2},
+		"lost with a task, for long":          {func(v *robot.View) { v.Connection, v.ReceivedAt = fleet.Offline, start.Add(-LostL3) }, RobotLost, L3},
+		"stale is not lost":                   {func(v *robot.View) { v.Connection = fleet.Stale }, "", NoLevel},
+		"waits a little":                      {func(v *robot.View) { waits(v, StuckL1-time.Second) }, "", NoLevel},
+		"waits":                               {func(v *robot.View) { waits(v, StuckL1) }, RobotStuck, L1},
+		"waits for minutes":                   {func(v *robot.View) { waits(v, StuckL2) }, RobotStuck, L2},
+		"waits for long":                      {func(v *robot.View) { waits(v, StuckL3) }, RobotStuck, L3},
+		"waits without a task":                {func(v *robot.View) { waits(v, StuckL3); v.Waiting.Tasked = false }, "", NoLevel},
+		"paused by people":                    {func(v *robot.View) { waits(v, StuckL3); v.State = fleet.Paused }, "", NoLevel},
+		"reports an error":                    {func(v *robot.View) { v.State = fleet.Error }, RobotFault, L2},
+		"reports a fatal fault while it waits": {func(v *robot.View) {
+			waits(v, StuckL3)
+			v.Errors = []fleet.RobotError{{Code: "E7", Level: fleet.LevelFatal}}
+		}, RobotFault, L2},
 		"a warning is none":                     {func(v *robot.View) { v.Errors = []fleet.RobotError{{Code: "W", Level: fleet.LevelWarning}} }, "", NoLevel},
 		"battery low":                           {func(v *robot.View) { v.Battery = BatteryL1 - 0.01 }, LowBattery, L1},
 		"battery low and it is sent to charge":  {func(v *robot.View) { v.Battery, v.Move.Kind = BatteryL1-0.01, robot.MoveCharge }, "", NoLevel},
