@@ -2,12 +2,15 @@ package stream_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
 	"starling/engine/congestion"
 	"starling/engine/fact"
 	"starling/engine/fleet"
+	"starling/engine/roadmap"
+	"starling/gateway/stream"
 )
 
 const lane1 = "e0000000-0000-4000-8000-000000000001"
@@ -74,5 +77,29 @@ func TestWhereItJamsIsTold(t *testing.T) {
 	last.send(`{"op":"subscribe","id":1,"channel":"congestion"}`)
 	if m := last.want("snapshot", 1); len(m.Items) != 0 {
 		t.Errorf("%s", m.Items)
+	}
+}
+
+// A lane is told with its place, as the active map has it, so that who draws it needs no list of lanes.
+func TestACongestedLaneSaysWhereItLies(t *testing.T) {
+	t.Parallel()
+	floor := &roadmap.Graph{
+		Vertices: []roadmap.Vertex{{X: 1, Y: 2}, {X: 1, Y: 3}}, Lanes: []roadmap.Lane{{ID: lane1, From: 0, To: 1}},
+		Zones: []roadmap.Zone{{ID: zone1}}, ZoneOf: []int32{0, 0},
+	}
+	g := newRig(t, func(o *stream.Options) { o.Graph = func(fleet.Shard) *roadmap.Graph { return floor } })
+	former := "e0000000-0000-4000-8000-0000000000ff"
+	g.views.ShowCongestion(shardA(), []fact.Congestion{score(shardA(), congestion.OfLane, lane1, 1, 0.4), score(shardA(), congestion.OfLane, former, 1, 0.4)})
+	c := g.viewer()
+	c.send(`{"op":"subscribe","id":1,"channel":"congestion","filter":{"warehouse_id":"%s"}}`, floor1)
+	m := c.want("snapshot", 1)
+	if len(m.Items) != 2 {
+		t.Fatalf("%s", m.Items)
+	}
+	for _, raw := range m.Items {
+		says := strings.HasSuffix(string(raw), `,"zone_id":"`+zone1+`","from":[1,2],"to":[1,3]}`)
+		if is := heatOf(t, raw).ID == lane1; says != is || !is && strings.Contains(string(raw), `"from"`) {
+			t.Errorf("%s", raw)
+		}
 	}
 }

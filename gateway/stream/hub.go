@@ -387,7 +387,7 @@ func (h *hub) goOn(now time.Time, s *sub) {
 		case chanRobots:
 			h.mirror.part(s)
 		case chanHeat:
-			statePart(h, s, h.heatOf(nil))
+			statePart(h, s, h.heatOf(s, nil))
 		case chanZones, chanTasks, chanAlerts:
 			statePart(h, s, h.zonesOf(s, nil))
 		}
@@ -465,7 +465,7 @@ func (h *hub) tellState(now time.Time, c *class, robots, zones, heat []*sub) {
 	}
 	for _, s := range heat {
 		if s.class == c && s.phase == live && !s.left.Load() {
-			stateDelta(h, s, c, h.heatOf(&c.heat))
+			stateDelta(h, s, c, h.heatOf(s, &c.heat))
 			toldHeat = true
 		}
 	}

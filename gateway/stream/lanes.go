@@ -16,6 +16,7 @@ const groundFor = 2 * time.Second
 type ground struct {
 	graph *roadmap.Graph // nil = none
 	asked time.Time
+	lanes map[fleet.LaneID]int32 // of that graph; made when the first is looked for
 }
 
 // laneJSON is a lane that costs more than it does without traffic, with its ends in the map's frame: who draws it needs
@@ -35,7 +36,11 @@ func (h *hub) survey(now time.Time, w fleet.WarehouseID) {
 	}
 	for w, g := range h.grounds {
 		if now.Sub(g.asked) >= groundFor {
-			g.graph, g.asked = h.srv.o.Graph(fleet.Shard{Tenant: h.tenant, Warehouse: w}), now
+			graph := h.srv.o.Graph(fleet.Shard{Tenant: h.tenant, Warehouse: w})
+			if graph != g.graph {
+				g.lanes = nil
+			}
+			g.graph, g.asked = graph, now
 		}
 	}
 }
@@ -69,6 +74,32 @@ func (h *hub) lanes(w fleet.WarehouseID, flow []zone.LaneFlow) []laneJSON {
 		})
 	}
 	return out
+}
+
+// lane finds a lane by id.
+func (g *ground) lane(id fleet.LaneID) (*roadmap.Lane, bool) {
+	if g.graph == nil {
+		return nil, false
+	}
+	if g.lanes == nil {
+		g.lanes = make(map[fleet.LaneID]int32, len(g.graph.Lanes))
+		for i := range g.graph.Lanes {
+			g.lanes[g.graph.Lanes[i].ID] = int32(i)
+		}
+	}
+	i, ok := g.lanes[id]
+	if !ok {
+		return nil, false
+	}
+	return &g.graph.Lanes[i], true
+}
+
+// zoneOf is the zone in which a lane starts; "" = that is not known.
+func zoneOf(g *roadmap.Graph, l *roadmap.Lane) fleet.ZoneID {
+	if int(l.From) >= len(g.ZoneOf) {
+		return ""
+	}
+	return g.Zones[g.ZoneOf[l.From]].ID
 }
 
 func place(g *roadmap.Graph, v fleet.Vertex) [2]float64 {
