@@ -53,6 +53,8 @@ func contractDoors() []doorCase {
 		{"DELETE", "/zones/{zone_id}", runs, one},
 		{"GET", "/overview?warehouse_id={warehouse_id}", reads, one},
 		{"GET", "/waits?warehouse_id={warehouse_id}", reads, one},
+		{"GET", "/congestion/hotspots?warehouse_id={warehouse_id}", reads, one},
+		{"GET", "/congestion/zones/{zone_id}/diagram", reads, one},
 		{"GET", "/congestion/zones/{zone_id}/history", reads, one},
 		{"GET", "/congestion/lanes/{lane_id}/history", reads, one},
 		{"GET", "/robots/{robot_id}/history", reads, one},

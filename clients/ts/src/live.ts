@@ -4,8 +4,8 @@ import { Feed, type Counters, type Line } from "./feed.js";
 import { readFrame } from "./frame.js";
 import { Link, type LinkState, type Timing, type WebSocketConstructor } from "./link.js";
 import type { RobotTable } from "./robots.js";
-import { detailSink, RobotSink, TaskSink, zoneSink, type Sink } from "./sink.js";
-import { readMessage, type Filter, type RobotDetail, type ServerMessage, type TaskEvent, type ZoneStatus } from "./wire.js";
+import { detailSink, heatSink, RobotSink, TaskSink, zoneSink, type Sink } from "./sink.js";
+import { readMessage, type Filter, type Heat, type RobotDetail, type ServerMessage, type TaskEvent, type ZoneStatus } from "./wire.js";
 
 export type LiveState = LinkState;
 
@@ -90,6 +90,11 @@ export class Live {
   /** Keeps the zones by id, always in the same map. */
   zones(o: { filter?: Filter; rateHz?: number }, on: { change(z: Map<string, ZoneStatus>): void } & Refusable): Subscription {
     return this.#add(zoneSink((z) => on.change(z)), o.filter, o.rateHz, on);
+  }
+
+  /** Keeps the newest scores of congestion of zones and lanes by id, always in the same map. A lane that jams no more stays with an index near 0. */
+  congestion(o: { filter?: Filter; rateHz?: number }, on: { change(h: Map<string, Heat>): void } & Refusable): Subscription {
+    return this.#add(heatSink((h) => on.change(h)), o.filter, o.rateHz, on);
   }
 
   /** Keeps up to 20 robots in full, with their orders, by id, always in the same map. */

@@ -11,7 +11,8 @@ export interface paths {
         /** Alerts, the newest first */
         get: operations["list-alerts"];
         put?: never;
-        post?: never;
+        /** Report an alert that was missing; it is recorded as resolved and marked missed */
+        post: operations["report-alert"];
         delete?: never;
         options?: never;
         head?: never;
@@ -188,6 +189,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/congestion/hotspots": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where it jams, or will */
+        get: operations["list-hotspots"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/congestion/lanes/{lane_id}/history": {
         parameters: {
             query?: never;
@@ -195,8 +213,25 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How long driving a lane took */
+        /** How congested a lane was */
         get: operations["lane-history"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/congestion/zones/{zone_id}/diagram": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a zone flows: production over density, as it was learned, and where it is now */
+        get: operations["zone-diagram"];
         put?: never;
         post?: never;
         delete?: never;
@@ -212,7 +247,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How full a zone was */
+        /** How congested a zone was */
         get: operations["zone-history"];
         put?: never;
         post?: never;
@@ -1059,6 +1094,15 @@ export interface components {
             /** @description stale_seq */
             reason: string | null;
         };
+        Action: {
+            /** @enum {string} */
+            action: "reroute" | "cap_admission" | "close_lane" | "hold_tasks" | "send_charging" | "cap_active";
+            body?: unknown;
+            expected: components["schemas"]["Effect"];
+            label: string;
+            method: string;
+            path: string;
+        };
         Alert: {
             /** Format: date-time */
             acknowledged_at: string | null;
@@ -1399,10 +1443,90 @@ export interface components {
              */
             status_code: number | null;
         };
+        Diagram: {
+            /**
+             * Format: int64
+             * @description vertices
+             */
+            capacity: number;
+            /**
+             * @description zones of which it is compared with
+             * @enum {string}
+             */
+            class: "open" | "aisle" | "one_lane";
+            /**
+             * Format: double
+             * @description beyond which production falls: seen here, else in zones of its class, else what is usual there
+             */
+            critical_density: number;
+            /**
+             * Format: double
+             * @description of robots when nobody is in the way; 0 = not known yet
+             */
+            free_speed_mps: number;
+            /**
+             * Format: double
+             * @description moves a second at the critical density; 0 = not seen yet
+             */
+            greatest_production: number;
+            /**
+             * @description how its vertices hang together, or what stands there
+             * @enum {string}
+             */
+            kind: "open" | "aisle" | "one_lane" | "parking" | "charging";
+            now: components["schemas"]["DiagramNow"];
+            /** @description what was seen in zones of its class, for as many vertices */
+            of_class: components["schemas"]["DiagramPoint"][];
+            /** @description production was seen to fall beyond its greatest */
+            peak_known: boolean;
+            /** @description what was seen, by density */
+            points: components["schemas"]["DiagramPoint"][];
+            /** Format: uuid */
+            zone_id: string;
+        };
+        DiagramNow: {
+            /** Format: double */
+            density: number;
+            /** Format: int64 */
+            level: number;
+            /** Format: double */
+            production: number;
+        };
+        DiagramPoint: {
+            /**
+             * Format: double
+             * @description robots per vertex
+             */
+            density: number;
+            /**
+             * Format: double
+             * @description moves a second
+             */
+            production: number;
+            /**
+             * Format: double
+             * @description tens of seconds that count, those of long ago less
+             */
+            weight: number;
+        };
         Diff: {
             lanes: components["schemas"]["Change"];
             vertices: components["schemas"]["Change"];
             zones: components["schemas"]["Change"];
+        };
+        Effect: {
+            /**
+             * Format: double
+             * @description change of the index; less than 0 = less of a jam
+             */
+            congestion_index: number;
+            /**
+             * Format: int64
+             * @description that it touches
+             */
+            robots: number;
+            /** Format: int64 */
+            within_s: number;
         };
         Err: {
             code: string;
@@ -1601,6 +1725,97 @@ export interface components {
             since: string | null;
             topics: string[];
             url: string;
+        };
+        HotspotItem: {
+            /**
+             * Format: date-time
+             * @description end of the ten seconds that were measured
+             */
+            at: string;
+            /** Format: int64 */
+            capacity: number;
+            /** Format: double */
+            confidence: number;
+            /**
+             * Format: double
+             * @description the share of robot time that is lost against free driving; with a horizon the one that is expected
+             */
+            congestion_index: number;
+            /**
+             * Format: double
+             * @description beyond which production falls
+             */
+            critical_density: number;
+            /** Format: double */
+            density: number;
+            /**
+             * Format: double
+             * @description the index in a minute, by persistence and inbound demand
+             */
+            forecast_60: number;
+            /** Format: uuid */
+            id: string;
+            /**
+             * Format: int64
+             * @description robots elsewhere that want to be there
+             */
+            inbound: number;
+            /** @enum {string} */
+            kind: "zone" | "lane";
+            /** Format: int64 */
+            level: number;
+            /** Format: double */
+            mean_speed_mps: number;
+            /**
+             * Format: double
+             * @description of the speed of free driving
+             */
+            mean_speed_ratio: number;
+            /** Format: int64 */
+            occupancy: number;
+            /**
+             * Format: double
+             * @description moves a second
+             */
+            production: number;
+            /**
+             * Format: int64
+             * @description robots that wait for others
+             */
+            queue_length: number;
+            /** @description indices of the last five minutes, one for ten seconds, the oldest first */
+            recent: number[];
+            /**
+             * Format: double
+             * @description that it reaches level 2 within a minute, gridlocks, or is cut off
+             */
+            risk_score: number;
+            /** @description what may be done about it, the best first */
+            suggested_actions: components["schemas"]["Action"][];
+            /**
+             * Format: double
+             * @description change of the index within the last minute
+             */
+            trend: number;
+            /** Format: double */
+            waiting_share: number;
+            /** Format: uuid */
+            warehouse_id: string;
+        };
+        Hotspots: {
+            /** Format: date-time */
+            generated_at: string;
+            /** Format: int64 */
+            horizon_seconds: number;
+            /** @description the worst first */
+            items: components["schemas"]["HotspotItem"][];
+            /**
+             * @description persistence: as it is, how it changed lately, and the robots that are on their way there
+             * @enum {string}
+             */
+            source: "observed" | "model" | "persistence";
+            /** @description the warehouse as a whole; null = nothing was measured yet */
+            warehouse: components["schemas"]["Site"];
         };
         Item: {
             accepted: boolean;
@@ -1819,6 +2034,26 @@ export interface components {
             roles: string[];
             subject: string;
             tenant_ids: string[];
+        };
+        MissedWish: {
+            /** @enum {string} */
+            cause: "congestion" | "robot_lost" | "robot_stuck" | "robot_fault" | "suspect" | "low_battery" | "dead_letters" | "store_away";
+            /**
+             * Format: date-time
+             * @description when it was wrong
+             */
+            from: string;
+            /**
+             * @description that it should have had
+             * @enum {string}
+             */
+            level: "L1" | "L2" | "L3";
+            subject: components["schemas"]["AlertSubject"];
+            text?: string | null;
+            /** Format: date-time */
+            to: string;
+            /** Format: uuid */
+            warehouse_id: string;
         };
         Net: {
             ids: string[];
@@ -2144,6 +2379,31 @@ export interface components {
             /** Format: int64 */
             version: number;
         };
+        Site: {
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            capacity: number;
+            /** Format: double */
+            confidence: number;
+            /** Format: double */
+            congestion_index: number;
+            /** Format: double */
+            forecast_60: number;
+            /** Format: int64 */
+            level: number;
+            /** Format: double */
+            mean_speed_ratio: number;
+            /** Format: int64 */
+            occupancy: number;
+            /** Format: double */
+            production: number;
+            /** Format: int64 */
+            queue_length: number;
+            recent: number[];
+            /** Format: double */
+            risk_score: number;
+        } | null;
         SnoozeWish: {
             text?: string | null;
             /**
@@ -2649,6 +2909,55 @@ export interface operations {
             504: components["responses"]["GatewayTimeout"];
         };
     };
+    "report-alert": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1..128 printable characters: the same key and body get the first answer again */
+                "Idempotency-Key"?: string;
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MissedWish"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    Location?: string;
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alert"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
     "get-alert": {
         parameters: {
             query?: never;
@@ -3122,6 +3431,48 @@ export interface operations {
             504: components["responses"]["GatewayTimeout"];
         };
     };
+    "list-hotspots": {
+        parameters: {
+            query: {
+                /** @description 0 = as it was measured last */
+                horizon_seconds?: "0" | "60" | "300" | "900";
+                limit?: number;
+                warehouse_id: string;
+            };
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Hotspots"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
     "lane-history": {
         parameters: {
             query?: {
@@ -3172,6 +3523,46 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "zone-diagram": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path: {
+                zone_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Diagram"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            412: components["responses"]["PreconditionFailed"];
             422: components["responses"]["UnprocessableEntity"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];

@@ -1,7 +1,7 @@
 import type { Task } from "./api.js";
 import { FrameError, FrameReader, type Frame } from "./frame.js";
 import { RobotTable } from "./robots.js";
-import type { Channel, RobotDetail, TaskEvent, WireEvent, ZoneStatus } from "./wire.js";
+import type { Channel, Heat, RobotDetail, TaskEvent, WireEvent, ZoneStatus } from "./wire.js";
 
 /** A part of a snapshot: items of JSON, or a binary frame. */
 export type Part = unknown[] | Frame;
@@ -147,6 +147,10 @@ export class MapSink<T> extends JsonSink implements Sink {
 
 export function zoneSink(change: (all: Map<string, ZoneStatus>) => void): Sink {
   return new MapSink<ZoneStatus>("zones", false, { set: "zone_status", removed: "zone_removed", key: "zone_id" }, change);
+}
+
+export function heatSink(change: (all: Map<string, Heat>) => void): Sink {
+  return new MapSink<Heat>("congestion", false, { set: "congestion_heatmap_update", removed: "", key: "id" }, change);
 }
 
 export function detailSink(change: (all: Map<string, RobotDetail>) => void): Sink {

@@ -1,4 +1,4 @@
-import type { Robot, Task } from "./api.js";
+import type { Robot, Schemas, Task } from "./api.js";
 import type { ErrorBody } from "./error.js";
 
 // The messages of the live channel as they stand on the wire (docs/live.md).
@@ -42,6 +42,9 @@ export interface LaneCost {
   to: [number, number];
 }
 
+/** How congested a zone or lane is, as it was measured last: an item of `GET /congestion/hotspots`. */
+export type Heat = Omit<Schemas["HotspotItem"], "recent">;
+
 /** How full a zone is. */
 export interface ZoneStatus {
   zone_id: string;
@@ -82,7 +85,7 @@ export interface RobotOrder {
 /** A robot with its order, as `detail` asks for it. */
 export type RobotDetail = Robot & { order?: RobotOrder | null };
 
-export type Channel = "robots" | "tasks" | "zones";
+export type Channel = "robots" | "tasks" | "zones" | "congestion";
 
 export interface WireEvent {
   type: string;

@@ -145,6 +145,20 @@ test("an unasked subscribed with a snapshot replaces the state and is counted", 
   assert.deepEqual(live.counters, { opened: 1, gaps: 0, resyncs: 1, unreadable: 0 });
 });
 
+test("scores of congestion are kept by id, the newest of each", async (t) => {
+  const rig = await Rig.start(t);
+  const live = rig.live(t);
+  const seen: string[] = [];
+  live.congestion({ filter: { warehouse_id: "w" } }, { change: (h) => seen.push([...h].map(([id, s]) => `${s.kind} ${id}:${s.congestion_index}`).join()) });
+  const conn = await rig.conn();
+  assert.equal((await conn.next("subscribe"))["channel"], "congestion");
+  conn.subscribed(1, 1);
+  conn.snapshot(1, 1, [{ kind: "zone", id: "z", congestion_index: 0.1 }, { kind: "lane", id: "l", congestion_index: 0.4 }]);
+  conn.delta(1, 2, { type: "congestion_heatmap_update", data: { kind: "lane", id: "l", congestion_index: 0.01 } });
+  await until("two", () => seen.length === 2);
+  assert.deepEqual(seen, ["zone z:0.1,lane l:0.4", "zone z:0.1,lane l:0.01"]);
+});
+
 test("robots in detail are asked with detail and kept in full", async (t) => {
   const rig = await Rig.start(t);
   const live = rig.live(t);
