@@ -63,7 +63,7 @@ func congestionEnvelope(c *fact.Congestion) *eventsv1.Envelope {
 			Production: c.Production, WaitingShare: c.WaitingShare, Denials: uint32(c.Denials), Faulted: uint32(c.Faulted),
 			Density: c.Density, CriticalDensity: c.Critical, GreatestProduction: c.Greatest,
 			Inbound: uint32(c.Inbound), Entered: uint32(c.Entered), Left: uint32(c.Left),
-			Trend: c.Trend, Forecast_60: c.Forecast, SettingsVersion: c.Version, MapId: string(c.Map), MapVersion: uint32(max(0, c.MapVersion)),
+			Trend: c.Trend, Forecast_60: c.Forecast, SettingsVersion: c.Version, MapId: string(c.Map), MapVersion: uint32(max(0, c.MapVersion)), UnderWay: c.UnderWay,
 		}},
 	}
 }
@@ -102,7 +102,7 @@ func Congestion(m *Message) (c fact.Congestion, err error) {
 			Production: s.GetProduction(), WaitingShare: s.GetWaitingShare(), Denials: int(s.GetDenials()), Faulted: int(s.GetFaulted()),
 			Density: s.GetDensity(), Critical: s.GetCriticalDensity(), Greatest: s.GetGreatestProduction(),
 			Inbound: int(s.GetInbound()), Entered: int(s.GetEntered()), Left: int(s.GetLeft()),
-			Trend: s.GetTrend(), Forecast: s.GetForecast_60(),
+			Trend: s.GetTrend(), Forecast: s.GetForecast_60(), UnderWay: s.GetUnderWay(),
 		},
 	}, nil
 }

@@ -42,8 +42,8 @@ export interface LaneCost {
   to: [number, number];
 }
 
-/** How congested a zone or lane is, as it was measured last: an item of `GET /congestion/hotspots`. */
-export type Heat = Omit<Schemas["HotspotItem"], "recent">;
+/** How congested a zone or lane is, as it was measured last: an item of `GET /congestion/hotspots`; a lane says where it lies. */
+export type Heat = Omit<Schemas["HotspotItem"], "recent"> & { zone_id?: string; from?: [number, number]; to?: [number, number] };
 
 /** How full a zone is. */
 export interface ZoneStatus {

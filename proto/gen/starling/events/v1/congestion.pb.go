@@ -54,6 +54,7 @@ type CongestionMetrics struct {
 	SettingsVersion    int64                  `protobuf:"varint,23,opt,name=settings_version,json=settingsVersion,proto3" json:"settings_version,omitempty"`
 	MapId              string                 `protobuf:"bytes,24,opt,name=map_id,json=mapId,proto3" json:"map_id,omitempty"`
 	MapVersion         uint32                 `protobuf:"varint,25,opt,name=map_version,json=mapVersion,proto3" json:"map_version,omitempty"`
+	UnderWay           float64                `protobuf:"fixed64,26,opt,name=under_way,json=underWay,proto3" json:"under_way,omitempty"` // robots under way, mean
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -263,11 +264,18 @@ func (x *CongestionMetrics) GetMapVersion() uint32 {
 	return 0
 }
 
+func (x *CongestionMetrics) GetUnderWay() float64 {
+	if x != nil {
+		return x.UnderWay
+	}
+	return 0
+}
+
 var File_starling_events_v1_congestion_proto protoreflect.FileDescriptor
 
 const file_starling_events_v1_congestion_proto_rawDesc = "" +
 	"\n" +
-	"#starling/events/v1/congestion.proto\x12\x12starling.events.v1\"\xb7\x06\n" +
+	"#starling/events/v1/congestion.proto\x12\x12starling.events.v1\"\xd4\x06\n" +
 	"\x11CongestionMetrics\x12)\n" +
 	"\x10congestion_index\x18\x01 \x01(\x01R\x0fcongestionIndex\x12\x1d\n" +
 	"\n" +
@@ -301,7 +309,8 @@ const file_starling_events_v1_congestion_proto_rawDesc = "" +
 	"\x10settings_version\x18\x17 \x01(\x03R\x0fsettingsVersion\x12\x15\n" +
 	"\x06map_id\x18\x18 \x01(\tR\x05mapId\x12\x1f\n" +
 	"\vmap_version\x18\x19 \x01(\rR\n" +
-	"mapVersionB0Z.starling/proto/gen/starling/events/v1;eventsv1b\x06proto3"
+	"mapVersion\x12\x1b\n" +
+	"\tunder_way\x18\x1a \x01(\x01R\bunderWayB0Z.starling/proto/gen/starling/events/v1;eventsv1b\x06proto3"
 
 var (
 	file_starling_events_v1_congestion_proto_rawDescOnce sync.Once

@@ -50,6 +50,14 @@ func (m *CongestionMetrics) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.UnderWay != 0 {
+		i -= 8
+		binary.LittleEndian.PutUint64(dAtA[i:], uint64(math.Float64bits(float64(m.UnderWay))))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xd1
+	}
 	if m.MapVersion != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.MapVersion))
 		i--
@@ -294,6 +302,9 @@ func (m *CongestionMetrics) SizeVT() (n int) {
 	}
 	if m.MapVersion != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.MapVersion))
+	}
+	if m.UnderWay != 0 {
+		n += 10
 	}
 	n += len(m.unknownFields)
 	return n
@@ -712,6 +723,17 @@ func (m *CongestionMetrics) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 26:
+			if wireType != 1 {
+				return fmt.Errorf("proto: wrong wireType = %d for field UnderWay", wireType)
+			}
+			var v uint64
+			if (iNdEx + 8) > l {
+				return io.ErrUnexpectedEOF
+			}
+			v = uint64(binary.LittleEndian.Uint64(dAtA[iNdEx:]))
+			iNdEx += 8
+			m.UnderWay = float64(math.Float64frombits(v))
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
