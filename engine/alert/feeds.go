@@ -51,8 +51,8 @@ func OfRobot(now time.Time, v *robot.View, out []Condition) []Condition {
 			l = L2
 		}
 		add(RobotLost, l, d, "has not been heard since %s", v.ReceivedAt.UTC().Format(time.RFC3339))
-		return out // what it said last is old
 	}
+	// What a lost robot has said last holds until it says something else: silence is not health.
 	if v.State == fleet.Error || fatal(v.Errors) {
 		d := details{Task: string(v.Task), Zone: string(v.Zone), Since: v.Since}
 		text := "reports a fault"
@@ -62,7 +62,7 @@ func OfRobot(now time.Time, v *robot.View, out []Condition) []Condition {
 			}
 		}
 		add(RobotFault, L2, d, "%s", text)
-	} else if l := stuck(now, v); l > NoLevel {
+	} else if l := stuck(now, v); l > NoLevel && v.Connection != fleet.Offline {
 		w := &v.Waiting
 		add(RobotStuck, l, details{Task: string(v.Task), Zone: string(v.Zone), Since: w.Since, Cause: w.Cause.String(), Holder: string(w.Holder)},
 			"waits since %s: %s", w.Since.UTC().Format(time.RFC3339), w.Cause)

@@ -33,6 +33,7 @@ func TestWhatIsWrongWithRobots(t *testing.T) {
 		"lost without a task":                 {func(v *robot.View) { v.Connection, v.Task = fleet.Offline, "" }, RobotLost, L1},
 		"lost with a task":                    {func(v *robot.View) { v.Connection = fleet.Offline }, RobotLost, L2},
 		"lost with a task, for long":          {func(v *robot.View) { v.Connection, v.ReceivedAt = fleet.Offline, start.Add(-LostL3) }, RobotLost, L3},
+		"lost where it waits":                 {func(v *robot.View) { waits(v, StuckL3); v.Connection = fleet.Offline }, RobotLost, L2},
 		"stale is not lost":                   {func(v *robot.View) { v.Connection = fleet.Stale }, "", NoLevel},
 		"waits a little":                      {func(v *robot.View) { waits(v, StuckL1-time.Second) }, "", NoLevel},
 		"waits":                               {func(v *robot.View) { waits(v, StuckL1) }, RobotStuck, L1},
@@ -71,6 +72,16 @@ func TestWhatIsWrongWithRobots(t *testing.T) {
 				t.Fatalf("it is told as %q with %s", got[0].Message, got[0].Details)
 			}
 		})
+	}
+}
+
+func TestALostRobotsBatteryIsStillLow(t *testing.T) {
+	t.Parallel()
+	got := OfRobot(start, &robot.View{
+		ID: "r1", Spec: &robot.Spec{Code: "amr-1"}, Connection: fleet.Offline, Battery: 0.05, ReportedAt: start, ReceivedAt: start,
+	}, nil)
+	if len(got) != 2 || got[0].Cause != RobotLost || got[1].Cause != LowBattery || got[1].Level != L3 {
+		t.Fatalf("it is said to be %+v", got)
 	}
 }
 
