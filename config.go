@@ -49,9 +49,12 @@ type Config struct {
 	MetricsPort        int           // METRICS_PORT; 0 = /metrics on the HTTP port
 	// TRUSTED_PROXIES: addresses and networks, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed
 	TrustedProxies []netip.Prefix
-	HTTPMaxConns   int // HTTP_MAX_CONNS: open connections to the HTTP port; what is more is closed at once
-	LinkMaxConns   int // LINK_MAX_CONNS
-	MaxConnsPerIP  int // MAX_CONNS_PER_IP: of one address (IPv6: /64) to each port, trusted proxies aside
+	// WEBHOOK_NETWORKS: addresses and networks, separated by commas, inside which receivers of webhooks may stand besides the
+	// public ones, there without TLS too
+	WebhookNetworks []netip.Prefix
+	HTTPMaxConns    int // HTTP_MAX_CONNS: open connections to the HTTP port; what is more is closed at once
+	LinkMaxConns    int // LINK_MAX_CONNS
+	MaxConnsPerIP   int // MAX_CONNS_PER_IP: of one address (IPv6: /64) to each port, trusted proxies aside
 
 	DatabaseURL       Secret        // DATABASE_URL: postgres://…; required
 	DBMaxConns        int           // DB_MAX_CONNS

@@ -49,7 +49,8 @@ func configKeys() []configKey {
 		{name: "LINK_TLS_KEY_FILE", set: text(func(c *Config) *string { return &c.LinkKeyFile }, 4096)},
 		{name: "LINK_TLS_CLIENT_CA_FILE", set: text(func(c *Config) *string { return &c.LinkClientCAFile }, 4096)},
 		{name: "LINK_TRUST_DOMAIN", fallback: "starling", set: setTrustDomain},
-		{name: "TRUSTED_PROXIES", set: setProxies},
+		{name: "TRUSTED_PROXIES", set: networks(func(c *Config) *[]netip.Prefix { return &c.TrustedProxies })},
+		{name: "WEBHOOK_NETWORKS", devDefault: "127.0.0.0/8,::1", set: networks(func(c *Config) *[]netip.Prefix { return &c.WebhookNetworks })},
 		{name: "HTTP_MAX_CONNS", fallback: "20000", set: number(func(c *Config) *int { return &c.HTTPMaxConns }, 1, 1_000_000)},
 		{name: "LINK_MAX_CONNS", fallback: "20000", set: number(func(c *Config) *int { return &c.LinkMaxConns }, 1, 1_000_000)},
 		{name: "MAX_CONNS_PER_IP", fallback: "20000", devDefault: "1000000", set: number(func(c *Config) *int { return &c.MaxConnsPerIP }, 1, 1_000_000)},
@@ -263,25 +264,28 @@ func setTrustDomain(c *Config, value string) string {
 	return ""
 }
 
-func setProxies(c *Config, value string) string {
-	var proxies []netip.Prefix
-	for part := range strings.SplitSeq(value, ",") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
+// networks reads addresses and networks; all addresses there are is a mistake.
+func networks(field func(*Config) *[]netip.Prefix) setter {
+	return func(c *Config, value string) string {
+		var all []netip.Prefix
+		for part := range strings.SplitSeq(value, ",") {
+			part = strings.TrimSpace(part)
+			if part == "" {
+				continue
+			}
+			if a, err := netip.ParseAddr(part); err == nil && a.Zone() == "" {
+				all = append(all, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+				continue
+			}
+			p, err := netip.ParsePrefix(part)
+			if err != nil || p.Addr().Is4In6() || p.Bits() == 0 {
+				return "want addresses and networks such as 10.0.0.0/8, separated by commas, and not all addresses there are"
+			}
+			all = append(all, p.Masked())
 		}
-		if a, err := netip.ParseAddr(part); err == nil && a.Zone() == "" {
-			proxies = append(proxies, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(part)
-		if err != nil || p.Addr().Is4In6() || p.Bits() == 0 {
-			return "want addresses and networks such as 10.0.0.0/8, separated by commas, and not all addresses there are"
-		}
-		proxies = append(proxies, p.Masked())
+		*field(c) = all
+		return ""
 	}
-	c.TrustedProxies = proxies
-	return ""
 }
 
 func setOrigins(c *Config, value string) string {

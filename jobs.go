@@ -38,19 +38,24 @@ func (a *app) startJobs(ctx context.Context, registry prometheus.Registerer) err
 		o.Queues = append(o.Queues, jobs.Control)
 	}
 	kinds, attach := jobs.CareKinds(jobs.CareOptions{Late: a.cancelLate, Every: a.JobsEvery, OutboxDays: a.outboxDays(), Log: a.Log}, a.jobRows, e)
+	attachHooks := func(*jobs.Runner) {}
 	if pumps := a.pumps(); worker {
 		o.Queues = append(o.Queues, jobs.Housekeeping)
+		var more []jobs.Kind
+		more, attachHooks = a.hookKinds()
+		kinds = append(kinds, more...)
 		if pumps != nil {
 			o.Queues = append(o.Queues, jobs.Facts)
 			kinds = append(kinds, jobs.OutboxKinds(pumps)...)
 		}
 	} else {
-		kinds = append(kinds, jobs.Wakes())
+		kinds = append(kinds, jobs.Wakes(), jobs.HookLooks())
 	}
 	if a.jobs, err = jobs.Open(o, kinds...); err != nil {
 		return err
 	}
 	attach(a.jobs)
+	attachHooks(a.jobs)
 	return a.jobs.Start()
 }
 

@@ -82,6 +82,7 @@ type app struct {
 	outbox    outboxParts
 	telemetry telemetryParts
 	jobs      *jobs.Runner // nil = none in this process
+	hooks     hookParts
 	feeds     alertFeeds
 	wakes     atomic.Pointer[jobs.Runner]
 	jobRows   *postgres.JobsRepo
@@ -170,6 +171,7 @@ func start(ctx context.Context, w wiring) (*app, error) {
 	if err := a.startTelemetry(ctx, registry); err != nil {
 		return a, err
 	}
+	a.startHooks()
 	links := &lateLinks{}
 	if slices.Contains(w.Roles, roleEngine) {
 		if err := a.startEngine(links, registry); err != nil {
@@ -247,6 +249,7 @@ func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) er
 	if a.mirror != nil {
 		o.Views = mirroredViews{o.Views, a.mirror}
 	}
+	o.Views = hookedViews{o.Views, &a.hooks}
 	if !a.Alone {
 		o.Ownership = a.ownership()
 		o.Lost = func(s fleet.Shard) {
@@ -288,6 +291,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 		Checks:   a.checks(),
 		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins, TrustedProxies: c.TrustedProxies,
 	}
+	o.Alerts, o.Hooks = alertDoors{a.store.Alerts, a.system}, hookDoors{a.store.Hooks, a}
 	if a.system != nil && slices.Contains(a.Roles, roleGateway) {
 		o.Engine = a.system
 		a.stream = a.newStream(registry)
@@ -339,7 +343,7 @@ func (a *app) newStream(registry prometheus.Registerer) *stream.Server {
 	return stream.New(stream.Options{
 		OriginAllowed: a.originAllowed, Enter: a.enterClient, Renewed: a.renewed,
 		Views: a.views, Auth: a.guard, Origins: a.Config.CORSAllowedOrigins, Log: a.Log, Registerer: registry,
-		Task: rest.TaskBody, Heat: rest.HeatBody, FindTasks: a.store.Tasks.GetTasks,
+		Task: rest.TaskBody, Heat: rest.HeatBody, FindTasks: a.store.Tasks.GetTasks, Alert: rest.AlertBody, OpenAlerts: a.openAlerts,
 		Graph: func(s fleet.Shard) *roadmap.Graph {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
@@ -405,7 +409,7 @@ func (a *app) stop() {
 		_ = a.metrics.Close()
 	}
 	until("consumers", 82, func(context.Context) error { a.stopConsumers(); return nil })
-	until("jobs", 85, func(context.Context) error { a.stopJobs(); return nil })
+	until("jobs", 85, func(context.Context) error { a.stopJobs(); a.stopHooks(); return nil })
 	a.stopAlerts()
 	if a.system != nil {
 		until("actors", 92, a.system.Stop)

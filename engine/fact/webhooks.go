@@ -106,3 +106,21 @@ type HookState struct {
 	DisabledAt time.Time // zero = it is not: too many failures, or its receiver has answered 410
 	LastSentAt time.Time // zero = nothing yet
 }
+
+// Untold is a step of an alert that a webhook has not been told of.
+type Untold struct {
+	Handling string // uuid of the step
+	Alert    string // uuid
+	Seq      int64  // the alert's version after it
+}
+
+// Tried is what a try to deliver has brought.
+type Tried struct {
+	Delivery string
+	Hook     string
+	State    DeliveryState // what it is now: pending = it is tried again
+	Status   int           // of the answer, 0 = there was none
+	Cause    string        // "" = it went well
+	Again    time.Duration // until the next try
+	Gone     bool          // the receiver wants no more
+}

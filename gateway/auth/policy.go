@@ -194,6 +194,7 @@ func alertRules() []Rule {
 	people, admin := []string{Operator}, []string{Admin}
 	rules := []Rule{
 		{Door: "GET /api/v1/alerts", Roles: readers()},
+		{Door: "POST /api/v1/alerts", Roles: people, Kind: Write, Action: "alert.report", Resource: "alert"},
 		{Door: "GET /api/v1/alerts/{alert_id}", Roles: readers(), Kind: Read, Action: "alert.read", Resource: "alert"},
 	}
 	for _, verb := range []string{"acknowledge", "assign", "snooze", "resolve", "rollback", "mark"} {

@@ -18,6 +18,8 @@ type Alerts interface {
 	// HandleAlert records what somebody does about an alert and returns the alert after it; a *fact.ConflictError (Key
 	// "state") where its state forbids it.
 	HandleAlert(ctx context.Context, shard fleet.Shard, id alert.ID, c alert.Command, by fleet.Actor, trace fleet.Trace, idem *fact.Idempotency) (alert.View, error)
+	// ReportMissedAlert records an alert that a person says was missing, as resolved and marked so.
+	ReportMissedAlert(ctx context.Context, shard fleet.Shard, m alert.MissReported, idem *fact.Idempotency) (alert.View, error)
 }
 
 // Hooks are the webhooks of tenants and what was sent to them. Errors wrap those of package fact.

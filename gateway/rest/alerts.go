@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"starling/engine/alert"
 	"starling/engine/fact"
 	"starling/engine/fleet"
@@ -164,6 +166,7 @@ func (a *api) alerts() {
 		})
 	a.alertCommands()
 	a.alertComments()
+	a.missedAlerts()
 }
 
 type textWish struct {
@@ -282,4 +285,62 @@ func (a *api) alertComments() {
 				}, err
 			})
 		})
+}
+
+type missedWish struct {
+	WarehouseID uid          `json:"warehouse_id" format:"uuid"`
+	Subject     alertSubject `json:"subject"`
+	Cause       string       `json:"cause" enum:"congestion,robot_lost,robot_stuck,robot_fault,suspect,low_battery,dead_letters,store_away"`
+	Level       string       `json:"level" enum:"L1,L2,L3" doc:"that it should have had"`
+	From        time.Time    `json:"from" doc:"when it was wrong"`
+	To          time.Time    `json:"to"`
+	Text        string       `json:"text,omitempty" maxLength:"2000"`
+}
+
+// missedAlerts are those that people report after the fact: rules are calibrated with them.
+func (a *api) missedAlerts() {
+	type report struct {
+		Keyed
+		RawBody []byte
+		Body    missedWish
+	}
+	add(a, op{method: http.MethodPost, path: "/api/v1/alerts", id: "report-alert", summary: "Report an alert that was missing; it is recorded as resolved and marked missed", tag: "alerts", status: 201, engine: true, answer: alertJSON{}},
+		func(ctx context.Context, who *auth.Identity, in *report) (*created, error) {
+			return a.once(ctx, who.Tenant, "POST /alerts", &in.Keyed, in.RawBody, func() (fact.Answer, func(*fact.Idempotency) error, error) {
+				w := &in.Body
+				now := a.Now().UTC().Truncate(time.Millisecond)
+				var f faults
+				if _, err := a.Facts.GetWarehouse(ctx, who.Tenant, fleet.WarehouseID(w.WarehouseID)); err != nil {
+					if table(err).status != http.StatusNotFound {
+						return fact.Answer{}, nil, err
+					}
+					f.add("body.warehouse_id", "there is no such warehouse")
+				}
+				if !w.To.After(w.From) || w.To.After(now) {
+					f.add("body.to", "want a time after from that has passed")
+				}
+				f.printable("body.subject.id", w.Subject.ID, 1, 128)
+				if err := f.err(); err != nil {
+					return fact.Answer{}, nil, err
+				}
+				level, _ := alert.ParseLevel(w.Level)
+				m := alert.MissReported{
+					ID: alert.ID(uuid.NewString()), Subject: alert.Subject{Type: w.Subject.Type, ID: w.Subject.ID}, Cause: alert.Cause(w.Cause), Level: level,
+					From: w.From.UTC().Truncate(time.Millisecond), To: w.To.UTC().Truncate(time.Millisecond), Text: w.Text, By: by(who), Trace: traceOf(ctx),
+				}
+				ans, err := render(201, "/api/v1/alerts/"+string(m.ID), alertOf(fleet.WarehouseID(w.WarehouseID), missed(&m, now)))
+				return ans, func(i *fact.Idempotency) error {
+					_, err := a.Alerts.ReportMissedAlert(ctx, fleet.Shard{Tenant: who.Tenant, Warehouse: fleet.WarehouseID(w.WarehouseID)}, m, i)
+					return err
+				}, err
+			})
+		})
+}
+
+// missed is the alert that a report becomes.
+func missed(m *alert.MissReported, now time.Time) *alert.View {
+	return &alert.View{Alert: alert.Alert{
+		ID: m.ID, Version: 1, Subject: m.Subject, Cause: m.Cause, Level: m.Level, Peak: m.Level, Status: alert.Resolved, Message: m.Text, Count: 1,
+		Resolution: alert.Reported, Mark: alert.Missed, OpenedAt: m.From, SeenAt: m.To, ResolvedAt: m.To, UpdatedAt: now,
+	}}
 }

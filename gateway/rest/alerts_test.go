@@ -85,6 +85,18 @@ func (h *house) HandleAlert(_ context.Context, shard fleet.Shard, id alert.ID, c
 	return a.View, nil
 }
 
+// ReportMissedAlert records it as the core does.
+func (h *house) ReportMissedAlert(_ context.Context, shard fleet.Shard, m alert.MissReported, i *fact.Idempotency) (alert.View, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.keep(shard.Tenant, i); err != nil {
+		return alert.View{}, err
+	}
+	a := &fact.Alert{Shard: shard, View: *missed(&m, time.Now())}
+	h.alerts = append(h.alerts, a)
+	return a.View, nil
+}
+
 // HookStates and the rest are a small house of webhooks.
 func (h *house) HookStates(context.Context, fleet.TenantID) ([]fact.HookState, error) {
 	return []fact.HookState{{Hook: "ops", Since: time.Unix(1, 0), Failures: 2}}, nil
@@ -258,4 +270,25 @@ func TestACommentIsMadeOnce(t *testing.T) {
 	if a.Version != 3 {
 		t.Errorf("version %d", a.Version)
 	}
+}
+
+func TestAMissingAlertIsReported(t *testing.T) {
+	t.Parallel()
+	g := newRig(t, nil).furnish()
+	operator := g.token(auth.Operator)
+	body := func(warehouse, from, to string) string {
+		return `{"warehouse_id":"` + warehouse + `","subject":{"type":"zone","id":"` + nobody + `"},"cause":"congestion","level":"L2","from":"` + from + `","to":"` + to + `","text":"it stood for ten minutes"}`
+	}
+	good := body(g.warehouse, "2026-03-01T12:00:00Z", "2026-03-01T12:10:00Z")
+	first := g.post("/api/v1/alerts", operator, good, "Idempotency-Key", "k").want(201)
+	at := first.header.Get("Location")
+	if again := g.post("/api/v1/alerts", operator, good, "Idempotency-Key", "k").want(201); string(again.body) != string(first.body) || len(g.house.alerts) != 1 {
+		t.Errorf("reported %d times", len(g.house.alerts))
+	}
+	if a := g.get(at, operator).want(200).object(); a["mark"] != "missed" || a["status"] != "RESOLVED" || a["resolution"] != "reported" || a["opened_at"] != "2026-03-01T12:00:00.000Z" || a["resolved_at"] != "2026-03-01T12:10:00.000Z" {
+		t.Errorf("recorded as %v", a)
+	}
+	g.post("/api/v1/alerts", operator, body(nobody, "2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z")).faulty("body.to", "body.warehouse_id")
+	g.post("/api/v1/alerts", operator, body(g.warehouse, "2026-03-01T12:00:00Z", "2999-03-01T12:00:00Z")).faulty("body.to")
+	g.post("/api/v1/alerts", g.token(auth.Viewer), good).fails(403, codeForbidden)
 }

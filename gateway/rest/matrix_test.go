@@ -81,6 +81,7 @@ func contractDoors() []doorCase {
 		{"POST", "/dead-letters/{event_id}/retry", runs, one},
 		{"POST", "/dead-letters/{event_id}/discard", runs, one},
 		{"GET", "/alerts", reads, one},
+		{"POST", "/alerts", []string{o, a}, one},
 		{"GET", "/alerts/{alert_id}", reads, one},
 		{"POST", "/alerts/{alert_id}/acknowledge", []string{o, a}, one},
 		{"POST", "/alerts/{alert_id}/assign", []string{o, a}, one},

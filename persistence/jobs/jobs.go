@@ -188,8 +188,8 @@ func (r *Runner) serverConfig() asynq.Config {
 	return asynq.Config{
 		Concurrency: r.o.Concurrency, Queues: queues, TaskCheckInterval: r.o.Idle, ShutdownTimeout: r.o.Shutdown,
 		BaseContext:    func() context.Context { return r.ctx },
-		RetryDelayFunc: retryAfter,
-		Logger:         complaints{r.log}, LogLevel: asynq.WarnLevel,
+		RetryDelayFunc: retryAfter, IsFailure: func(err error) bool { return !errors.Is(err, errBusy) },
+		Logger: complaints{r.log}, LogLevel: asynq.WarnLevel,
 		HealthCheckFunc: func(err error) { r.away.Store(err != nil) }, HealthCheckInterval: 2 * time.Second,
 		DelayedTaskCheckInterval: time.Second,
 	}
@@ -197,11 +197,10 @@ func (r *Runner) serverConfig() asynq.Config {
 
 // retryAfter is the back-off of try n (from 0): 1 s doubled up to 5 min, half of it random.
 func retryAfter(n int, err error, _ *asynq.Task) time.Duration {
-	if errors.Is(err, ErrElsewhere) {
+	if errors.Is(err, ErrElsewhere) || errors.Is(err, errBusy) {
 		return time.Second + rand.N(time.Second)
 	}
-	d := min(time.Second<<min(max(n, 0), 10), 5*time.Minute)
-	return d/2 + rand.N(d/2)
+	return backOff(n)
 }
 
 // Start begins to serve the queues and to make what is due by schedule. It does not wait for Redis: one that is away is

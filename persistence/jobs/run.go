@@ -137,7 +137,7 @@ func (r *Runner) do(ctx context.Context, k *Kind, j Job) (err error) {
 		r.metrics.running.WithLabelValues(k.Name).Dec()
 		r.metrics.took.WithLabelValues(k.Name).Observe(time.Since(began).Seconds())
 		r.metrics.done.WithLabelValues(k.Name, outcome(err)).Inc()
-		if err != nil && !errors.Is(err, ErrElsewhere) && r.ctx.Err() == nil {
+		if err != nil && !errors.Is(err, ErrElsewhere) && !errors.Is(err, errBusy) && r.ctx.Err() == nil {
 			r.log.LogAttrs(ctx, slog.LevelWarn, "job has failed", slog.String("event", "job.failed"), slog.String("job", k.Name),
 				slog.String("tenant_id", string(j.Tenant)), slog.String("key", j.Key), slog.String("trace_id", traceID(j.Trace)), slog.Any("error", err))
 		}
@@ -153,6 +153,8 @@ func outcome(err error) string {
 		return "done"
 	case errors.Is(err, ErrElsewhere):
 		return "elsewhere"
+	case errors.Is(err, errBusy):
+		return "busy"
 	default:
 		return "failed"
 	}

@@ -69,6 +69,7 @@ type Store struct {
 	Decisions  *DecisionsRepo
 	Audit      *AuditRepo
 	Alerts     *AlertsRepo
+	Hooks      *HooksRepo
 	// DeadLetters are facts that could not be sent.
 	DeadLetters *DeadLettersRepo
 }
@@ -117,6 +118,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.Tenants, s.Users, s.Warehouses = &TenantsRepo{s}, &UsersRepo{s}, &WarehousesRepo{s}
 	s.Maps, s.Zones, s.Lanes, s.Robots = &MapsRepo{s}, &ZonesRepo{s}, &LanesRepo{s}, &RobotsRepo{s}
 	s.Alerts = &AlertsRepo{s}
+	s.Hooks = &HooksRepo{s}
 	s.Tasks, s.Commands, s.Decisions, s.Audit = &TasksRepo{s}, &CommandsRepo{s}, &DecisionsRepo{s}, &AuditRepo{s}
 	s.DeadLetters, s.Diagrams = &DeadLettersRepo{s}, &DiagramsRepo{s}
 	upkeep, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -427,6 +427,34 @@ type Warehouse struct {
 	CreatedAt     time.Time
 }
 
+type WebhookDelivery struct {
+	TenantID   string
+	DeliveryID string
+	Hook       string
+	HandlingID *string
+	AlertID    *string
+	Event      string
+	Body       []byte
+	State      string
+	Attempts   int32
+	NextAt     time.Time
+	Status     int32
+	Cause      string
+	CreatedAt  time.Time
+	DoneAt     *time.Time
+}
+
+type WebhookHook struct {
+	TenantID    string
+	Hook        string
+	Fingerprint []byte
+	Since       time.Time
+	LookedAt    time.Time
+	Failures    int32
+	DisabledAt  *time.Time
+	LastSentAt  *time.Time
+}
+
 type Zone struct {
 	ZoneID      string
 	MapID       string

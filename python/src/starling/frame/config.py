@@ -148,6 +148,7 @@ _GO_KEYS = frozenset(
         *("LINK_TLS_CLIENT_CA_FILE", "LINK_TRUST_DOMAIN", "REDIS_URL"),
         *(
             "TRUSTED_PROXIES",
+            "WEBHOOK_NETWORKS",
             "HTTP_MAX_CONNS",
             "LINK_MAX_CONNS",
             "MAX_CONNS_PER_IP",
