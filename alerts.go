@@ -102,16 +102,18 @@ func (a *app) reviewCongestion(shard fleet.Shard, all []fact.Congestion) {
 	system.ReviewAlerts(shard, alert.Review{Feed: alert.FeedCongestion, Conditions: jams(graph, scores)})
 }
 
-// jams is what is wrong with the zones, lanes and warehouse of these scores.
+// jams is what is wrong with the zones, lanes and warehouse of these scores. A lane is a place for one or two robots: what is
+// no worse there than L1 is for the heat map, not for people.
 func jams(graph *roadmap.Graph, scores []congestion.Score) []alert.Condition {
 	bad := make([]congestion.Score, 0, len(scores))
 	zoneOf, names := map[string]string{}, map[string]string{}
 	for i := range scores {
 		sc := &scores[i]
-		if sc.Of == congestion.OfLane && sc.Level > 0 {
+		switch {
+		case sc.Of != congestion.OfLane:
+			bad = append(bad, *sc)
+		case sc.Level > 1:
 			zoneOf[sc.ID] = ""
-		}
-		if sc.Of != congestion.OfLane || sc.Level > 0 {
 			bad = append(bad, *sc)
 		}
 	}
