@@ -36,7 +36,7 @@ func main() {
 
 // commands returns what the program can do, in the order of its help.
 func commands() []*cobra.Command {
-	return []*cobra.Command{newDevCmd(), newServeCmd(), newMigrateCmd(), newSimCmd(), newBenchCmd(), newTokenCmd(), newMapCmd(), newReplayCmd(), newDeadLettersCmd(), newJobsCmd(), newVersionCmd()}
+	return []*cobra.Command{newDevCmd(), newServeCmd(), newMigrateCmd(), newSimCmd(), newBenchCmd(), newTokenCmd(), newMapCmd(), newReplayCmd(), newDeadLettersCmd(), newAlertsCmd(), newJobsCmd(), newVersionCmd()}
 }
 
 // usageError marks an error of a command as wrong usage: exit code 2.
