@@ -18,7 +18,7 @@ const (
 	Grace = 5 * time.Second
 	// Slack is what the way from the robot's actor to the site may take beyond that. Statuses that come later still count from
 	// the bins on that are open, and are counted in Counts.Late: a replay does better.
-	Slack = 2 * time.Second
+	Slack = 3 * time.Second
 
 	// A robot is where it was said to be for so long as two of its periods, within these bounds; then it is missing, and
 	// forgotten a minute later.
