@@ -24,6 +24,8 @@ import (
 type Store interface {
 	RobotHistory(ctx context.Context, tenant fleet.TenantID, id fleet.RobotID, q fact.HistoryQuery) ([]fact.HistoryPoint, error)
 	CongestionHistory(ctx context.Context, tenant fleet.TenantID, of congestion.Of, id string, q fact.HistoryQuery) ([]fact.HistoryPoint, error)
+	// Kept is for how long points so far apart (0 = each measurement) are kept; 0 = for ever.
+	Kept(every time.Duration) time.Duration
 }
 
 // The bounds of one answer.
@@ -106,6 +108,9 @@ type Series struct {
 	Points []Point
 	Next   time.Time
 	Source string // memory, store, both
+	// Expired is where what was asked begins to be kept, zero where all of it is: what lies before has been forgotten, and that
+	// nothing is there says nothing.
+	Expired time.Time
 }
 
 // ErrAway: what is asked lies before memory, and the store does not answer.
@@ -183,8 +188,24 @@ func tell[S any](
 	if len(points) > q.Limit {
 		points = points[:q.Limit]
 	}
-	s.Points, s.Next = b.gaps(points, &q, from, to)
+	since := b.keptSince(q.Every)
+	if q.From.Before(since) {
+		s.Expired = since
+	}
+	s.Points, s.Next = b.gaps(points, &q, from, to, since)
 	return s, nil
+}
+
+// keptSince is since when points so far apart are kept.
+func (b *Book) keptSince(every time.Duration) time.Time {
+	if b.o.Store == nil {
+		return time.Time{}
+	}
+	kept := b.o.Store.Kept(every)
+	if kept <= 0 {
+		return time.Time{}
+	}
+	return b.o.Now().Add(-kept).UTC().Truncate(time.Millisecond)
 }
 
 func latest(a, b time.Time) time.Time {
@@ -286,26 +307,35 @@ func (s *sum) add(v any, agg fact.Agg, windowed bool) any {
 }
 
 // gaps tells what is missing: a window each in which nothing was measured, or one point where a silence begins. Nothing is
-// missing that has not come yet. next is where the following page begins, zero at the end.
-func (b *Book) gaps(points []fact.HistoryPoint, q *Query, from, to time.Time) (out []Point, next time.Time) {
+// missing that has not come yet, or is not kept any more. next is where the following page begins, zero at the end: pages with
+// nothing but what has been forgotten are passed over.
+func (b *Book) gaps(points []fact.HistoryPoint, q *Query, from, to, kept time.Time) (out []Point, next time.Time) {
 	now := b.o.Now()
 	end := to
 	if now.Before(end) {
 		end = now
 	}
 	if q.Every > 0 {
-		out = windows(points, q.Every, from, to, end)
-	} else if out, next = silences(points, q, from, end); !next.IsZero() {
+		out = windows(points, q.Every, from, to, end, kept)
+	} else if out, next = silences(points, q, from, end, kept); !next.IsZero() {
 		return out, next
 	}
 	if to.Before(q.To) && to.Before(now) {
 		next = to
 	}
+	if first := kept; len(out) == 0 && next.Before(first) && !next.IsZero() {
+		if next = first; q.Every > 0 {
+			next = window(first, q.Every)
+		}
+		if next = latest(next, to); !next.Before(q.To) {
+			next = time.Time{}
+		}
+	}
 	return out, next
 }
 
-// windows are all of [from, to): those with measurements, and those without that have passed by end.
-func windows(points []fact.HistoryPoint, every time.Duration, from, to, end time.Time) []Point {
+// windows are all of [from, to): those with measurements, and those without that have passed by end and are kept.
+func windows(points []fact.HistoryPoint, every time.Duration, from, to, end, kept time.Time) []Point {
 	out := make([]Point, 0, len(points))
 	i := 0
 	for t := from; t.Before(to); t = t.Add(every) {
@@ -315,7 +345,7 @@ func windows(points []fact.HistoryPoint, every time.Duration, from, to, end time
 		switch {
 		case i < len(points) && points[i].At.Equal(t):
 			out = append(out, Point(points[i]))
-		case !t.Add(every).After(end):
+		case !t.Add(every).After(end) && !t.Before(kept):
 			out = append(out, Point{At: t})
 		}
 	}
@@ -323,9 +353,9 @@ func windows(points []fact.HistoryPoint, every time.Duration, from, to, end time
 }
 
 // silences are the measurements, with a point where a silence begins; next is zero where all found room.
-func silences(points []fact.HistoryPoint, q *Query, from, end time.Time) (out []Point, next time.Time) {
+func silences(points []fact.HistoryPoint, q *Query, from, end, kept time.Time) (out []Point, next time.Time) {
 	out = make([]Point, 0, len(points))
-	since := from
+	since := latest(from, kept)
 	for _, p := range points {
 		if p.At.Sub(since) > q.Gap {
 			out = append(out, Point{At: since})
@@ -334,10 +364,10 @@ func silences(points []fact.HistoryPoint, q *Query, from, end time.Time) (out []
 			return out, p.At
 		}
 		out = append(out, Point(p))
-		since = p.At.Add(time.Millisecond)
+		since = latest(p.At.Add(time.Millisecond), kept)
 	}
 	if len(out) >= q.Limit {
-		return out, since
+		return out, points[len(points)-1].At.Add(time.Millisecond)
 	}
 	if end.Sub(since) > q.Gap {
 		out = append(out, Point{At: since})

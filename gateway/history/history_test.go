@@ -28,7 +28,10 @@ type kept struct {
 	until time.Time
 	err   error
 	asked []fact.HistoryQuery
+	keeps time.Duration // what it says of that
 }
+
+func (k *kept) Kept(time.Duration) time.Duration { return k.keeps }
 
 func (k *kept) RobotHistory(_ context.Context, tenant fleet.TenantID, id fleet.RobotID, q fact.HistoryQuery) ([]fact.HistoryPoint, error) {
 	k.asked = append(k.asked, q)
@@ -203,6 +206,47 @@ func checkGaps(t *rapid.T, got []Point, q Query, now time.Time) {
 	}
 	if n := len(got); n > 0 && q.Every > 0 && got[n-1].At.Add(2*q.Every).Before(end) {
 		t.Fatalf("the last window is %v, and it is %v", got[n-1].At, end)
+	}
+}
+
+// What has been forgotten is no gap: it is said from when on things are kept, and pages of nothing else are passed over.
+func TestWhatHasExpiredIsNoGap(t *testing.T) {
+	t.Parallel()
+	for _, every := range []time.Duration{0, time.Second, 7 * time.Minute} {
+		store := &kept{keeps: time.Hour, until: t0}
+		for i := range 20 {
+			store.all = append(store.all, robot.View{ID: "r", ReportedAt: t0.Add(time.Duration(i-20) * time.Minute)})
+		}
+		b := New(Options{Store: store, Now: func() time.Time { return t0 }})
+		q := Query{Gap: 90 * time.Second, HistoryQuery: fact.HistoryQuery{From: t0.Add(-30 * 24 * time.Hour), To: t0, Every: every, Columns: []fact.Column{{Field: "state"}}, Limit: 500}}
+		since, gaps, measured := t0.Add(-time.Hour), 0, 0
+		for pages := 0; ; pages++ {
+			s, err := b.Robot(t.Context(), "t", "r", q)
+			if err != nil || pages > 20 || (!s.Expired.IsZero()) != q.From.Before(since) || !s.Expired.IsZero() && !s.Expired.Equal(since) {
+				t.Fatalf("every %v, page %d from %v: expired %v, %v", every, pages, q.From, s.Expired, err)
+			}
+			for _, p := range s.Points {
+				switch {
+				case p.Values != nil:
+					measured++
+				case p.At.Before(since):
+					t.Fatalf("every %v: a gap at %v, nothing before %v is kept", every, p.At, since)
+				default:
+					gaps++
+				}
+			}
+			if s.Next.IsZero() {
+				break
+			}
+			if !s.Next.After(q.From) {
+				t.Fatalf("every %v: from %v on to %v", every, q.From, s.Next)
+			}
+			q.From = s.Next
+		}
+		want := map[time.Duration][2]int{0: {1, 20}, time.Second: {3580, 20}, 7 * time.Minute: {5, 3}}[every] // gaps, measured
+		if gaps != want[0] || measured != want[1] {
+			t.Errorf("every %v: %d gaps and %d measured, want %v", every, gaps, measured, want)
+		}
 	}
 }
 

@@ -59,10 +59,11 @@ type historyItem struct {
 }
 
 type historyBody struct {
-	Items  []historyItem `json:"items" doc:"The oldest first"`
-	Every  *string       `json:"every" doc:"As asked for; null = every measurement"`
-	Source string        `json:"source" enum:"store,memory,both" doc:"memory: the time-series store is not there or does not answer, and this is what the engine remembers"`
-	Next   *string       `json:"next_cursor" doc:"null at the end"`
+	Items         []historyItem `json:"items" doc:"The oldest first"`
+	Every         *string       `json:"every" doc:"As asked for; null = every measurement"`
+	Source        string        `json:"source" enum:"store,memory,both" doc:"memory: the time-series store is not there or does not answer, and this is what the engine remembers"`
+	ExpiredBefore *string       `json:"expired_before" format:"date-time" doc:"What lies before is not kept so finely any more: that there is nothing is no gap. null = all that was asked is kept"`
+	Next          *string       `json:"next_cursor" doc:"null at the end"`
 }
 
 // historyOut is rendered by hand: JSON or CSV.
@@ -70,6 +71,7 @@ type historyOut struct {
 	ContentType string `header:"Content-Type"`
 	Vary        string `header:"Vary"`
 	NextCursor  string `header:"X-Next-Cursor"`
+	Expired     string `header:"X-Expired-Before"`
 	Body        []byte
 }
 
@@ -283,12 +285,15 @@ func (a *api) series(ctx context.Context, in *HistoryQuery, tell func() (history
 	if !s.Next.IsZero() {
 		out.NextCursor = writeCursor(s.Next)
 	}
+	if !s.Expired.IsZero() {
+		out.Expired = ts(s.Expired)
+	}
 	if wantsCSV(requestOf(ctx).accept) {
 		out.ContentType = "text/csv; charset=utf-8; header=present"
 		out.Body, err = historyCSV(in.Fields, &s)
 		return out, err
 	}
-	body := historyBody{Items: make([]historyItem, len(s.Points)), Every: text(in.Every), Source: s.Source, Next: text(out.NextCursor)}
+	body := historyBody{Items: make([]historyItem, len(s.Points)), Every: text(in.Every), Source: s.Source, ExpiredBefore: text(out.Expired), Next: text(out.NextCursor)}
 	for i, p := range s.Points {
 		body.Items[i].At = ts(p.At)
 		if p.Values == nil {

@@ -27,6 +27,8 @@ func (away) CongestionHistory(context.Context, fleet.TenantID, congestion.Of, st
 	return nil, errors.New("away")
 }
 
+func (away) Kept(time.Duration) time.Duration { return 7 * 24 * time.Hour }
+
 // items are those of a list.
 func (r *reply) items() []any {
 	r.t.Helper()
@@ -149,6 +151,33 @@ func TestAStoreThatIsAwayIsSaidSo(t *testing.T) {
 	g.get(path+now.Add(-time.Hour).UTC().Format(time.RFC3339)+"&to="+now.Add(-30*time.Minute).UTC().Format(time.RFC3339), viewer).want(503)
 	none := newRig(t, nil).furnish()
 	none.get("/api/v1/robots/"+none.bot+"/history", none.token(auth.Viewer)).want(503)
+}
+
+// nothing is a store that has nothing, and keeps things for an hour.
+type nothing struct{ away }
+
+func (nothing) RobotHistory(context.Context, fleet.TenantID, fleet.RobotID, fact.HistoryQuery) ([]fact.HistoryPoint, error) {
+	return nil, nil
+}
+
+func (nothing) Kept(time.Duration) time.Duration { return time.Hour }
+
+func TestWhatHasExpiredIsSaidSo(t *testing.T) {
+	t.Parallel()
+	g, now := measured(t, nothing{})
+	path := "/api/v1/robots/" + g.bot + "/history?every=15m&from="
+	viewer, want := g.token(auth.Viewer), now.Add(-time.Hour).UTC().Format(wireTime)
+	old := path + now.Add(-24*time.Hour).UTC().Format(time.RFC3339)
+	r := g.get(old+"&to="+now.Add(-2*time.Hour).UTC().Format(time.RFC3339), viewer).want(200)
+	if r.text("expired_before") != want || len(r.items()) != 0 || r.object()["next_cursor"] != nil {
+		t.Errorf("%s, want nothing, expired before %s", r.body, want)
+	}
+	if r = g.get(old, viewer, "Accept", "text/csv").want(200); r.header.Get("X-Expired-Before") != want {
+		t.Errorf("%v", r.header)
+	}
+	if r = g.get(path+now.Add(-30*time.Minute).UTC().Format(time.RFC3339), viewer).want(200); r.object()["expired_before"] != nil {
+		t.Errorf("%s, want nothing expired", r.body)
+	}
 }
 
 func TestAZonesHistory(t *testing.T) {

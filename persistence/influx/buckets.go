@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"starling/engine/fact"
@@ -130,11 +131,8 @@ func (c *Client) makeAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, b := range []struct {
-		name string
-		keep time.Duration
-	}{{c.o.Bucket, rawFor}, {c.minutes(), minutesFor}, {c.quarters(), quarterFor}} {
-		if err := c.makeBucket(ctx, org, b.name, b.keep); err != nil {
+	for i, name := range []string{c.o.Bucket, c.minutes(), c.quarters()} {
+		if err := c.makeBucket(ctx, org, name, &c.keeps[i]); err != nil {
 			return err
 		}
 	}
@@ -174,9 +172,17 @@ func (c *Client) read(ctx context.Context, path string, q url.Values, to any) er
 	return nil
 }
 
-// makeBucket leaves one alone that is there: who runs the server may want another retention.
-func (c *Client) makeBucket(ctx context.Context, org, name string, keep time.Duration) error {
-	var list struct{ Buckets []struct{ Name string } }
+// makeBucket leaves one alone that is there: who runs the server may want another retention, which is noted.
+func (c *Client) makeBucket(ctx context.Context, org, name string, keep *atomic.Int64) error {
+	var list struct {
+		Buckets []struct {
+			Name           string
+			RetentionRules []struct {
+				Type         string
+				EverySeconds int64
+			}
+		}
+	}
 	err := c.read(ctx, "/api/v2/buckets", url.Values{"orgID": {org}, "name": {name}}, &list)
 	var none *statusError
 	if err != nil && (!errors.As(err, &none) || none.code != http.StatusNotFound) {
@@ -184,11 +190,16 @@ func (c *Client) makeBucket(ctx context.Context, org, name string, keep time.Dur
 	}
 	for _, b := range list.Buckets {
 		if b.Name == name {
+			seconds := int64(0)
+			for _, r := range b.RetentionRules {
+				seconds = r.EverySeconds
+			}
+			keep.Store(seconds)
 			return nil
 		}
 	}
 	_, err = c.ask(ctx, http.MethodPost, "/api/v2/buckets", nil, map[string]any{
-		"orgID": org, "name": name, "retentionRules": []any{map[string]any{"type": "expire", "everySeconds": int(keep.Seconds())}},
+		"orgID": org, "name": name, "retentionRules": []any{map[string]any{"type": "expire", "everySeconds": keep.Load()}},
 	})
 	if errors.As(err, &none) && none.code == http.StatusUnprocessableEntity {
 		return nil // another process was faster

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -88,6 +89,7 @@ type Client struct {
 	metrics *metrics
 	plain   bool // batches leave uncompressed: the server is on this machine
 	out     outbox
+	keeps   [3]atomic.Int64 // seconds that each bucket keeps, the finest first, as far as the server has been asked; 0 = for ever
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
@@ -113,6 +115,9 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 	}}
 	if c.out.spool, err = openSpool(o.Dir, o.SpoolBytes, c.metrics); err != nil {
 		return nil, err
+	}
+	for i, d := range [...]time.Duration{rawFor, minutesFor, quarterFor} {
+		c.keeps[i].Store(int64(d.Seconds()))
 	}
 	c.out.queue = make(chan *block, queued)
 	c.out.free = make(chan *block, queued)

@@ -45,12 +45,30 @@ func (c *Client) CongestionHistory(ctx context.Context, tenant fleet.TenantID, o
 	return c.history(ctx, measurementCongestion, [][2]string{{"tenant", string(tenant)}, {"kind", of.String()}, {"id", id}}, q)
 }
 
+// Kept is for how long points so far apart (0 = each measurement) are kept; 0 = for ever.
+func (c *Client) Kept(every time.Duration) time.Duration {
+	most := c.retention(0)
+	for i, least := range [...]time.Duration{0, minute, quarter} {
+		if keep := c.retention(i); every >= least && (keep == 0 || most != 0 && keep > most) {
+			most = keep
+		}
+	}
+	return most
+}
+
+// retention is for how long a bucket keeps what it has, the finest is 0.
+func (c *Client) retention(i int) time.Duration {
+	return time.Duration(c.keeps[i].Load()) * time.Second
+}
+
 // source is the finest bucket that still has the beginning of what is asked, and is fine enough for it.
 func (c *Client) source(now time.Time, q *fact.HistoryQuery) (bucket string, thinned bool) {
-	switch age := now.Sub(q.From); {
-	case age > minutesFor && q.Every >= quarter:
+	age := now.Sub(q.From)
+	gone := func(i int) bool { return c.retention(i) > 0 && age > c.retention(i) }
+	switch {
+	case gone(0) && gone(1) && q.Every >= quarter:
 		return c.quarters(), true
-	case age > rawFor && q.Every >= minute:
+	case gone(0) && q.Every >= minute:
 		return c.minutes(), true
 	}
 	return c.o.Bucket, false

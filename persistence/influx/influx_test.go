@@ -222,6 +222,25 @@ func TestBucketsAndTasksAreAsTheyShouldBe(t *testing.T) {
 	if len(want) != 0 {
 		t.Errorf("missing: %v", want)
 	}
+	// A bucket that somebody has made keeps what it was made to keep, and that is told.
+	other := open(t, stacktest.Influx(t), func(o *Options) { o.Bucket = c.o.Bucket + "_own" })
+	org, err := other.orgID(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.ask(t.Context(), "POST", "/api/v2/buckets", nil, map[string]any{
+		"orgID": org, "name": other.o.Bucket + "_x", "retentionRules": []any{map[string]any{"type": "expire", "everySeconds": 7200}},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.makeBucket(t.Context(), org, other.o.Bucket+"_x", &other.keeps[0]); err != nil || other.Kept(time.Second) != 2*time.Hour {
+		t.Errorf("of a bucket of 2 h it says %v, %v", other.Kept(time.Second), err)
+	}
+	for every, keep := range map[time.Duration]time.Duration{0: rawFor, time.Second: rawFor, minute: minutesFor, quarter: quarterFor} {
+		if got := c.Kept(every); got != keep {
+			t.Errorf("points every %v are kept %v, want %v", every, got, keep)
+		}
+	}
 	for _, th := range c.thinnings() {
 		var tasks struct {
 			Tasks []struct{ Status, Flux, ID string }

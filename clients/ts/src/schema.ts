@@ -1680,6 +1680,11 @@ export interface components {
         History: {
             /** @description As asked for; null = every measurement */
             every: string | null;
+            /**
+             * Format: date-time
+             * @description What lies before is not kept so finely any more: that there is nothing is no gap. null = all that was asked is kept
+             */
+            expired_before: string | null;
             /** @description The oldest first */
             items: components["schemas"]["HistoryItem"][];
             /** @description null at the end */
@@ -3510,6 +3515,7 @@ export interface operations {
             200: {
                 headers: {
                     Vary?: string;
+                    "X-Expired-Before"?: string;
                     "X-Next-Cursor"?: string;
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
@@ -3607,6 +3613,7 @@ export interface operations {
             200: {
                 headers: {
                     Vary?: string;
+                    "X-Expired-Before"?: string;
                     "X-Next-Cursor"?: string;
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
@@ -4770,6 +4777,7 @@ export interface operations {
             200: {
                 headers: {
                     Vary?: string;
+                    "X-Expired-Before"?: string;
                     "X-Next-Cursor"?: string;
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
