@@ -117,7 +117,7 @@ func (w *warehouseShell) admit(m dispatch.Msg) error {
 // soft implements trade: what others report does not depend on a map or lane that is being recorded.
 func (w *warehouseShell) soft(m dispatch.Msg) bool {
 	switch m.(type) {
-	case dispatch.TaskChanged, dispatch.RobotChanged, dispatch.ZoneReported, dispatch.RulesChanged:
+	case dispatch.TaskChanged, dispatch.RobotChanged, dispatch.ZoneReported, dispatch.RulesChanged, dispatch.ReliefChanged:
 		return true
 	default:
 		return false

@@ -40,6 +40,7 @@ type Options struct {
 	BySight    bool             // that number follows what is seen
 	LiveCosts  bool             // routes are led around lanes for which robots wait
 	Meter      *Meter
+	Telemetry  actors.Telemetry // takes what robots report, once a second each; nil = nobody
 	// OnMove and OnTask are told what happens, on the hall's goroutine; nil = nobody.
 	OnMove func(Move)
 	OnTask func(fleet.Shard, *task.View)
@@ -87,6 +88,7 @@ type bot struct {
 	late    time.Time // it begins nothing before
 	checked time.Time // until when its delays have been thrown
 	fresh   bool      // it has an order that it has not looked at
+	broken  time.Time // it reports an error until then
 }
 
 // New starts actors without a floor.
@@ -114,6 +116,9 @@ func New(o Options) (*Hall, error) {
 	}
 	if o.Meter != nil {
 		ao.Meter = o.Meter
+	}
+	if o.Telemetry != nil {
+		ao.Telemetry = o.Telemetry
 	}
 	var err error
 	if h.System, err = actors.NewSystem(ao); err != nil {
@@ -166,6 +171,13 @@ func (h *Hall) AddRobot(ctx context.Context, shard fleet.Shard, g *roadmap.Graph
 }
 
 const boot = "b"
+
+// Break makes a robot stand, in life, and say that it cannot drive, until a time.
+func (h *Hall) Break(number int, until time.Time) {
+	b := h.bots[number]
+	b.broken, b.late = until, until
+	h.status(b)
+}
 
 // Ready lets all robots report, so that they are online.
 func (h *Hall) Ready(ctx context.Context) error {
@@ -239,10 +251,18 @@ func (h *Hall) Moment(ctx context.Context) error {
 // status keeps a robot online.
 func (h *Hall) status(b *bot) {
 	v := &b.graph.Vertices[b.at]
-	b.box.Status(&robot.StatusReported{
+	m := robot.StatusReported{
 		BootID: boot, Seq: uint64(h.now.UnixMilli()), At: h.now, ReceivedAt: h.now, State: fleet.Moving, Battery: 1,
 		Pose: fleet.Pose{X: v.X, Y: v.Y, Theta: b.heading},
-	})
+	}
+	if b.to != fleet.NoVertex {
+		m.Velocity = h.Motion.SpeedMPS
+	}
+	if h.now.Before(b.broken) {
+		m.State = fleet.Error
+		m.Errors = []fleet.RobotError{{Code: "broken", Level: fleet.LevelFatal, Message: "it has broken down"}}
+	}
+	b.box.Status(&m)
 }
 
 // SendOrder implements the actors' port: the robot has the order at once.

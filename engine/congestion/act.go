@@ -12,8 +12,19 @@ import (
 
 // When and how much is done. What the bench of jams has measured of it stands in docs/congestion.md.
 const (
-	// actFrom is the level from which on something is done by itself.
-	actFrom = 2
+	// actFrom is the level from which on something is done by itself. At level 2 a jam stands already, and what comes then only
+	// keeps it from growing.
+	actFrom = 1
+	// denseShare is the share of the critical density from which on tasks are held: where there are fewer, it is not they that jam.
+	denseShare = 0.5
+	// holdIndex is the index from which on they are: a level that risk alone gives is no reason.
+	holdIndex = 0.25
+	// overFull is the level of the warehouse, and of most of its zones, from which on fewer robots have tasks.
+	overFull = 2
+	// looks is how often a remedy is looked at, and made tighter where it has not helped, before it is taken back.
+	looks = 3
+	// tighter is by how much.
+	tighter = 0.7
 	// boundShare is how many robots may have tasks that lead into or through a jammed zone, as a share of its vertices: about
 	// half of the density at which aisles flow best, for the robots that are there already, and those that leave, need room too.
 	boundShare = 0.10
@@ -63,6 +74,8 @@ type Remedy struct {
 	Most      int // robots: of HoldTasks and CapActive
 
 	before figures
+	peak   float64 // index, since it holds
+	looked int
 	eased  time.Time
 }
 
@@ -82,6 +95,7 @@ const (
 // Step is told, and recorded, once each.
 type Step struct {
 	Kind   StepKind
+	At     time.Time
 	Remedy Remedy
 	Reason string // of Undone, and what Measured has found, in words
 }
@@ -182,25 +196,44 @@ func mean(of []float64) float64 {
 func (a *Acts) look(now time.Time, steps []Step) []Step {
 	kept := a.inForce[:0]
 	for _, r := range a.inForce {
-		if !r.Measured.Measured && now.Sub(r.At) >= a.settings.LookAfter {
-			f := a.figures(r.Subject)
-			r.Measured = Effect{Index: f.index - r.before.index, Robots: r.Expected.Robots, WithinS: int(now.Sub(r.At).Seconds()), Measured: true}
-			helped, found := r.judge(f, a.settings.LeastGain)
-			steps = append(steps, Step{Kind: Measured, Remedy: r, Reason: found})
-			if !helped {
+		f := a.figures(r.Subject)
+		r.peak = max(r.peak, f.index)
+		if r.looked < looks && now.Sub(r.At) >= time.Duration(r.looked+1)*a.settings.LookAfter {
+			r.looked++
+			var helped bool
+			var step Step
+			if helped, step = r.measure(now, f, a.settings.LeastGain); helped || r.again() {
+				steps = append(steps, step)
+			} else {
 				a.failed[attempt{r.Kind, r.Subject}] = now
-				steps = append(steps, Step{Kind: Undone, Remedy: r, Reason: "it has not helped: " + found})
+				steps = append(steps, step, Step{Kind: Undone, At: now, Remedy: r, Reason: "it has not helped: " + step.Reason})
 				continue
 			}
 		}
 		if reason := a.ease(now, &r); reason != "" {
-			steps = append(steps, Step{Kind: Undone, Remedy: r, Reason: reason})
+			steps = append(steps, Step{Kind: Undone, At: now, Remedy: r, Reason: reason})
 			continue
 		}
 		kept = append(kept, r)
 	}
 	a.inForce = kept
 	return steps
+}
+
+// measure notes what the remedy has brought.
+func (r *Remedy) measure(now time.Time, f figures, least float64) (helped bool, s Step) {
+	r.Measured = Effect{Index: f.index - r.before.index, Robots: r.Expected.Robots, WithinS: int(now.Sub(r.At).Seconds()), Measured: true}
+	helped, found := r.judge(f, least)
+	return helped, Step{Kind: Measured, At: now, Remedy: *r, Reason: found}
+}
+
+// again makes a remedy tighter that has not helped yet, where it can be; a jam that grows while it comes into force says little.
+func (r *Remedy) again() bool {
+	if r.Kind != HoldTasks || r.looked >= looks {
+		return false
+	}
+	r.Most = max(boundFew, int(tighter*float64(r.Most)))
+	return true
 }
 
 // judge says whether the remedy has helped, and in words what it has brought.
@@ -210,12 +243,12 @@ func (r *Remedy) judge(f figures, least float64) (helped bool, found string) {
 	switch {
 	case r.Kind == Reroute: // what it is against goes on: it may only make nothing worse
 		return f.index-r.before.index < riseMost, found
-	case f.tasks < spoilt*r.before.tasks:
-		return false, found
 	case f.tasks >= better*r.before.tasks:
 		return true, found
+	case f.tasks < spoilt*r.before.tasks && r.Kind != HoldTasks:
+		return false, found
 	}
-	return r.before.index-f.index >= least, found
+	return max(r.before.index, r.peak)-f.index >= least, found
 }
 
 // ease lets go of a remedy whose subject is congested no more, step by step where many would come at once; the reason why it is
@@ -230,8 +263,8 @@ func (a *Acts) ease(now time.Time, r *Remedy) string {
 	}
 	if s.Level > 0 || r.Kind == Reroute {
 		r.eased = now
-		if bound := a.bound(&s); r.Kind == HoldTasks && s.Level >= actFrom {
-			r.Most = min(r.Most, bound)
+		if bound := a.bound(&s); r.Kind == HoldTasks && r.Most > bound && s.Level >= actFrom {
+			r.Most = bound // it has come back while it was let go
 		}
 		return ""
 	}
@@ -259,7 +292,7 @@ func (a *Acts) act(now time.Time, scores []Score, steps []Step) []Step {
 		switch s := &scores[i]; s.Of {
 		case OfZone:
 			zones++
-			if s.Level >= actFrom {
+			if s.Level >= overFull {
 				jammed++
 			}
 			worst = append(worst, s)
@@ -271,14 +304,14 @@ func (a *Acts) act(now time.Time, scores []Score, steps []Step) []Step {
 	slices.SortFunc(worst, func(x, y *Score) int {
 		return cmp.Or(cmp.Compare(y.Level, x.Level), cmp.Compare(y.Index, x.Index), cmp.Compare(x.ID, y.ID))
 	})
-	if site != nil && site.Level >= actFrom && float64(jammed) >= allOver*float64(max(1, zones)) {
+	if site != nil && site.Level >= overFull && float64(jammed) >= allOver*float64(max(1, zones)) {
 		steps = a.apply(now, a.remedy(CapActive, site), steps)
 	}
 	for _, s := range worst {
 		if a.stuck[s.Subject] >= stuckBins && s.Queue > 0 {
 			steps = a.apply(now, a.remedy(Reroute, s), steps)
 		}
-		if s.Level >= actFrom && s.Level <= max(a.settings.Automatic, actFrom) || s.Level > a.settings.Automatic && a.holds(HoldTasks, s.Subject) {
+		if s.Level >= actFrom && s.Level <= a.settings.Automatic && s.Index >= holdIndex && s.Density >= denseShare*s.Critical {
 			steps = a.apply(now, a.remedy(HoldTasks, s), steps)
 		}
 	}
@@ -304,7 +337,7 @@ func (a *Acts) start(now time.Time, r Remedy) Step {
 	r.Number, r.At, r.eased = a.number, now, now
 	r.before = a.figures(r.Subject)
 	a.inForce = append(a.inForce, r)
-	return Step{Kind: Applied, Remedy: r, Reason: r.Reason}
+	return Step{Kind: Applied, At: now, Remedy: r, Reason: r.Reason}
 }
 
 // Press puts a remedy in force that a person asks for, whatever the settings say of what is done by itself. False = there is no
@@ -328,7 +361,7 @@ func (a *Acts) Undo(now time.Time, number uint64, reason string) (Step, bool) {
 	r := a.inForce[i]
 	a.inForce = slices.Delete(a.inForce, i, i+1)
 	a.failed[attempt{r.Kind, r.Subject}] = now // nobody fights a rule that does it again at once
-	return Step{Kind: Undone, Remedy: r, Reason: reason}, true
+	return Step{Kind: Undone, At: now, Remedy: r, Reason: reason}, true
 }
 
 // bound is how many robots may have tasks that lead through a jammed zone.

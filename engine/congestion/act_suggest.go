@@ -21,7 +21,7 @@ func suits(kind ActionKind, of Of) bool {
 
 // remedy describes what the kind would do to a subject, and what for.
 func (a *Acts) remedy(kind ActionKind, s *Score) Remedy {
-	r := Remedy{Kind: kind, Subject: s.Subject, Reason: reasonOf(s)}
+	r := Remedy{Kind: kind, Subject: s.Subject, Reason: jamText(s)}
 	switch kind {
 	case Reroute:
 		r.Expected = Effect{Index: -0.1, Robots: s.Queue, WithinS: 120}
@@ -48,7 +48,7 @@ func (a *Acts) remedy(kind ActionKind, s *Score) Remedy {
 	return r
 }
 
-func reasonOf(s *Score) string {
+func jamText(s *Score) string {
 	text := fmt.Sprintf("level %d: index %.2f, %d robots on %d vertices, %d wait, %d more on their way", s.Level, s.Index, s.Occupancy, s.Capacity, s.Queue, s.Inbound)
 	if s.Faulted > 0 {
 		text += fmt.Sprintf(", %d cannot move", s.Faulted)

@@ -96,9 +96,8 @@ func Usual() Settings {
 	for k := range s.Ladders {
 		s.Ladders[k] = l
 	}
-	for a := range s.Acting.Remedies {
-		s.Acting.Remedies[a] = true
-	}
+	// What the bench of jams has seen to win by itself (docs/congestion.md); the others are for people to press.
+	s.Acting.Remedies[Reroute], s.Acting.Remedies[HoldTasks] = true, true
 	return s
 }
 

@@ -16,7 +16,13 @@ import (
 func (s *State) LimitActive(n int) { s.mostActive = n }
 
 // active is how many robots may hold tasks at once.
-func (s *State) active() int { return activeOn(s.graph, s.saidActive()) }
+func (s *State) active() int {
+	n := activeOn(s.graph, s.saidActive())
+	if s.relief.Active > 0 {
+		n = min(n, s.relief.Active)
+	}
+	return n
+}
 
 // BySight says whether that number follows what is seen (congestion.Crowd) where LimitActive says nothing.
 func (s *State) BySight(on bool) {

@@ -471,6 +471,8 @@ func (s *State) noteTaskWaits(now time.Time) {
 			cause = fleet.CauseNoWay
 		case now.Before(j.spec.EarliestStart):
 			cause = fleet.CauseNotYet
+		case s.heldBack(j):
+			cause, detail = fleet.CauseAdmission, s.jammed(j)
 		case !j.in: // offered
 			continue
 		case crowded != "" && cause == fleet.CauseNoRobot:

@@ -81,6 +81,7 @@ type State struct {
 	lastScan   time.Time
 	lastTold   time.Time // lanes
 	flows      flows
+	relief     relief
 	taskWait   []TaskWait
 	mostActive int
 	bySight    bool
@@ -109,6 +110,8 @@ type job struct {
 	looked    time.Time // when it was last looked whether there is such a robot
 	award     int32     // number of its award in the batch that is being made
 	mark      mark
+	held      bool  // it leads through a jam that takes no more now
+	jam       int32 // number of that zone
 }
 
 type worker struct {
@@ -202,6 +205,9 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 		s.BySight(m.BySight)
 		s.charging, s.parking = m.Charging, m.Parking
 		return out
+	case ReliefChanged:
+		s.reliefChanged(now, m.Relief)
+		return s.wakeUp(now, out)
 	case Ticked:
 		return s.ticked(now, out)
 	case Woke:
@@ -272,6 +278,7 @@ func (s *State) SetGraph(g *roadmap.Graph, t roadmap.Tables) {
 		w.At, w.Free, w.in = fleet.NoVertex, false, false
 	}
 	s.use(g, t)
+	s.numberRelief()
 	clear(s.zones)
 	clear(s.cycles)
 }
@@ -322,6 +329,7 @@ func (j *job) place(from, g *roadmap.Graph) {
 
 func (s *State) taskChanged(now time.Time, m TaskChanged) {
 	s.yard.note(m)
+	s.relief.noteBegun(m)
 	id := m.Spec.ID
 	if r, held := s.holder[id]; held && (m.State != task.Held || r != m.Robot) {
 		delete(s.holder, id)
@@ -359,6 +367,7 @@ func (s *State) open(now time.Time, t task.Spec) {
 	j.place(nil, s.graph)
 	s.measure(j)
 	s.tasks[t.ID] = j
+	j.held = s.mayPassJam(j)
 	s.stock(now, j)
 }
 

@@ -28,6 +28,7 @@ func (s *State) use(g *roadmap.Graph, t roadmap.Tables) {
 
 // connect works out anew between which vertices there is a way: what is closed or kept out has changed.
 func (s *State) connect() {
+	s.relief.regions = nil
 	if s.graph == nil {
 		return
 	}
@@ -45,7 +46,7 @@ func (s *State) connect() {
 
 // waits says that the task may be awarded now.
 func (s *State) waits(now time.Time, j *job) bool {
-	return j.goal != fleet.NoVertex && (j.offered.IsZero() || now.Sub(j.offered) >= offerPatience) && !now.Before(j.spec.EarliestStart)
+	return j.goal != fleet.NoVertex && !s.heldBack(j) && (j.offered.IsZero() || now.Sub(j.offered) >= offerPatience) && !now.Before(j.spec.EarliestStart)
 }
 
 // idles says that the robot may get a task now.
@@ -79,6 +80,9 @@ func (s *State) seat(now time.Time, w *worker) {
 
 // refresh notices what time alone has changed: patience that has ended, starts that have come.
 func (s *State) refresh(now time.Time) {
+	if now.Sub(s.relief.counted) >= rationEvery {
+		s.ration(now)
+	}
 	for _, j := range s.tasks {
 		s.stock(now, j)
 	}

@@ -38,6 +38,7 @@ type flows struct {
 	last time.Time
 
 	barred map[fleet.ZoneID][]fleet.Vertex // where robots stand that cannot move
+	detour []fleet.ZoneID                  // of relief: zones in which others are led round those by far ways too
 }
 
 // UseFlow switches on that routes are led around lanes for which robots wait.
@@ -74,7 +75,7 @@ func (r Reweigh) ByLane() map[int32]uint16 {
 }
 
 // forget starts anew, on another map.
-func (f *flows) forget() { *f = flows{on: f.on} }
+func (f *flows) forget() { *f = flows{on: f.on, detour: f.detour} }
 
 // weigh says anew what lanes cost, where that is news: of traffic every while, of robots that cannot move at once.
 func (f *flows) weigh(now time.Time, g *roadmap.Graph, out []Effect) []Effect {
@@ -105,13 +106,17 @@ func (f *flows) bar(g *roadmap.Graph, dear []zone.LaneFlow) []zone.LaneFlow {
 	bars := map[int32]zone.LaneFlow{}
 	for _, z := range slices.Sorted(maps.Keys(f.barred)) { // in order: which are left out must be the same each time
 		n, ok := g.ZoneNumber(z)
+		dearer := roadmap.BarCost
+		if slices.Contains(f.detour, z) {
+			dearer = roadmap.DetourCost
+		}
 		for _, v := range f.barred[z] {
 			if !ok || !on(g, v) || g.ZoneOf[v] != int32(n) || len(bars) >= reweighMost {
 				continue // of a former map, or too much of it
 			}
 			for _, l := range g.In[v] {
 				free := g.LaneCost(l)
-				bars[l] = zone.LaneFlow{Lane: l, Cost: uint16(min(int(free)+roadmap.BarCost, math.MaxUint16-1)), Free: free, Robots: 1}
+				bars[l] = zone.LaneFlow{Lane: l, Cost: uint16(min(int(free)+dearer, math.MaxUint16-1)), Free: free, Robots: 1}
 			}
 		}
 	}

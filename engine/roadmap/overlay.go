@@ -28,6 +28,9 @@ const MaxFlow = 4
 // of less than a minute takes it.
 const BarCost = 600
 
+// DetourCost is the same where such a robot jams those behind it: who has a way round at all, but for a very long one, takes it.
+const DetourCost = 3000
+
 // Lane says what holds of a lane now; false where that is nothing new.
 func (o *Overlay) Lane(lane int32, l LaneOverlay) bool {
 	if was, said := o.lanes[lane]; said && was == l {
@@ -121,7 +124,7 @@ func (c *Changes) cost(g *Graph, l int32) uint16 {
 	if c == nil {
 		return free
 	}
-	return max(free, min(c.flow[l], uint16(min(max(int(free)*MaxFlow, int(free)+BarCost), int(maxCost)))))
+	return max(free, min(c.flow[l], uint16(min(max(int(free)*MaxFlow, int(free)+DetourCost), int(maxCost)))))
 }
 
 // changed lists the lanes that the overlays of two layers treat differently, ascending.

@@ -21,8 +21,14 @@ func (s *State) barred(now time.Time) []fleet.Vertex {
 		stuck := !g.movable() || len(g.base) > 0 && now.After(g.expires)
 		if g.used && stuck && !g.expected && s.ours(g.at) != none && now.Sub(g.stands) > barAfter {
 			vs = append(vs, g.at)
+			for _, v := range g.base {
+				if s.ours(v) != none {
+					vs = append(vs, v)
+				}
+			}
 		}
 	}
 	slices.Sort(vs)
+	vs = slices.Compact(vs)
 	return vs[:min(len(vs), barredMax)]
 }
