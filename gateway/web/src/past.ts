@@ -34,6 +34,13 @@ export function chartOf(items: readonly Item[]): Series {
   ];
 }
 
+/** A zone's congestion index as a chart draws it: mean and greatest; a gap breaks the line. */
+export function indexOf(items: readonly Item[]): Series {
+  return [
+    items.map((i) => Date.parse(i.at) / 1000), items.map((i) => numberOf(i.fields?.["congestion_index"])), items.map((i) => numberOf(i.fields?.["congestion_index.max"])),
+  ];
+}
+
 /** Where the robot was, as lines; a gap, or a time in which it was not located, ends one. */
 export function trackOf(items: readonly Item[]): [number, number][][] {
   const out: [number, number][][] = [];

@@ -3,7 +3,7 @@ import { batch, computed, effect, signal } from "@preact/signals";
 
 /** What the page's one panel shows. */
 export type Selection = { type: "robot" | "task" | "zone"; id: string } | null;
-export type Tab = "tasks" | "robots" | "zones" | "charts" | "audit" | "letters";
+export type Tab = "tasks" | "robots" | "zones" | "charts" | "hotspots" | "audit" | "letters";
 export interface Look {
   x: number;
   y: number;
@@ -24,7 +24,7 @@ export const taskFilter = signal({ status: "", text: "", late: false });
 /** Filters of the robot table, which also dim the map. */
 export const robotFilter = signal({ show: "", text: "" });
 /** What the map shows beside robots. */
-export const layers = signal({ zones: true, heat: false, names: false, lanes: false, flow: false, waits: false });
+export const layers = signal({ zones: true, heat: false, names: false, lanes: false, flow: false, waits: false, jams: false });
 /** The camera; null = the whole floor. */
 export const look = signal<Look | null>(null);
 
@@ -46,9 +46,9 @@ export function forget(): void {
 }
 
 const WRITE_MS = 300;
-const LAYERS = ["zones", "heat", "names", "lanes", "flow", "waits"] as const;
+const LAYERS = ["zones", "heat", "names", "lanes", "flow", "waits", "jams"] as const;
 const SETTINGS: readonly string[] = ["diagnostics", "renderer"];
-const TABS: readonly string[] = ["tasks", "robots", "zones", "charts", "audit", "letters"];
+const TABS: readonly string[] = ["tasks", "robots", "zones", "charts", "hotspots", "audit", "letters"];
 const KINDS: readonly string[] = ["robot", "task", "zone"];
 
 /** The query of the address that says all this. */
@@ -88,7 +88,7 @@ export function readQuery(search: string): void {
     taskFilter.value = { status: text("status"), text: text("task_text"), late: text("late") === "1" };
     robotFilter.value = { show: text("show"), text: text("robot_text") };
     const on = q.has("layers") ? text("layers").split(" ") : ["zones"];
-    layers.value = { zones: on.includes("zones"), heat: on.includes("heat"), names: on.includes("names"), lanes: on.includes("lanes"), flow: on.includes("flow"), waits: on.includes("waits") };
+    layers.value = { zones: on.includes("zones"), heat: on.includes("heat"), names: on.includes("names"), lanes: on.includes("lanes"), flow: on.includes("flow"), waits: on.includes("waits"), jams: on.includes("jams") };
     look.value = readLook(text("at"));
     wanted.value = look.value;
     tenantId.value = text("tenant");

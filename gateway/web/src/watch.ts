@@ -1,5 +1,5 @@
 import { batch, signal, type Signal } from "@preact/signals";
-import { ApiError, Live, type AnswerOf, RobotTable, type LiveState, type RobotDetail, type Schemas, type Subscription, type Task, type TaskEvent, type Why, type ZoneStatus } from "starling-client";
+import { ApiError, Live, type AnswerOf, type Heat, RobotTable, type LiveState, type RobotDetail, type Schemas, type Subscription, type Task, type TaskEvent, type Why, type ZoneStatus } from "starling-client";
 import { floorOf, type Floor } from "./map/floor.js";
 import { Memory } from "./memory.js";
 import { Tasks } from "./tasks.js";
@@ -60,6 +60,8 @@ export class Watch {
   readonly why = signal<Why | null>(null);
   /** Who waits for whom, as far as somebody wants to see that; null = nobody does, or it is not known yet. */
   readonly waits = signal<Waits | null>(null);
+  /** How congested zones and lanes are, by id; empty where nobody wants to see that, or nothing was measured yet. */
+  readonly heat = signal<ReadonlyMap<string, Heat>>(new Map());
   /** The server's clock, ms since 1970; moves twice a second. */
   readonly now = signal(Date.now());
   /** Robots that registered, as the overview says; from that follows how they are followed. */
@@ -76,6 +78,7 @@ export class Watch {
   #refusal = "";
   #robots: Subscription | null = null;
   #details: Subscription | null = null;
+  #heat: Subscription | null = null;
   #detailOf = "";
   #rect: string | null = null;
   #mapKey = "";
@@ -168,6 +171,14 @@ export class Watch {
     else if (had === null || had.robot !== w.robot) void this.#askWaits();
   }
 
+  /** Says whether somebody wants to see where it jams. */
+  wantHeat(wanted: boolean): void {
+    if (wanted === (this.#heat !== null)) return;
+    this.#heat?.close();
+    this.#heat = wanted ? this.#live.congestion({ filter: { warehouse_id: this.warehouse.warehouse_id }, rateHz: 1 }, { change: (h) => (this.heat.value = new Map(h)) }) : null;
+    if (!wanted) this.heat.value = new Map();
+  }
+
   /** Asks anew why the selection waits, and how the warehouse does: something was just done about it. */
   refresh(): void {
     void this.#askWhy();
@@ -196,7 +207,7 @@ export class Watch {
     batch(() => {
       this.now.value = Date.now() + this.#live.state.clockOffsetMs;
       this.tasks.tick();
-      const flows = Object.entries({ ...this.#flows, ...(this.#robots ? { robots: this.#robots } : {}) });
+      const flows = Object.entries({ ...this.#flows, ...(this.#robots ? { robots: this.#robots } : {}), ...(this.#heat ? { congestion: this.#heat } : {}) });
       const halted = flows.filter(([, s]) => !s.flowing).map(([name]) => name).join(", ");
       this.halted.value = halted === "" ? "" : this.#refusal === "" ? halted : `${halted} (${this.#refusal})`;
       if (halted === "") this.#refusal = "";

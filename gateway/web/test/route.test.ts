@@ -14,11 +14,11 @@ test("what a link says is what its page shows, and the other way round", () => {
   expect(query.value).toBe(link);
 });
 
-test("traffic, waits and the player are in the link", () => {
-  readQuery("?layers=zones+flow+waits&play");
-  expect(layers.value).toEqual({ zones: true, heat: false, names: false, lanes: false, flow: true, waits: true });
+test("traffic, waits, congestion and the player are in the link", () => {
+  readQuery("?layers=zones+flow+waits+jams&play");
+  expect(layers.value).toEqual({ zones: true, heat: false, names: false, lanes: false, flow: true, waits: true, jams: true });
   expect(playerShown.value).toBe(true);
-  expect(query.value).toBe("layers=zones+flow+waits&play=1");
+  expect(query.value).toBe("layers=zones+flow+waits+jams&play=1");
   readQuery("");
   expect([layers.value.flow, playerShown.value]).toEqual([false, false]);
 });

@@ -5,11 +5,12 @@ import { ABSENT, MARK, SHAPES, TROUBLE } from "./look.js";
 import { type Painter, type Scene, SIGN_FROM_PX } from "./scene.js";
 import { drawPlace, drawRobot, type Inks } from "./sprites.js";
 import { flowLines } from "./flow.js";
+import { jamLines } from "./heat.js";
 import { Lines } from "./lines.js";
 import { strokeLines } from "./strokes.js";
 import { waitLines } from "./waits.js";
 import { cssOf, PAINT_TOKENS, type Rgba } from "./theme.js";
-import { fillOf, tintOf, type Zone } from "./zones.js";
+import { borderOf, fillOf, tintOf, type Zone } from "./zones.js";
 
 const HEADINGS = 16;
 const MOST_SPRITES = 1500;
@@ -21,8 +22,9 @@ export class CanvasPainter implements Painter {
   #cells: HTMLCanvasElement | null = null;
   #hatch: CanvasPattern | null = null;
   #sprites = new Map<number, HTMLCanvasElement>();
-  #seen = { floor: -1, theme: -1, px: -1, dpr: -1, flow: -1, waits: -1 };
+  #seen = { floor: -1, theme: -1, px: -1, dpr: -1, flow: -1, jams: -1, waits: -1 };
   #flow = new Lines();
+  #jams = new Lines();
   #waits = new Lines();
 
   constructor(g: CanvasRenderingContext2D) {
@@ -40,8 +42,10 @@ export class CanvasPainter implements Painter {
       this.#hatch = hatchOf(g, s.theme.css["zone-keep-out"]);
     }
     if (this.#seen.flow !== s.rev.flow) flowLines(s, this.#flow);
+    if (this.#seen.jams !== s.rev.jams) jamLines(s, this.#jams);
     if (this.#seen.waits !== s.rev.waits) waitLines(s, this.#waits);
     this.#seen.flow = s.rev.flow;
+    this.#seen.jams = s.rev.jams;
     this.#seen.waits = s.rev.waits;
     g.setTransform(s.dpr, 0, 0, s.dpr, 0, 0);
     g.globalAlpha = 1;
@@ -51,6 +55,7 @@ export class CanvasPainter implements Painter {
     this.#drawZones(s);
     if (s.layers.lanes) this.#drawLanes(s);
     if (s.layers.flow) strokeLines(g, s, this.#flow);
+    if (s.layers.jams) strokeLines(g, s, this.#jams);
     this.#drawZoneLines(s);
     if (s.detail === "robots") this.#drawPlaces(s);
     this.#drawOrder(s);
@@ -130,9 +135,9 @@ export class CanvasPainter implements Painter {
     for (const z of s.fill === "none" ? [] : s.zones) {
       g.beginPath();
       this.#ring(s, z);
-      const traffic = z.shape.kind === "traffic";
-      g.strokeStyle = cssOf(tintOf(z.shape, s.theme), traffic && s.fill !== "clusters" ? 0.75 : 1);
-      g.lineWidth = traffic ? 1 : 1.5;
+      const traffic = z.shape.kind === "traffic", { width, strong } = borderOf(z.shape, s.fill);
+      g.strokeStyle = strong ? cssOf(s.theme.rgba["map-text"], 0.9) : cssOf(tintOf(z.shape, s.theme), traffic && s.fill !== "clusters" ? 0.75 : 1);
+      g.lineWidth = width;
       g.stroke();
     }
     const chosen = s.zones.find((z) => z.shape.id === s.selectedZone);

@@ -34,15 +34,21 @@ export function stepOf(ratio: number): number {
 const ASIDE_M = 0.3;
 const ASIDE = 0.14;
 
+/** Where a lane is drawn: a little to its right; null = it has no length. */
+export function beside(from: readonly [number, number], to: readonly [number, number]): { x0: number; y0: number; x1: number; y1: number } | null {
+  const dx = to[0] - from[0], dy = to[1] - from[1], long = Math.hypot(dx, dy);
+  if (!(long > 0)) return null;
+  const by = Math.min(ASIDE_M, ASIDE * long) / long;
+  return { x0: from[0] + dy * by, y0: from[1] - dx * by, x1: to[0] + dy * by, y1: to[1] - dx * by };
+}
+
 /** The lanes of all zones as they are drawn, the dearest last, so that they lie on top. */
 export function flowOf(zones: Iterable<{ lanes?: readonly { cost_ratio: number; from: readonly [number, number]; to: readonly [number, number] }[] }>): FlowLane[] {
   const out: FlowLane[] = [];
   for (const z of zones) {
     for (const { cost_ratio: ratio, from, to } of z.lanes ?? []) {
-      const dx = to[0] - from[0], dy = to[1] - from[1], long = Math.hypot(dx, dy);
-      if (!(long > 0)) continue;
-      const by = Math.min(ASIDE_M, ASIDE * long) / long;
-      out.push({ x0: from[0] + dy * by, y0: from[1] - dx * by, x1: to[0] + dy * by, y1: to[1] - dx * by, ratio });
+      const ends = beside(from, to);
+      if (ends) out.push({ ...ends, ratio });
     }
   }
   return out.sort((a, b) => a.ratio - b.ratio).slice(-MOST_LANES);
@@ -57,8 +63,8 @@ export function sameFlow(a: readonly FlowLane[], b: readonly FlowLane[]): boolea
 }
 
 /** The lane nearest to a point, no farther than `reach` metres; null where there is none. */
-export function flowAt(lanes: readonly FlowLane[], x: number, y: number, reach: number): FlowLane | null {
-  let best: FlowLane | null = null, least = reach;
+export function flowAt<L extends { x0: number; y0: number; x1: number; y1: number }>(lanes: readonly L[], x: number, y: number, reach: number): L | null {
+  let best: L | null = null, least = reach;
   for (const l of lanes) {
     const dx = l.x1 - l.x0, dy = l.y1 - l.y0;
     const t = Math.min(1, Math.max(0, ((x - l.x0) * dx + (y - l.y0) * dy) / (dx * dx + dy * dy)));

@@ -2,6 +2,7 @@ import { robotPx } from "./detail.js";
 import { WORDS } from "./fleet.js";
 import { pack, PAINTS, SHAPES } from "./look.js";
 import { flowLines } from "./flow.js";
+import { jamLines } from "./heat.js";
 import { laneLines, LINE_WORDS, Lines, orderLines, zoneLines } from "./lines.js";
 import { type Painter, type Scene, SIGN_FROM_PX } from "./scene.js";
 import * as shader from "./shaders.js";
@@ -10,7 +11,7 @@ import { waitLines } from "./waits.js";
 import { fillOf } from "./zones.js";
 
 const ZONE_WORDS = 4; // x, y, colour, hatch
-const LINE_KINDS = ["lanes", "flow", "zones", "order", "waits"] as const;
+const LINE_KINDS = ["lanes", "flow", "jams", "zones", "order", "waits"] as const;
 
 interface Program {
   program: WebGLProgram;
@@ -37,7 +38,7 @@ export class GlPainter implements Painter {
   #signs: { buffer: WebGLBuffer; array: WebGLVertexArrayObject; count: number };
   #zones: { buffer: WebGLBuffer; array: WebGLVertexArrayObject; f32: Float32Array; u32: Uint32Array; count: number };
   #lines = {} as Record<(typeof LINE_KINDS)[number], LineBuffer>;
-  #seen = { fleet: -1, floor: -1, lines: -1, theme: -1, lanes: -1, lanesTheme: -1, flow: -1, waits: -1 };
+  #seen = { fleet: -1, floor: -1, lines: -1, theme: -1, lanes: -1, lanesTheme: -1, flow: -1, jams: -1, waits: -1 };
   #paints = new Float32Array(4 * PAINTS.length);
   #fleet: Float32Array = new Float32Array(0);
   #upload = (from: number, to: number): void => {
@@ -90,6 +91,7 @@ export class GlPainter implements Painter {
     }
     if (s.layers.lanes) this.#drawLines("lanes", s, Math.min(4, Math.max(1, 0.12 * s.cell * s.camera.scale)));
     if (s.layers.flow) this.#drawLines("flow", s, 1);
+    if (s.layers.jams) this.#drawLines("jams", s, 1);
     this.#drawLines("zones", s, 1);
     if (s.detail === "robots") this.#drawSigns(s);
     this.#drawLines("order", s, 1);
@@ -149,6 +151,11 @@ export class GlPainter implements Painter {
       seen.flow = rev.flow;
       flowLines(s, this.#lines.flow.lines);
       this.#sendLines(this.#lines.flow);
+    }
+    if (seen.jams !== rev.jams) {
+      seen.jams = rev.jams;
+      jamLines(s, this.#lines.jams.lines);
+      this.#sendLines(this.#lines.jams);
     }
     if (seen.waits !== rev.waits) {
       seen.waits = rev.waits;

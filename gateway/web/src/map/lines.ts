@@ -1,6 +1,6 @@
 import type { Scene } from "./scene.js";
 import type { Rgba } from "./theme.js";
-import { tintOf } from "./zones.js";
+import { borderOf, tintOf } from "./zones.js";
 
 /** 32-bit words of a line: x0 y0 x1 y1, metres from the start of its path, CSS pixels wide, style, colour (four bytes). */
 export const LINE_WORDS = 8;
@@ -64,8 +64,8 @@ export function zoneLines(s: Scene, out: Lines): void {
   if (s.fill !== "none") {
     for (const z of s.zones) {
       if (z.shape.id === s.selectedZone) continue;
-      const traffic = z.shape.kind === "traffic";
-      outline(out, z.shape.ring, traffic ? 1 : 1.5, bytesOf(tintOf(z.shape, s.theme), traffic && s.fill !== "clusters" ? 0.75 : 1));
+      const traffic = z.shape.kind === "traffic", { width, strong } = borderOf(z.shape, s.fill);
+      outline(out, z.shape.ring, width, strong ? bytesOf(s.theme.rgba["map-text"], 0.9) : bytesOf(tintOf(z.shape, s.theme), traffic && s.fill !== "clusters" ? 0.75 : 1));
     }
   }
   const chosen = s.zones.find((z) => z.shape.id === s.selectedZone);

@@ -1,11 +1,12 @@
 import { rectOf, screenX, screenY } from "./camera.js";
 import { robotPx } from "./detail.js";
+import { jamOf } from "./heat.js";
 import { ABSENT } from "./look.js";
 import { WORDS } from "./fleet.js";
 import { LabelGrid, TextWidths } from "./labels.js";
 import type { Mark, Scene } from "./scene.js";
 import { contrast, cssOf, mixed, type Token } from "./theme.js";
-import { CLUSTER_ALPHA, heatOf, loadOf, type Zone } from "./zones.js";
+import { CLUSTER_ALPHA, heatOf, loadOf, type Zone, type ZoneShape } from "./zones.js";
 
 /** From this drawn size on robots have their codes written beside them, CSS pixels. */
 export const CODES_FROM_PX = 14;
@@ -31,7 +32,8 @@ export class Overlay {
     this.#grid.clear(s.width, s.height);
     this.#pins(g, s);
     if (s.detail === "robots" && s.fleet.has(s.selectedRow)) this.#code(g, s, s.selectedRow, true);
-    if (s.detail === "clusters" || s.fill === "heat") this.#zoneNumbers(g, s);
+    if (s.fill === "clusters" || s.fill === "heat") this.#zoneNumbers(g, s);
+    if (s.fill === "jams") this.#zoneLevels(g, s);
     if (s.aim) cross(g, s.width / 2, s.height / 2, s.theme.css["select"], s.theme.css["map-text-halo"]);
     if (!s.layers.names) return;
     if (s.detail === "robots") this.#codes(g, s);
@@ -63,8 +65,19 @@ export class Overlay {
       const w = (z.box[2] - z.box[0]) * s.camera.scale, h = (z.box[3] - z.box[1]) * s.camera.scale;
       if (w < 16 || h < 13) continue;
       const x = screenX(s.camera, s.width, z.x), y = screenY(s.camera, s.height, z.y);
-      if (s.detail === "clusters") this.#count(g, s, z, x, y, w, h);
+      if (s.fill === "clusters") this.#count(g, s, z, x, y, w, h);
       else this.#text(g, s, numbers(z, w), x, y, "center", 600, 12, false);
+    }
+  }
+
+  // Levels and indices of zones that jam, the worst first: where there is no room for all, they stay.
+  #zoneLevels(g: CanvasRenderingContext2D, s: Scene): void {
+    const [x0, y0, x1, y1] = rectOf(s.camera, s.width, s.height);
+    const told = s.zones.filter((z) => jamText(z.shape) !== "" && z.x >= x0 && z.x <= x1 && z.y >= y0 && z.y <= y1);
+    told.sort((a, b) => (b.shape.level ?? 0) - (a.shape.level ?? 0) || (b.shape.index ?? 0) - (a.shape.index ?? 0));
+    for (const z of told) {
+      const level = z.shape.level ?? 0;
+      this.#text(g, s, jamText(z.shape), screenX(s.camera, s.width, z.x), screenY(s.camera, s.height, z.y), "center", level > 0 ? 700 : 500, level > 0 ? 13 : 11, false);
     }
   }
 
@@ -168,6 +181,13 @@ export class Overlay {
     if (g.font !== font) g.font = font;
     return font;
   }
+}
+
+/** L2 0.52: the level, where there is one, and the index; "" = calm. */
+export function jamText(z: ZoneShape): string {
+  const { level = 0, index = 0 } = z;
+  if (level === 0 && jamOf(index) < 0) return "";
+  return `${level > 0 ? `L${level} ` : ""}${index.toFixed(2)}`;
 }
 
 function numbers(z: Zone, wide: number): string {

@@ -4,6 +4,7 @@ import type { Fleet } from "./fleet.js";
 import type { Floor } from "./floor.js";
 import type { Theme } from "./theme.js";
 import type { FlowLane } from "./flow.js";
+import type { JamLane } from "./heat.js";
 import type { WaitEdge } from "./waits.js";
 import type { Fill, Zone } from "./zones.js";
 
@@ -33,6 +34,8 @@ export interface Layers {
   flow: boolean;
   /** Who waits for whom. */
   waits: boolean;
+  /** Zones and lanes by their congestion. */
+  jams: boolean;
 }
 
 /** All that a picture is made of. The view writes it; whoever paints reads it, and paints it whole from nothing when need be. */
@@ -53,6 +56,7 @@ export interface Scene {
   /** Where the selected robot has been: lines, metres. */
   track: readonly (readonly [number, number][])[];
   flow: readonly FlowLane[];
+  jams: readonly JamLane[];
   /** Shown whatever the layers say: the page gives those that are wanted. */
   waits: readonly WaitEdge[];
   marks: readonly Mark[];
@@ -69,7 +73,7 @@ export interface Scene {
   /** The server's now as {@link Fleet.heardClock} counts it. */
   heard: number;
   /** Each rises when its part has to be prepared anew. `lines` = zones' outlines and fills, order, lanes' colours; `waits` also when robots move. */
-  rev: { floor: number; lines: number; theme: number; flow: number; waits: number };
+  rev: { floor: number; lines: number; theme: number; flow: number; waits: number; jams: number };
 }
 
 /** Paints scenes on a canvas. */

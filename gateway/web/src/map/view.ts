@@ -6,6 +6,7 @@ import { Fleet } from "./fleet.js";
 import type { Floor } from "./floor.js";
 import { type FlowLane, sameFlow } from "./flow.js";
 import { listen } from "./gestures.js";
+import { type JamLane, sameJams } from "./heat.js";
 import { Overlay } from "./overlay.js";
 import { type Hit, hitAt } from "./pick.js";
 import type { Layers, Mark, OrderLine, Scene } from "./scene.js";
@@ -72,10 +73,10 @@ export class MapView {
     const now = performance.now();
     this.#scene = {
       camera: { x: 0.5, y: 0.5, scale: 1 }, width: 0, height: 0, dpr: 1, theme: new Theme(), floor: null, cell: 1, bounds: NOWHERE,
-      fleet: new Fleet(now, Date.now()), zones: [], order: null, track: [], flow: [], waits: [], marks: [],
-      layers: { zones: true, heat: false, names: true, lanes: true, flow: false, waits: false },
+      fleet: new Fleet(now, Date.now()), zones: [], order: null, track: [], flow: [], jams: [], waits: [], marks: [],
+      layers: { zones: true, heat: false, names: true, lanes: true, flow: false, waits: false, jams: false },
       selectedRow: -1, selectedZone: null, hoverRow: -1, aim: false, detail: "robots", fill: "kind", clock: Infinity, heard: 0,
-      rev: { floor: 0, lines: 0, theme: 0, flow: 0, waits: 0 },
+      rev: { floor: 0, lines: 0, theme: 0, flow: 0, waits: 0, jams: 0 },
     };
     this.#dressHost();
     this.#scene.theme.read(host);
@@ -180,6 +181,15 @@ export class MapView {
     if (s.layers.flow) this.#change();
   }
 
+  /** The lanes that jam, about once in ten seconds. Of zones their shapes say it. */
+  setJams(lanes: readonly JamLane[]): void {
+    const s = this.#scene;
+    if (sameJams(lanes, s.jams)) return;
+    s.jams = lanes;
+    s.rev.jams++;
+    if (s.layers.jams) this.#change();
+  }
+
   /** Who waits for whom, by rows of the table. */
   setWaits(edges: readonly WaitEdge[]): void {
     const s = this.#scene;
@@ -203,6 +213,7 @@ export class MapView {
     if ((Object.keys(l) as (keyof Layers)[]).every((name) => l[name] === was[name])) return;
     this.#scene.layers = l;
     this.#scene.rev.flow++;
+    this.#scene.rev.jams++;
     this.#decide();
     this.#changeLines();
   }
@@ -212,6 +223,7 @@ export class MapView {
     this.#scene.theme.read(this.#host);
     this.#scene.rev.theme++;
     this.#scene.rev.flow++;
+    this.#scene.rev.jams++;
     this.#scene.rev.waits++;
     this.#changeLines();
   }
@@ -359,7 +371,7 @@ export class MapView {
   #decide(): void {
     const s = this.#scene;
     const detail = detailOf(s.camera.scale, s.cell, s.fleet.table?.count ?? 0, s.zones.length, s.detail);
-    const fill = detail === "clusters" ? "clusters" : s.layers.heat ? "heat" : s.layers.zones ? "kind" : "none";
+    const fill = s.layers.jams ? "jams" : detail === "clusters" ? "clusters" : s.layers.heat ? "heat" : s.layers.zones ? "kind" : "none";
     const was = s.detail;
     s.detail = detail;
     if (detail !== was) s.rev.waits++;
@@ -433,7 +445,7 @@ export class MapView {
 
 function sameZone(a: ZoneShape, b: ZoneShape): boolean {
   return a === b || (a.id === b.id && a.kind === b.kind && a.name === b.name && a.capacity === b.capacity && a.occupancy === b.occupancy
-    && a.queue === b.queue && samePoints(a.ring, b.ring));
+    && a.queue === b.queue && a.index === b.index && a.level === b.level && samePoints(a.ring, b.ring));
 }
 
 function sameOrder(a: OrderLine | null, b: OrderLine | null): boolean {

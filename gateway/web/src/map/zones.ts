@@ -1,4 +1,5 @@
 import type { Rect } from "./camera.js";
+import { JAM_STEPS, jamOf } from "./heat.js";
 import { mixed, type Rgba, type Theme } from "./theme.js";
 
 /** What a zone looks like on the map. */
@@ -11,6 +12,9 @@ export interface ZoneShape {
   capacity: number;
   occupancy: number;
   queue: number;
+  /** Its congestion index, 0..1, and its level, 0..3, where somebody wants to see them; absent = not measured. */
+  index?: number;
+  level?: number;
 }
 
 /** How much of a cluster's colour covers the floor. */
@@ -43,20 +47,31 @@ export function tintOf(z: ZoneShape, theme: Theme): Rgba {
   }
 }
 
-/** How zones are filled: by load (clusters strongly, the heat layer lightly), by kind, or not at all. */
-export type Fill = "clusters" | "heat" | "kind" | "none";
+/** How zones are filled: by load (clusters strongly, the heat layer lightly), by congestion, by kind, or not at all. */
+export type Fill = "clusters" | "heat" | "jams" | "kind" | "none";
 
 /** What a zone is filled with; null = nothing. */
 export function fillOf(z: ZoneShape, fill: Fill, theme: Theme): Rgba | null {
   if (fill === "none") return null;
   const tint = tintOf(z, theme);
   if (z.kind === "keep_out") return [tint[0], tint[1], tint[2], 0.3];
-  const load = fill === "kind" ? null : loadOf(z);
+  if (fill === "jams" && z.kind === "traffic") {
+    const step = JAM_STEPS[jamOf(z.index ?? 0)];
+    const c = step && theme.rgba[step.token];
+    return c ? [c[0], c[1], c[2], step.alpha] : [tint[0], tint[1], tint[2], 0.03];
+  }
+  const load = fill === "kind" || fill === "jams" ? null : loadOf(z);
   if (load !== null) {
     const c = heatOf(load, theme);
     return [c[0], c[1], c[2], fill === "clusters" ? CLUSTER_ALPHA : 0.25 + 0.35 * load];
   }
   return [tint[0], tint[1], tint[2], z.kind === "traffic" ? (fill === "kind" ? 0.05 : 0) : 0.14];
+}
+
+/** How wide a zone's border is, CSS pixels: of one with a level of congestion the wider, the higher it is. */
+export function borderOf(z: ZoneShape, fill: Fill): { width: number; strong: boolean } {
+  const level = fill === "jams" ? (z.level ?? 0) : 0;
+  return level > 0 ? { width: 1 + 1.25 * level, strong: true } : { width: z.kind === "traffic" ? 1 : 1.5, strong: false };
 }
 
 /** A zone with what is computed once from its ring. */

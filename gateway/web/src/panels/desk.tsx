@@ -1,7 +1,7 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { expired, mayOperate } from "../session.js";
-import { selection, tab } from "../route.js";
+import { layers, selection, tab } from "../route.js";
 import { begin, draft } from "../draft.js";
 import { Attention, nextAttention } from "./attention.js";
 import { Banner } from "./banner.js";
@@ -47,14 +47,18 @@ function shortcut(e: KeyboardEvent): boolean {
     case "f":
       stage.value?.fit();
       return true;
+    case "h":
+      layers.value = { ...layers.value, jams: !layers.value.jams };
+      return true;
     case "?":
       helpShown.value = true;
       return true;
     case "1":
     case "2":
     case "3":
-    case "4": {
-      const chosen = (["tasks", "robots", "zones", "charts"] as const)[Number(e.key) - 1]!;
+    case "4":
+    case "5": {
+      const chosen = (["tasks", "robots", "zones", "charts", "hotspots"] as const)[Number(e.key) - 1]!;
       tab.value = tab.value === chosen ? null : chosen;
       return true;
     }

@@ -4,12 +4,13 @@ import { useWatch } from "../page.js";
 import { count } from "../words.js";
 import { AuditLog } from "./audit.js";
 import { Charts } from "./charts.js";
+import { Hotspots } from "./hotspots.js";
 import { DeadLetters } from "./letters.js";
 import { RobotTablePane } from "./robots.js";
 import { TaskTable } from "./tasktable.js";
 import { ZoneTable } from "./zones.js";
 
-const tabs: [Tab, string][] = [["tasks", "Tasks"], ["robots", "Robots"], ["zones", "Zones"], ["charts", "Charts"], ["audit", "Audit"], ["letters", "Unsent"]];
+const tabs: [Tab, string][] = [["tasks", "Tasks"], ["robots", "Robots"], ["zones", "Zones"], ["charts", "Charts"], ["hotspots", "Hotspots"], ["audit", "Audit"], ["letters", "Unsent"]];
 const administrators: readonly Tab[] = ["audit", "letters"];
 
 /** The tables under the map. */
@@ -35,6 +36,7 @@ export function Drawer() {
         {open === "robots" && <RobotTablePane />}
         {open === "zones" && <ZoneTable />}
         {open === "charts" && <Charts />}
+        {open === "hotspots" && <Hotspots />}
         {open === "audit" && (mayAdminister.value ? <AuditLog /> : <p class="empty">Your role may not read the audit log.</p>)}
         {open === "letters" && (mayAdminister.value ? <DeadLetters /> : <p class="empty">Your role may not read dead letters.</p>)}
       </div>

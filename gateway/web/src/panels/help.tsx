@@ -15,7 +15,7 @@ function chooseLetters(on: boolean): void {
 }
 
 const keys: [string, string][] = [
-  ["/", "search"], ["a", "next thing that needs somebody"], ["n", "new task"], ["f", "whole floor"], ["1 2 3 4", "tasks, robots, zones, charts"],
+  ["/", "search"], ["a", "next thing that needs somebody"], ["n", "new task"], ["f", "whole floor"], ["h", "congestion on the map"], ["1 2 3 4 5", "tasks, robots, zones, charts, hotspots"],
   ["arrows, + −", "move and zoom the map, when it has the focus"], ["↑ ↓ Enter", "walk through a table and select"], ["Esc", "close what is open"], ["?", "this"],
 ];
 

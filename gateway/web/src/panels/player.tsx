@@ -9,7 +9,7 @@ import { chooseTheme, theme } from "../theme.js";
 import { causeWords } from "../words.js";
 import { Table, type Column } from "./table.js";
 
-const LAYERS = { zones: true, heat: false, names: true, lanes: false, flow: false, waits: true };
+const LAYERS = { zones: true, heat: false, names: true, lanes: false, flow: false, waits: true, jams: false };
 /** Robots that are listed as waiting. */
 const MOST_WAITING = 200;
 

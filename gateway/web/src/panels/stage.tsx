@@ -9,6 +9,7 @@ import { useWatch } from "../page.js";
 import { layers, look, robotFilter, selection, settings, tab, wanted } from "../route.js";
 import { theme } from "../theme.js";
 import { errands, percent, shows, statusOfRow, waitingWords } from "../words.js";
+import { heatText } from "../heat.js";
 import { track } from "./history.js";
 import { Legend } from "./legend.js";
 import { Menu } from "./menu.js";
@@ -53,6 +54,11 @@ export function showZone(watch: Watch, id: string): void {
   lead((Math.min(...x) + Math.max(...x)) / 2, (Math.min(...y) + Math.max(...y)) / 2, 0);
 }
 
+/** Leads the camera to a spot, map metres. */
+export function showSpot(x: number, y: number): void {
+  lead(x, y);
+}
+
 function lead(x: number, y: number, scale = NEAR): void {
   const map = stage.value;
   map?.flyTo(x, y, Math.max(map.camera.scale, scale));
@@ -68,11 +74,13 @@ export function padded([x0, y0, x1, y1]: readonly [number, number, number, numbe
 
 function shapesOf(watch: Watch): ZoneShape[] {
   const status = watch.zoneStatus.value;
+  const heat = layers.value.jams ? watch.heat.value : null;
   return watch.zones.value.map((z) => {
-    const s = status.get(z.zone_id);
+    const s = status.get(z.zone_id), h = heat?.get(z.zone_id);
     return {
       id: z.zone_id, kind: z.kind, name: z.name, ring: (z.polygon.coordinates[0] ?? []).map(([x = 0, y = 0]) => [x, y] as [number, number]),
       capacity: s?.capacity ?? z.capacity, occupancy: s?.occupancy ?? z.occupancy ?? 0, queue: s?.queue_length ?? z.queue_length ?? 0,
+      ...(h ? { index: h.congestion_index, level: h.level } : {}),
     };
   });
 }
@@ -135,6 +143,8 @@ function tipText(watch: Watch, hit: Hit): string {
   if (hit.type === "zone") {
     const z = watch.zones.value.find((x) => x.zone_id === hit.id);
     const s = watch.zoneStatus.value.get(hit.id);
+    const h = layers.value.jams ? watch.heat.value.get(hit.id) : undefined;
+    if (z && h) return `${z.name} · ${heatText(h)}`;
     return z ? `${z.name} · ${s?.occupancy ?? z.occupancy ?? 0} of ${z.capacity} robots${s && s.queue_length > 0 ? ` · ${s.queue_length} wait` : ""}` : "";
   }
   return "";
@@ -266,7 +276,7 @@ function Controls() {
       <button aria-label="Zoom out" title="Zoom out" onClick={() => stage.value?.zoomBy(1 / 1.6)}>−</button>
       <button aria-label="Show the whole floor" title="Whole floor (f)" onClick={() => stage.value?.fit()}>⤢</button>
       <Menu name="layers" label="Layers" title="Layers" sign="▤">
-        <fieldset class="card"><legend class="hidden">Layers</legend>{toggle("zones", "Zones")}{toggle("heat", "Occupancy")}{toggle("names", "Names")}{toggle("lanes", "Lanes")}{toggle("flow", "Traffic")}{toggle("waits", "Waits")}</fieldset>
+        <fieldset class="card"><legend class="hidden">Layers</legend>{toggle("zones", "Zones")}{toggle("heat", "Occupancy")}{toggle("names", "Names")}{toggle("lanes", "Lanes")}{toggle("flow", "Traffic")}{toggle("waits", "Waits")}{toggle("jams", "Congestion")}</fieldset>
       </Menu>
     </div>
   );

@@ -2,6 +2,7 @@ import { useWatch } from "../page.js";
 import { selection } from "../route.js";
 import { statusOfRow } from "../words.js";
 import type { ZoneStatus } from "starling-client";
+import { ZoneCongestion } from "./diagram.js";
 import { Chart } from "./chart.js";
 import { PanelHead, Row } from "./inspector.js";
 import { Sign } from "./sign.js";
@@ -43,6 +44,7 @@ export function ZonePanel({ id }: { id: string }) {
       )}
       <div class="row"><button onClick={() => showZone(watch, id)}>Show on the map</button></div>
       <dl class="pairs"><Row name="Capacity">{z.capacity}</Row><Row name="Id"><code>{z.zone_id}</code></Row></dl>
+      {z.kind === "traffic" && <ZoneCongestion id={id} />}
       {z.kind === "traffic" && s?.window && <Window of={s} />}
       {z.kind === "traffic" && <Chart title="Robots" series={() => watch.memory.zone(id)} changes={watch.memory.changes} lines={[{ name: "in it", colour: "--robot-moving" }, { name: "waiting", colour: "--robot-waiting" }]} columns={[1, 2]} />}
       <h3>Robots in it</h3>

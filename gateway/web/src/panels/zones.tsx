@@ -3,6 +3,7 @@ import { useWatch } from "../page.js";
 import type { ZoneStatus } from "starling-client";
 import { selection } from "../route.js";
 import type { Zone } from "../watch.js";
+import { Level } from "./level.js";
 import { showZone } from "./stage.js";
 import { Table, type Column } from "./table.js";
 
@@ -28,6 +29,7 @@ export function ZoneTable() {
     { name: "Robots", width: "120px", cell: (z) => (z.kind === "traffic" ? `${status.get(z.zone_id)?.occupancy ?? z.occupancy ?? "—"} of ${z.capacity}` : "") },
     { name: "Occupancy", width: "minmax(100px, 1fr)", cell: (z) => (z.kind === "traffic" ? <meter min={0} max={1} high={0.75} optimum={0} value={Math.min(1, full(z))} aria-label={`Occupancy of ${z.name}`} /> : null) },
     { name: "Window", width: "190px", from: 600, cell: (z) => windowText(status.get(z.zone_id)) },
+    { name: "Congestion", width: "100px", from: 700, cell: (z) => { const h = watch.heat.value.get(z.zone_id); return h && <><Level of={h.level} /> {h.congestion_index.toFixed(2)}</>; } },
     { name: "Waiting", width: "90px", cell: (z) => status.get(z.zone_id)?.queue_length ?? z.queue_length ?? "" },
   ];
   return <Table label="Zones" columns={columns} items={items} keyOf={(z) => z.zone_id} chosen={selection.value?.id ?? null} choose={(z) => { selection.value = { type: "zone", id: z.zone_id }; showZone(watch, z.zone_id); }} empty={watch.zonesKnown.value ? "This map has no zones." : watch.floorState.value === "none" ? "There is no active map." : "Reading …"} />;
