@@ -21,6 +21,7 @@ import (
 
 	"starling/actors"
 	"starling/cluster"
+	"starling/engine/alert"
 	"starling/engine/dispatch"
 	"starling/engine/fact"
 	"starling/engine/fleet"
@@ -242,6 +243,10 @@ func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) er
 	o.Care = func(ctx context.Context, s fleet.Shard) dispatch.RulesChanged {
 		settings := a.quotas.Settings(ctx, s.Tenant)
 		return settings.Rules(s.Warehouse)
+	}
+	o.AlertRules = func(ctx context.Context, s fleet.Shard) alert.Rules {
+		settings := a.quotas.Settings(ctx, s.Tenant)
+		return settings.AlertRules()
 	}
 	if a.wiring.Views != nil {
 		o.Views = a.wiring.Views(a.views)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"starling/engine/alert"
 	"starling/engine/fact"
 )
 
@@ -68,6 +69,7 @@ type Settings struct {
 	cancelLate time.Duration
 	webhooks   []fact.Webhook
 	congestion json.RawMessage
+	alerts     alert.Rules
 	version    int64 // of the tenant's settings
 }
 
@@ -100,6 +102,7 @@ func parse(settings, limits json.RawMessage) Settings {
 		Webhooks json.RawMessage            `json:"webhooks"`
 
 		Congestion json.RawMessage `json:"congestion"`
+		Alerts     json.RawMessage `json:"alerts"`
 	}
 	_ = json.Unmarshal(settings, &doc)
 	var granted map[string]json.RawMessage
@@ -110,6 +113,9 @@ func parse(settings, limits json.RawMessage) Settings {
 	}
 	if len(doc.Webhooks) > 0 {
 		s.webhooks = new(checker).webhooks(doc.Webhooks)
+	}
+	if len(doc.Alerts) > 0 {
+		s.alerts = new(checker).alerts(doc.Alerts)
 	}
 	for k := range kinds {
 		s.limits[k] = grant(k, granted)
@@ -191,6 +197,8 @@ func Check(raw, limits json.RawMessage) []Problem {
 			c.sampling(value)
 		case settingTasks:
 			c.tasks(value)
+		case settingAlerts:
+			c.alerts(value)
 		case settingCongestion:
 			c.congestion(value)
 		case settingWebhooks:
