@@ -10,5 +10,5 @@ export type { Timing, WebSocketConstructor, WebSocketLike } from "./link.js";
 export { CONNECTIONS, FLAG, RobotTable, STATES, WAITING, WAITING_OTHER } from "./robots.js";
 export { FrameError, FrameReader, readFrame } from "./frame.js";
 export type { Frame } from "./frame.js";
-export type { Channel, Filter, Heat, LaneCost, OrderVertex, RobotDetail, RobotOrder, TaskEvent, TaskEventName, ZoneStatus, ZoneWindow } from "./wire.js";
+export type { Alert, AlertEvent, Channel, Filter, Heat, LaneCost, OrderVertex, RobotDetail, RobotOrder, TaskEvent, TaskEventName, ZoneStatus, ZoneWindow } from "./wire.js";
 export type { components, paths } from "./schema.js";

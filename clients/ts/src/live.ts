@@ -4,8 +4,8 @@ import { Feed, type Counters, type Line } from "./feed.js";
 import { readFrame } from "./frame.js";
 import { Link, type LinkState, type Timing, type WebSocketConstructor } from "./link.js";
 import type { RobotTable } from "./robots.js";
-import { detailSink, heatSink, RobotSink, TaskSink, zoneSink, type Sink } from "./sink.js";
-import { readMessage, type Filter, type Heat, type RobotDetail, type ServerMessage, type TaskEvent, type ZoneStatus } from "./wire.js";
+import { AlertSink, detailSink, heatSink, RobotSink, TaskSink, zoneSink, type Sink } from "./sink.js";
+import { readMessage, type Alert, type AlertEvent, type Filter, type Heat, type RobotDetail, type ServerMessage, type TaskEvent, type ZoneStatus } from "./wire.js";
 
 export type LiveState = LinkState;
 
@@ -85,6 +85,11 @@ export class Live {
   /** The open tasks (with `task_ids` those tasks), then each recorded transition once and in order. A snapshot replaces all. */
   tasks(o: { filter?: Filter }, on: { snapshot(tasks: Task[]): void; events(e: TaskEvent[]): void } & Refusable): Subscription {
     return this.#add(new TaskSink(on), o.filter, undefined, on);
+  }
+
+  /** The unresolved alerts, then each recorded step of any alert once and in order. A snapshot replaces all. */
+  alerts(o: { filter?: Filter }, on: { snapshot(alerts: Alert[]): void; events(e: AlertEvent[]): void } & Refusable): Subscription {
+    return this.#add(new AlertSink(on), o.filter, undefined, on);
   }
 
   /** Keeps the zones by id, always in the same map. */

@@ -1,7 +1,7 @@
 import type { Task } from "./api.js";
 import { FrameError, FrameReader, type Frame } from "./frame.js";
 import { RobotTable } from "./robots.js";
-import type { Channel, Heat, RobotDetail, TaskEvent, WireEvent, ZoneStatus } from "./wire.js";
+import type { Alert, AlertEvent, Channel, Heat, RobotDetail, TaskEvent, WireEvent, ZoneStatus } from "./wire.js";
 
 /** A part of a snapshot: items of JSON, or a binary frame. */
 export type Part = unknown[] | Frame;
@@ -97,6 +97,27 @@ export class TaskSink extends JsonSink implements Sink {
 
   delta(events: readonly WireEvent[]): void {
     const known = events.filter((e) => e.type === "task_progress").map((e) => e.data as TaskEvent);
+    if (known.length > 0) this.#on.events(known);
+  }
+}
+
+export class AlertSink extends JsonSink implements Sink {
+  readonly channel = "alerts";
+  readonly resumes = true;
+  readonly detail = false;
+  readonly #on: { snapshot(alerts: Alert[]): void; events(e: AlertEvent[]): void };
+
+  constructor(on: { snapshot(alerts: Alert[]): void; events(e: AlertEvent[]): void }) {
+    super();
+    this.#on = on;
+  }
+
+  snapshot(parts: readonly Part[]): void {
+    this.#on.snapshot([...itemsOf<Alert>(parts)]);
+  }
+
+  delta(events: readonly WireEvent[]): void {
+    const known = events.filter((e) => e.type === "alert" || e.type === "congestion_alert").map((e) => e.data as AlertEvent);
     if (known.length > 0) this.#on.events(known);
   }
 }

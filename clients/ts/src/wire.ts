@@ -12,6 +12,8 @@ export interface Filter {
   task_ids?: readonly string[];
   /** `[x0, y0, x1, y1]`, map metres; needs `warehouse_id`. Channel robots. */
   rect?: readonly [number, number, number, number];
+  /** Alerts that are or have been as bad or worse; without it nothing is missed over reconnections. Channel alerts. */
+  min_level?: "L1" | "L2" | "L3";
 }
 
 export type TaskEventName =
@@ -19,6 +21,12 @@ export type TaskEventName =
 
 /** A recorded transition: the task as it was after it, and which one it was. */
 export type TaskEvent = Task & { event: TaskEventName };
+
+/** Something that is wrong, and what was done about it. */
+export type Alert = Schemas["Alert"];
+
+/** A recorded step of an alert: the alert as it was after it, and which one it was: open, raise, acknowledge, … */
+export type AlertEvent = Alert & { event: Alert["handling"][number]["action"] };
 
 /** A zone's congestion window, in robots. */
 export interface ZoneWindow {
@@ -85,7 +93,7 @@ export interface RobotOrder {
 /** A robot with its order, as `detail` asks for it. */
 export type RobotDetail = Robot & { order?: RobotOrder | null };
 
-export type Channel = "robots" | "tasks" | "zones" | "congestion";
+export type Channel = "robots" | "tasks" | "zones" | "congestion" | "alerts";
 
 export interface WireEvent {
   type: string;

@@ -3,7 +3,7 @@ import { batch, computed, effect, signal } from "@preact/signals";
 
 /** What the page's one panel shows. */
 export type Selection = { type: "robot" | "task" | "zone"; id: string } | null;
-export type Tab = "tasks" | "robots" | "zones" | "charts" | "hotspots" | "audit" | "letters";
+export type Tab = "tasks" | "robots" | "zones" | "charts" | "hotspots" | "alerts" | "audit" | "letters";
 export interface Look {
   x: number;
   y: number;
@@ -48,7 +48,7 @@ export function forget(): void {
 const WRITE_MS = 300;
 const LAYERS = ["zones", "heat", "names", "lanes", "flow", "waits", "jams"] as const;
 const SETTINGS: readonly string[] = ["diagnostics", "renderer"];
-const TABS: readonly string[] = ["tasks", "robots", "zones", "charts", "hotspots", "audit", "letters"];
+const TABS: readonly string[] = ["tasks", "robots", "zones", "charts", "hotspots", "alerts", "audit", "letters"];
 const KINDS: readonly string[] = ["robot", "task", "zone"];
 
 /** The query of the address that says all this. */

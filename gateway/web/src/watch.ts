@@ -2,6 +2,7 @@ import { batch, signal, type Signal } from "@preact/signals";
 import { ApiError, Live, type AnswerOf, type Heat, RobotTable, type LiveState, type RobotDetail, type Schemas, type Subscription, type Task, type TaskEvent, type Why, type ZoneStatus } from "starling-client";
 import { floorOf, type Floor } from "./map/floor.js";
 import { Memory } from "./memory.js";
+import { Alerts } from "./alerts.js";
 import { Tasks } from "./tasks.js";
 import { api, expired, polling, refuse, session } from "./session.js";
 import { selection } from "./route.js";
@@ -46,6 +47,8 @@ export class Watch {
   readonly zoneStatus = signal<ReadonlyMap<string, ZoneStatus>>(new Map());
   readonly overview = signal<Overview | null>(null);
   readonly tasks = new Tasks();
+  /** What is wrong. */
+  readonly alerts = new Alerts();
   readonly memory = new Memory();
   /** When that was made, ms since 1970, this machine's clock. */
   readonly overviewAt = signal(Date.now());
@@ -98,6 +101,7 @@ export class Watch {
     this.#flows = {
       zones: this.#live.zones({ filter, rateHz: 1 }, { change: (z) => (this.zoneStatus.value = new Map(z)) }),
       tasks: this.#live.tasks({ filter }, { snapshot: (all) => this.tasks.replace(all), events: (e) => this.#took(e) }),
+      alerts: this.#live.alerts({ filter }, { snapshot: (all) => this.alerts.replace(all), events: (e) => this.alerts.take(e) }),
     };
     void this.#askOverview();
     void this.#askMap();
@@ -207,6 +211,7 @@ export class Watch {
     batch(() => {
       this.now.value = Date.now() + this.#live.state.clockOffsetMs;
       this.tasks.tick();
+      this.alerts.tick();
       const flows = Object.entries({ ...this.#flows, ...(this.#robots ? { robots: this.#robots } : {}), ...(this.#heat ? { congestion: this.#heat } : {}) });
       const halted = flows.filter(([, s]) => !s.flowing).map(([name]) => name).join(", ");
       this.halted.value = halted === "" ? "" : this.#refusal === "" ? halted : `${halted} (${this.#refusal})`;

@@ -57,8 +57,9 @@ function shortcut(e: KeyboardEvent): boolean {
     case "2":
     case "3":
     case "4":
-    case "5": {
-      const chosen = (["tasks", "robots", "zones", "charts", "hotspots"] as const)[Number(e.key) - 1]!;
+    case "5":
+    case "6": {
+      const chosen = (["tasks", "robots", "zones", "charts", "hotspots", "alerts"] as const)[Number(e.key) - 1]!;
       tab.value = tab.value === chosen ? null : chosen;
       return true;
     }

@@ -15,7 +15,8 @@ function chooseLetters(on: boolean): void {
 }
 
 const keys: [string, string][] = [
-  ["/", "search"], ["a", "next thing that needs somebody"], ["n", "new task"], ["f", "whole floor"], ["h", "congestion on the map"], ["1 2 3 4 5", "tasks, robots, zones, charts, hotspots"],
+  ["/", "search"], ["a", "next thing that needs somebody"], ["n", "new task"], ["f", "whole floor"], ["h", "congestion on the map"], ["1 2 3 4 5 6", "tasks, robots, zones, charts, hotspots, alerts"],
+  ["j k", "next and previous alert"], ["a r m s c z", "in alerts: acknowledge, resolve, mine, silence, comment, roll back"],
   ["arrows, + −", "move and zoom the map, when it has the focus"], ["↑ ↓ Enter", "walk through a table and select"], ["Esc", "close what is open"], ["?", "this"],
 ];
 
