@@ -23,16 +23,17 @@ import (
 // telemetryParts is what this process has of the way of what is measured: to memory in any case, to Kafka and InfluxDB
 // where they are configured.
 type telemetryParts struct {
-	book    *history.Book
-	influx  *influx.Client        // nil = there is none
-	kafka   *kafka.StatusProducer // nil = there is none
-	writer  *actors.TelemetryWriter
-	scorer  *actors.Scorer                // nil = no engine
-	system  atomic.Pointer[actors.System] // nil = not there yet
-	end     context.CancelFunc
-	timings sync.WaitGroup
-	ended   chan fact.Timing
-	lost    prometheus.Counter
+	book     *history.Book
+	influx   *influx.Client        // nil = there is none
+	kafka    *kafka.StatusProducer // nil = there is none
+	writer   *actors.TelemetryWriter
+	scorer   *actors.Scorer                // nil = no engine
+	remedies *actors.Remedies              // likewise
+	system   atomic.Pointer[actors.System] // nil = not there yet
+	end      context.CancelFunc
+	timings  sync.WaitGroup
+	ended    chan fact.Timing
+	lost     prometheus.Counter
 }
 
 // The pace and bounds of what is not a robot's.
@@ -78,6 +79,7 @@ func (a *app) startTelemetry(ctx context.Context, registry prometheus.Registerer
 		}
 		sinks["kafka"] = t.kafka
 	}
+	t.remedies = a.newRemedies(registry)
 	t.scorer = a.newScorer(registry)
 	sinks["congestion"] = t.scorer
 	t.writer = actors.NewTelemetryWriter(actors.TelemetryOptions{Sinks: sinks, Registerer: registry})
@@ -136,6 +138,7 @@ func (a *app) stopTelemetry(ctx context.Context) error {
 	}
 	if t.scorer != nil {
 		t.scorer.Stop(ctx)
+		t.remedies.Stop(ctx)
 	}
 	if t.kafka != nil {
 		t.kafka.Close()
@@ -170,6 +173,7 @@ func (t *telemetryParts) Measure(shard fleet.Shard, v *robot.View) {
 
 // TaskEnded implements actors.Telemetry.
 func (t *telemetryParts) TaskEnded(v *task.View) {
+	t.remedies.TaskEnded(v.Spec.Shard)
 	if t.influx == nil {
 		return
 	}

@@ -248,6 +248,7 @@ func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) er
 		settings := a.quotas.Settings(ctx, s.Tenant)
 		return settings.AlertRules()
 	}
+	o.UndoRemedy = a.telemetry.remedies.UndoOf
 	if a.wiring.Views != nil {
 		o.Views = a.wiring.Views(a.views)
 	}
@@ -292,7 +293,7 @@ func (a *app) startHTTP(ctx context.Context, registry *prometheus.Registry) erro
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	o := rest.Options{
 		Audit: a.acts(), AuditReads: c.AuditReads, Intent: postgres.WithAudit, Quotas: a.quotas,
-		Views: a.views, History: a.histories(), Diagrams: a.diagrams(), Facts: a.facts(), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
+		Views: a.views, History: a.histories(), Diagrams: a.diagrams(), Remedies: a.remedies(), Facts: a.facts(), Auth: a.guard, Dev: a.issuer, Log: a.Log, Metrics: metrics, Registr: registry,
 		Checks:   a.checks(),
 		Draining: a.draining.Load, Version: buildVersion(), Stacks: c.Env != envProd, Timeout: c.RequestTimeout, CORS: c.CORSAllowedOrigins, TrustedProxies: c.TrustedProxies,
 	}

@@ -79,6 +79,12 @@ type Remedy struct {
 	eased  time.Time
 }
 
+// Held is a remedy that holds, by the name that others have for it.
+type Held struct {
+	ID string // a UUID
+	Remedy
+}
+
 // figures are what a remedy is judged by.
 type figures struct{ index, tasks float64 }
 

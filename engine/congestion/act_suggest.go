@@ -56,8 +56,8 @@ func jamText(s *Score) string {
 	return text
 }
 
-// Suggest lists what may be done about a congested subject, the best first, with the call that does it.
-func Suggest(s *Score) []Action {
+// Suggest lists what may be done about a congested subject of a warehouse, the best first, with the call that does it.
+func Suggest(warehouse string, s *Score) []Action {
 	if s.Level == 0 && s.Faulted == 0 {
 		return nil
 	}
@@ -81,7 +81,7 @@ func Suggest(s *Score) []Action {
 		if k == CloseLane {
 			x.Method, x.Path, x.Body = "PATCH", "/lanes/"+s.ID, json.RawMessage(`{"closed":true,"reason":"congestion"}`)
 		} else {
-			x.Body = fmt.Appendf(nil, `{"kind":%q,"subject":%q,"id":%q}`, k.String(), s.Of.String(), s.ID)
+			x.Body = fmt.Appendf(nil, `{"warehouse_id":%q,"action":%q,"subject":{"type":%q,"id":%q}}`, warehouse, k.String(), s.Of.String(), s.ID)
 		}
 		out = append(out, x)
 	}

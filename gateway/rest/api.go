@@ -40,6 +40,7 @@ type Options struct {
 	Views    Views
 	History  History  // nil = this process keeps none
 	Diagrams Diagrams // nil = none are learned here
+	Remedies Remedies // nil = nothing is done against jams here
 	Alerts   Alerts
 	Hooks    Hooks
 	Facts    Facts
@@ -183,6 +184,7 @@ func build(o Options) (http.Handler, huma.API) {
 	a.statuses()
 	a.histories()
 	a.hotspots()
+	a.remedies()
 	a.commands()
 	a.tasks()
 	a.explanations()

@@ -102,6 +102,9 @@ func roundAll(all []float64) []float64 {
 
 // Hotspot renders a score, for here and for the live channel.
 func Hotspot(w fleet.WarehouseID, h *congestion.Hotspot) HotspotBody {
+	if h.Actions == nil {
+		h.Actions = congestion.Suggest(string(w), &h.Score)
+	}
 	b := HotspotBody{
 		Kind: h.Of.String(), ID: h.ID, WarehouseID: string(w), At: ts(h.At), Index: round(h.Index), Risk: round(h.Risk),
 		Confidence: round(h.Confidence), Level: h.Level, SpeedRatio: round(h.SpeedRatio), SpeedMPS: round(h.SpeedMPS), Queue: h.Queue,
