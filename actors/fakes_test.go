@@ -365,6 +365,7 @@ func (w *window) ShowZone(fleet.Shard, *zone.View) {
 	w.zones++
 	w.mu.Unlock()
 }
+
 func (w *window) AlertChanged(_ fleet.Shard, e *alert.Event, v *alert.View) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

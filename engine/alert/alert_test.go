@@ -312,19 +312,18 @@ func TestNoiseMakesOneAlert(t *testing.T) {
 		}
 		var changed time.Time
 		for _, e := range r.events {
-			switch e.Step.Action {
-			case ActResolve, ActReopen:
+			switch a := e.Step.Action; {
+			case a == ActResolve, a == ActReopen:
 				if quiet < rule.Clear {
-					rt.Fatalf("it was %v though its signal was never away for longer than %v", e.Step.Action, quiet)
+					rt.Fatalf("it was %v though its signal was never away for longer than %v", a, quiet)
 				}
-			case ActLower:
+			case a == ActLower:
 				if e.Step.At.Sub(changed) < rule.Lower {
 					rt.Fatalf("lowered %v after its last change", e.Step.At.Sub(changed))
 				}
 				changed = e.Step.At
-			case ActOpen, ActRaise:
+			case a == ActOpen, a == ActRaise:
 				changed = e.Step.At
-			default:
 			}
 		}
 		if n := minutes*60/int(rule.Clear/time.Second)*3 + 8; len(r.events) > n {
@@ -399,8 +398,13 @@ func (r *rig) simulateCommand(rng *rand.Rand) {
 		return
 	}
 	list := []Command{
-		Acknowledge{}, Assign{To: fleet.UserID(fmt.Sprint("u", rng.IntN(3)))}, Comment{Text: "x"}, Snooze{Until: r.now.Add(time.Duration(rng.IntN(600)-60) * time.Second)},
-		Resolve{}, Rollback{}, SetMark{Mark: Marks()[rng.IntN(3)]},
+		Acknowledge{},
+		Assign{To: fleet.UserID(fmt.Sprint("u", rng.IntN(3)))},
+		Comment{Text: "x"},
+		Snooze{Until: r.now.Add(time.Duration(rng.IntN(600)-60) * time.Second)},
+		Resolve{},
+		Rollback{},
+		SetMark{Mark: Marks()[rng.IntN(3)]},
 	}
 	c := list[rng.IntN(len(list))]
 	if r.command(id, c) == NotFound {

@@ -102,7 +102,7 @@ func (b *bench) alerts() Alerts {
 	return a
 }
 
-var incidentPerson = fleet.Actor{User: "00000000-0000-4000-8000-0000000000aa"}
+func incidentPerson() fleet.Actor { return fleet.Actor{User: "00000000-0000-4000-8000-0000000000aa"} }
 
 func (c *incidents) random(rng *rand.Rand) {
 	c.b.now = c.b.now.Add(time.Duration(rng.IntN(20_000)) * time.Millisecond)
@@ -131,15 +131,20 @@ func (c *incidents) random(rng *rand.Rand) {
 		}
 		c.undo = nil
 	case 2:
-		c.say(alert.MissReported{Subject: alert.Subject{Type: alert.SubjectLane, ID: "l1"}, Cause: alert.Congestion, Level: alert.L2, From: c.b.now, To: c.b.now, Text: "jam", By: incidentPerson})
+		c.say(alert.MissReported{Subject: alert.Subject{Type: alert.SubjectLane, ID: "l1"}, Cause: alert.Congestion, Level: alert.L2, From: c.b.now, To: c.b.now, Text: "jam", By: incidentPerson()})
 	case 3:
 		c.say(alert.Woke{})
 	default:
 		commands := []alert.Command{
-			alert.Acknowledge{Text: "mine"}, alert.Assign{To: incidentPerson.User}, alert.Comment{Text: "wheel \"3\" is stuck"},
-			alert.Snooze{Until: c.b.now.Add(time.Minute)}, alert.Resolve{}, alert.Rollback{Text: "no"}, alert.SetMark{Mark: alert.False, Text: "a drill"},
+			alert.Acknowledge{Text: "mine"},
+			alert.Assign{To: incidentPerson().User},
+			alert.Comment{Text: "wheel \"3\" is stuck"},
+			alert.Snooze{Until: c.b.now.Add(time.Minute)},
+			alert.Resolve{},
+			alert.Rollback{Text: "no"},
+			alert.SetMark{Mark: alert.False, Text: "a drill"},
 		}
-		c.say(alert.Commanded{Alert: id, Command: commands[rng.IntN(len(commands))], By: incidentPerson, Trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
+		c.say(alert.Commanded{Alert: id, Command: commands[rng.IntN(len(commands))], By: incidentPerson(), Trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"})
 	}
 }
 
@@ -181,13 +186,15 @@ func alertConflicts(t *testing.T, b *bench) {
 	}
 	open, _ := c.kept[0].Facts[0].Event.(alert.Event)
 	id := open.After.ID
-	stale := c.unit(c.s.Decide(b.now, alert.Commanded{Alert: id, Command: alert.Acknowledge{}, By: incidentPerson}, nil))
-	c.say(alert.Commanded{Alert: id, Command: alert.Comment{Text: "x"}, By: incidentPerson})
+	stale := c.unit(c.s.Decide(b.now, alert.Commanded{Alert: id, Command: alert.Acknowledge{}, By: incidentPerson()}, nil))
+	c.say(alert.Commanded{Alert: id, Command: alert.Comment{Text: "x"}, By: incidentPerson()})
 	for range 2 {
 		b.mustRecord(c.kept...) // sent again
 	}
 	c.compare()
-	conflict(t, b.record(stale)[0], "version")
+	if c := conflict(t, b.record(stale)[0], "version"); c.Existing != string(id) {
+		t.Fatalf("conflicts with %s, want %s", c.Existing, id)
+	}
 	c.compare()
 
 	twin := open
