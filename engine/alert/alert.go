@@ -7,7 +7,7 @@
 // no randomness but the seed that its ids are made of. It must not know what a jam or a battery is.
 //
 // Size: about 1 kB an alert in memory, at most MaxOpen open and MaxRecent recently resolved ones of a warehouse; a review
-// costs some 0.2 us a condition and no allocation where nothing changes.
+// costs some 5 us a condition, of which a healthy warehouse has few.
 package alert
 
 import (
