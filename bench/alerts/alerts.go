@@ -161,6 +161,21 @@ func (c *Calibration) Report(marks []congestion.Marked) Report {
 	return r
 }
 
+// Add makes r the report on two recordings that were tried alike.
+func (r *Report) Add(o *Report) {
+	if r.Statuses == 0 {
+		*r = *o
+		return
+	}
+	r.Statuses, r.Late, r.Zones, r.Bins = r.Statuses+o.Statuses, r.Late+o.Late, max(r.Zones, o.Zones), r.Bins+o.Bins
+	for i := range r.Levels {
+		r.Levels[i].Add(&o.Levels[i])
+	}
+	for i := range r.Sweep {
+		r.Sweep[i].Add(&o.Sweep[i].Verdict)
+	}
+}
+
 // Write prints the report as tables.
 func (r *Report) Write(out io.Writer) error {
 	fmt.Fprintf(out, "%d statuses from %s to %s, %d zones, %d bins, %d jams, %d verdicts of people\n\n", r.Statuses, r.From.UTC().Format(time.RFC3339),

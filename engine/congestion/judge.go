@@ -52,6 +52,27 @@ type Verdict struct {
 	FalsePerDay float64       // false alarms per zone and day
 	Lead        time.Duration // median, from alert to jam; negative = the jam was first
 	Marks       int           // verdicts of people that counted
+	ZoneDays    float64       // over which was judged
+	leads       []time.Duration
+}
+
+// Add makes v the verdict on two floors, or two windows.
+func (v *Verdict) Add(o *Verdict) {
+	v.Alerts, v.True, v.Jams, v.Caught, v.Marks = v.Alerts+o.Alerts, v.True+o.True, v.Jams+o.Jams, v.Caught+o.Caught, v.Marks+o.Marks
+	v.ZoneDays += o.ZoneDays
+	v.leads = append(slices.Clip(v.leads), o.leads...)
+	v.rate()
+}
+
+// rate makes shares of what was counted.
+func (v *Verdict) rate() {
+	v.Precision, v.Recall, v.FalsePerDay, v.Lead = share(v.True, v.Alerts), share(v.Caught, v.Jams), 0, 0
+	if v.ZoneDays > 0 {
+		v.FalsePerDay = float64(v.Alerts-v.True) / v.ZoneDays
+	}
+	if slices.Sort(v.leads); len(v.leads) > 0 {
+		v.Lead = v.leads[len(v.leads)/2]
+	}
 }
 
 // Judge holds what levels said against what came of it. It takes the scores of each bin, in order.
@@ -156,7 +177,6 @@ func (s span) ends(last time.Time) time.Time {
 // Verdict judges the alerts from a level on, 1..3.
 func (j *Judge) Verdict(level int, marks []Marked) Verdict {
 	v := Verdict{Level: level}
-	var leads []time.Duration
 	for id, w := range j.zones {
 		jams := slices.Clone(w.jams)
 		var wrong []time.Time
@@ -182,17 +202,12 @@ func (j *Judge) Verdict(level int, marks []Marked) Verdict {
 			v.Jams++
 			if i := slices.IndexFunc(alerts, func(a span) bool { return j.of(a, jam) }); i >= 0 {
 				v.Caught++
-				leads = append(leads, jam.from.Sub(alerts[i].from))
+				v.leads = append(v.leads, jam.from.Sub(alerts[i].from))
 			}
 		}
 	}
-	v.Precision, v.Recall = share(v.True, v.Alerts), share(v.Caught, v.Jams)
-	if days := float64(len(j.zones)*j.bins) * Bin.Hours() / 24; days > 0 {
-		v.FalsePerDay = float64(v.Alerts-v.True) / days
-	}
-	if slices.Sort(leads); len(leads) > 0 {
-		v.Lead = leads[len(leads)/2]
-	}
+	v.ZoneDays = float64(len(j.zones)*j.bins) * Bin.Hours() / 24
+	v.rate()
 	return v
 }
 
