@@ -34,10 +34,10 @@ type heldBody struct {
 	AppliedAt   string        `json:"applied_at" format:"date-time"`
 	Robots      int           `json:"robots" doc:"at most so many robots have such tasks; 0 = it bounds none"`
 	Expected    effect        `json:"expected"`
-	Measured    *measured     `json:"measured" doc:"null = it has not been looked at yet"`
+	Measured    *remedyEffect `json:"measured" doc:"null = it has not been looked at yet"`
 }
 
-type measured struct {
+type remedyEffect struct {
 	Index  float64  `json:"congestion_index" doc:"change since it was applied; less than 0 = less of a jam"`
 	AfterS int      `json:"after_s"`
 	_      struct{} `nullable:"true"`
@@ -49,7 +49,7 @@ func (a *api) heldOf(w fleet.WarehouseID, h *congestion.Held) heldBody {
 		Automatic: h.Automatic, By: text(h.By), AppliedAt: ts(h.At), Robots: h.Most, Expected: effect{round(h.Expected.Index), h.Expected.Robots, h.Expected.WithinS},
 	}
 	if h.Measured.Measured {
-		b.Measured = &measured{Index: round(h.Measured.Index), AfterS: h.Measured.WithinS}
+		b.Measured = &remedyEffect{Index: round(h.Measured.Index), AfterS: h.Measured.WithinS}
 	}
 	return b
 }
