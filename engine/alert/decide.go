@@ -87,7 +87,11 @@ func (t *turn) record(a *Alert, action Action, d Details, change func(a *Alert))
 
 // review folds what one feed sees now into its signals, and judges each.
 func (t *turn) review(r *Review) {
-	s := t.s
+	s, now := t.s, t.now
+	if !r.At.IsZero() && r.At.Before(now) {
+		t.now = r.At.UTC()
+		defer func() { t.now = now }()
+	}
 	var passed time.Duration
 	if last := s.feeds[r.Feed]; !last.IsZero() {
 		passed = min(max(t.now.Sub(last), 0), maxGap)
@@ -278,7 +282,7 @@ func (t *turn) tend(a *Alert, g *signal, lasting Level, rule Rule) {
 		})
 		return
 	}
-	if g.comes > 0 && t.now.Sub(a.UpdatedAt) >= countEvery {
+	if g.comes > 0 && t.now.Sub(a.SeenAt) >= countEvery {
 		t.record(a, ActCount, Details{Text: g.cond.Message}, seen)
 	}
 }

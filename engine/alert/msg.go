@@ -79,7 +79,10 @@ func (Restored) isAlertMsg()       {}
 // Review is all that a feed sees wrong now: what it does not name is well. One that is not heard from any more changes
 // nothing: silence is not health.
 type Review struct {
-	Feed       string
+	Feed string
+	// At is when it was so, zero = now. A feed of measurements gives the end of what was measured, so that whoever replays
+	// them comes to the same alerts.
+	At         time.Time
 	Conditions []Condition
 }
 
