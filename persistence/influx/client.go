@@ -85,6 +85,8 @@ type Client struct {
 	o       Options
 	base    *url.URL
 	http    *http.Client
+	asking  *http.Client // of what is read: it takes no connection from what is written
+	turns   *turns
 	log     *slog.Logger
 	metrics *metrics
 	plain   bool // batches leave uncompressed: the server is on this machine
@@ -109,10 +111,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 	}
 	ip := net.ParseIP(base.Hostname())
 	c.plain = base.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
-	c.http = &http.Client{Transport: &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
-		TLSHandshakeTimeout: 2 * time.Second, MaxIdleConnsPerHost: 8, MaxConnsPerHost: 16, IdleConnTimeout: time.Minute,
-	}}
+	c.http, c.asking, c.turns = newHTTP(16), newHTTP(questions+1), newTurns() // and what makes up for what came late
 	if c.out.spool, err = openSpool(o.Dir, o.SpoolBytes, c.metrics); err != nil {
 		return nil, err
 	}
@@ -138,6 +137,14 @@ func (c *Client) Close() {
 	c.done.Wait()
 	c.out.spool.close()
 	c.http.CloseIdleConnections()
+	c.asking.CloseIdleConnections()
+}
+
+func newHTTP(conns int) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 2 * time.Second, MaxIdleConnsPerHost: 8, MaxConnsPerHost: conns, IdleConnTimeout: time.Minute,
+	}}
 }
 
 // faultsFor is how long a write that failed speaks for the next ones, where none comes.
@@ -165,6 +172,10 @@ func (c *Client) Ping(ctx context.Context) error {
 
 // ask sends a JSON request and returns the answer's body.
 func (c *Client) ask(ctx context.Context, method, path string, query url.Values, body any) ([]byte, error) {
+	return c.askBy(ctx, c.http, method, path, query, body)
+}
+
+func (c *Client) askBy(ctx context.Context, by *http.Client, method, path string, query url.Values, body any) ([]byte, error) {
 	var raw []byte
 	if body != nil {
 		var err error
@@ -172,7 +183,7 @@ func (c *Client) ask(ctx context.Context, method, path string, query url.Values,
 			return nil, fmt.Errorf("write the request %s: %w", path, err)
 		}
 	}
-	res, err := c.do(ctx, method, path, query, raw, http.Header{"Content-Type": {"application/json"}})
+	res, err := c.do(ctx, by, method, path, query, raw, http.Header{"Content-Type": {"application/json"}})
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +196,7 @@ func (c *Client) ask(ctx context.Context, method, path string, query url.Values,
 }
 
 // do sends a request; whoever gets an answer closes its body. Errors are *statusError, or wrap ErrAway.
-func (c *Client) do(ctx context.Context, method, path string, query url.Values, body []byte, header http.Header) (*http.Response, error) {
+func (c *Client) do(ctx context.Context, by *http.Client, method, path string, query url.Values, body []byte, header http.Header) (*http.Response, error) {
 	u := c.base.JoinPath(path)
 	u.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
@@ -194,7 +205,7 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	}
 	req.Header = header
 	req.Header.Set("Authorization", "Token "+c.o.Token)
-	res, err := c.http.Do(req)
+	res, err := by.Do(req)
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {

@@ -74,6 +74,7 @@ func (c *Client) source(now time.Time, q *fact.HistoryQuery) (bucket string, thi
 	return c.o.Bucket, false
 }
 
+// history asks; the first of the tags is the tenant's, whose turn it waits for.
 func (c *Client) history(ctx context.Context, measurement string, tags [][2]string, q fact.HistoryQuery) ([]fact.HistoryPoint, error) {
 	bucket, thinned := c.source(time.Now(), &q)
 	asked := len(q.Columns)
@@ -121,6 +122,11 @@ func (c *Client) history(ctx context.Context, measurement string, tags [][2]stri
 		}
 		fmt.Fprintf(&b, "  |> keep(columns: [\"_time\", \"_field\", \"_value\"])\n  |> yield(name: %s)\n", quote(agg.String()))
 	}
+	done, err := c.turns.take(ctx, fleet.TenantID(tags[0][1]))
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	cells, err := c.query(ctx, b.String(), c.o.Timeout)
 	if err != nil {
 		return nil, err
@@ -183,7 +189,7 @@ func assemble(cells []cell, q fact.HistoryQuery, asked int) []fact.HistoryPoint 
 func (c *Client) query(ctx context.Context, script string, within time.Duration) ([]cell, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	raw, err := c.ask(ctx, http.MethodPost, "/api/v2/query", url.Values{"org": {c.o.Org}}, map[string]any{
+	raw, err := c.askBy(ctx, c.asking, http.MethodPost, "/api/v2/query", url.Values{"org": {c.o.Org}}, map[string]any{
 		"query": script, "type": "flux", "dialect": map[string]any{"annotations": []string{"datatype"}, "header": true},
 	})
 	if err != nil {

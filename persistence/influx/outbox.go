@@ -316,7 +316,7 @@ func (c *Client) write(ctx context.Context, b *block) error {
 		header.Set("Content-Encoding", "gzip")
 	}
 	began := time.Now()
-	res, err := c.do(ctx, http.MethodPost, "/api/v2/write", url.Values{"org": {c.o.Org}, "bucket": {bucket}, "precision": {precision}}, body, header)
+	res, err := c.do(ctx, c.http, http.MethodPost, "/api/v2/write", url.Values{"org": {c.o.Org}, "bucket": {bucket}, "precision": {precision}}, body, header)
 	if err != nil {
 		return err
 	}
