@@ -18,7 +18,7 @@ const HEIGHT = 110;
 const MINUTE_S = 60;
 
 /** A chart over the last minutes. `columns`: which columns of the series are drawn, one a line. */
-export function Chart(o: { title: string; series: () => Series; changes: Signal<number>; lines: Line[]; columns: number[]; range?: [number, number]; height?: number }) {
+export function Chart(o: { title: string; series: () => Series; changes: Signal<number>; lines: Line[]; columns: number[]; range?: [number, number]; height?: number; digits?: number }) {
   const { clock } = useWatch();
   const host = useRef<HTMLDivElement>(null);
   const text = useRef<HTMLSpanElement>(null);
@@ -57,7 +57,7 @@ export function Chart(o: { title: string; series: () => Series; changes: Signal<
       void o.changes.value;
       const data = pick();
       chart?.setData(data);
-      if (text.current) text.current.textContent = o.lines.map((l, i) => `${l.name} ${lastOf(data[i + 1] as (number | null)[])}`).join(" · ");
+      if (text.current) text.current.textContent = o.lines.map((l, i) => `${l.name} ${lastOf(data[i + 1] as (number | null)[], o.digits)}`).join(" · ");
     });
     const resized = new ResizeObserver(() => chart?.setSize({ width: Math.max(120, box.clientWidth), height: o.height ?? HEIGHT }));
     resized.observe(box);
@@ -78,8 +78,8 @@ export function Chart(o: { title: string; series: () => Series; changes: Signal<
   );
 }
 
-function lastOf(column: (number | null)[]): string {
+function lastOf(column: (number | null)[], digits = 1): string {
   const v = column.findLast((x) => x !== null);
   if (v === undefined || v === null) return "—";
-  return Number.isInteger(v) || Math.abs(v) >= 100 ? count(Math.round(v)) : v.toFixed(1);
+  return Number.isInteger(v) || Math.abs(v) >= 100 ? count(Math.round(v)) : v.toFixed(digits);
 }

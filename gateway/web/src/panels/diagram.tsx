@@ -108,7 +108,7 @@ function IndexHistory({ id }: { id: string }) {
   return (
     <>
       <label class="row">Last <select value={chosen.value} onChange={(e) => (chosen.value = Number(e.currentTarget.value))}>{SPANS.map((s, i) => <option key={s.word} value={i}>{s.word}</option>)}</select></label>
-      <Chart key={span.word} title="Congestion index" series={() => of.series} changes={of.changes} columns={[1, 2]} range={[0, 1]} lines={[{ name: "mean", colour: "--robot-moving" }, { name: "greatest", colour: "--robot-paused", dash: [3, 3] }]} />
+      <Chart key={span.word} title="Congestion index" series={() => of.series} changes={of.changes} columns={[1, 2]} range={[0, 1]} digits={2} lines={[{ name: "mean", colour: "--robot-moving" }, { name: "greatest", colour: "--robot-paused", dash: [3, 3] }]} />
       {trouble !== "" && <p class="hint" role="status">{trouble}</p>}
     </>
   );
