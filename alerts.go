@@ -86,7 +86,7 @@ func (a *app) reviewFloors(now time.Time) {
 // reviewCongestion tells the alerts of a warehouse where it jams.
 func (a *app) reviewCongestion(shard fleet.Shard, all []fact.Congestion) {
 	system := a.telemetry.system.Load()
-	if system == nil {
+	if system == nil || len(all) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), probeWithin)
@@ -99,7 +99,7 @@ func (a *app) reviewCongestion(shard fleet.Shard, all []fact.Congestion) {
 	for i := range all {
 		scores[i] = all[i].Score
 	}
-	system.ReviewAlerts(shard, alert.Review{Feed: alert.FeedCongestion, Conditions: jams(graph, scores)})
+	system.ReviewAlerts(shard, alert.Review{Feed: alert.FeedCongestion, At: all[0].At, Conditions: jams(graph, scores)})
 }
 
 // jams is what is wrong with the zones, lanes and warehouse of these scores. A lane is a place for one or two robots: what is
