@@ -36,7 +36,7 @@ func newJamsCmd() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&o.Scenarios, "scenarios", nil, "which, by a part of their names (default: all)")
-	f.StringSliceVar(&o.Remedies, "remedies", nil, "what may be done: reroute, hold_tasks, cap_active, cap_admission (default: as usual)")
+	f.StringSliceVar(&o.Remedies, "remedies", nil, "what may be done: reroute, hold_tasks, cap_active (default: as usual)")
 	f.IntSliceVar(&o.Seeds, "seeds", []int{1, 2, 3}, "of tasks, start cells and delays; the mean is printed")
 	f.StringVar(&o.Charts, "charts", "", "folder for charts (SVG)")
 	f.StringVar(&o.JSON, "json", "", "file of all runs, with what was done in each")

@@ -384,22 +384,16 @@ func (a *Acts) Relief() Relief {
 		switch r.Kind {
 		case Reroute:
 			out.Detour = append(out.Detour, zone)
-		case CapAdmission:
-			out.Shut = append(out.Shut, zone)
 		case HoldTasks:
 			if out.Most == nil {
 				out.Most = map[fleet.ZoneID]int{}
 			}
 			out.Most[zone] = r.Most
-		case SendCharging:
-			out.Away = append(out.Away, zone)
 		case CapActive:
 			out.Active = r.Most
-		case CloseLane, ActionKinds: // people close lanes
+		case CloseLane, CapAdmission, SendCharging, ActionKinds: // people close lanes; the others are not built
 		}
 	}
 	slices.Sort(out.Detour)
-	slices.Sort(out.Shut)
-	slices.Sort(out.Away)
 	return out
 }

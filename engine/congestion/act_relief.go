@@ -17,18 +17,9 @@ type Relief struct {
 	// Detour are the zones in which robots stand that cannot move and jam those behind them: others are led round those, by
 	// far ways too.
 	Detour []fleet.ZoneID
-	// Shut are the zones that hold to their congestion window whatever they have seen themselves.
-	Shut []fleet.ZoneID
-	// Round are the zones round which those are led who only pass through.
-	Round []fleet.ZoneID
-	// Closed are lanes that nobody is to enter.
-	Closed []fleet.LaneID
-	// Away are the zones in which nobody rests who could charge elsewhere.
-	Away []fleet.ZoneID
 }
 
 // Equal says that both are the same.
 func (r *Relief) Equal(o *Relief) bool {
-	return r.Active == o.Active && maps.Equal(r.Most, o.Most) && slices.Equal(r.Detour, o.Detour) && slices.Equal(r.Shut, o.Shut) && slices.Equal(r.Round, o.Round) &&
-		slices.Equal(r.Closed, o.Closed) && slices.Equal(r.Away, o.Away)
+	return r.Active == o.Active && maps.Equal(r.Most, o.Most) && slices.Equal(r.Detour, o.Detour)
 }

@@ -11,9 +11,9 @@ func suits(kind ActionKind, of Of) bool {
 	switch kind {
 	case CapActive:
 		return of == OfWarehouse
-	case Reroute, CapAdmission, HoldTasks, SendCharging:
+	case Reroute, HoldTasks:
 		return of == OfZone
-	case CloseLane, ActionKinds:
+	case CloseLane, CapAdmission, SendCharging, ActionKinds: // a lane is closed by its own call; the others are not built
 		return false
 	}
 	return false
@@ -26,9 +26,6 @@ func (a *Acts) remedy(kind ActionKind, s *Score) Remedy {
 	case Reroute:
 		r.Expected = Effect{Index: -0.1, Robots: s.Queue, WithinS: 120}
 		r.Label = "lead robots round those that cannot move, by far ways too"
-	case CapAdmission:
-		r.Expected = Effect{Index: -0.02, Robots: s.Inbound, WithinS: 180}
-		r.Label = "admit no more robots on their way through than half of its vertices take"
 	case HoldTasks:
 		r.Most = a.bound(s)
 		r.Expected = Effect{Index: -0.15, Robots: max(0, s.Occupancy+s.Inbound-r.Most), WithinS: 180}
@@ -36,14 +33,11 @@ func (a *Acts) remedy(kind ActionKind, s *Score) Remedy {
 	case CloseLane:
 		r.Label = "close the lane"
 		r.Expected = Effect{Index: -0.1, Robots: s.Queue, WithinS: 120}
-	case SendCharging:
-		r.Expected = Effect{Index: -0.02, WithinS: 180}
-		r.Label = "send robots without a task away, to chargers where they need them"
 	case CapActive:
 		r.Most = max(int(math.Round(activeFloor*float64(s.Capacity))), int(math.Round(activeCut*float64(Active(s.Capacity)))))
 		r.Expected = Effect{Index: -0.1, Robots: max(0, s.Occupancy-r.Most), WithinS: 300}
 		r.Label = fmt.Sprintf("let %d robots have tasks at once", r.Most)
-	case ActionKinds:
+	case CapAdmission, SendCharging, ActionKinds:
 	}
 	return r
 }
@@ -67,7 +61,7 @@ func Suggest(warehouse string, s *Score) []Action {
 		if s.Faulted > 0 {
 			kinds = append(kinds, Reroute)
 		}
-		kinds = append(kinds, HoldTasks, CapAdmission)
+		kinds = append(kinds, HoldTasks)
 	case OfWarehouse:
 		kinds = append(kinds, CapActive)
 	case OfLane:

@@ -177,7 +177,7 @@ func TestSuggestionsNameTheCallThatDoesThem(t *testing.T) {
 	}
 	jam.Faulted = 1
 	got := Suggest("w", &jam)
-	if len(got) != 3 || got[0].Kind != Reroute || got[1].Kind != HoldTasks || string(got[1].Body) != `{"warehouse_id":"w","action":"hold_tasks","subject":{"type":"zone","id":"z"}}` {
+	if len(got) != 2 || got[0].Kind != Reroute || got[1].Kind != HoldTasks || string(got[1].Body) != `{"warehouse_id":"w","action":"hold_tasks","subject":{"type":"zone","id":"z"}}` {
 		t.Errorf("%+v", got)
 	}
 }

@@ -25,7 +25,7 @@ type remedySubject struct {
 type heldBody struct {
 	ID          string        `json:"remedy_id" format:"uuid"`
 	WarehouseID string        `json:"warehouse_id" format:"uuid"`
-	Kind        string        `json:"action" enum:"reroute,cap_admission,hold_tasks,send_charging,cap_active"`
+	Kind        string        `json:"action" enum:"reroute,hold_tasks,cap_active"`
 	Subject     remedySubject `json:"subject"`
 	Label       string        `json:"label"`
 	Reason      string        `json:"reason" doc:"what was seen when it was applied"`
@@ -56,7 +56,7 @@ func (a *api) heldOf(w fleet.WarehouseID, h *congestion.Held) heldBody {
 
 type remedyWish struct {
 	WarehouseID string        `json:"warehouse_id" format:"uuid"`
-	Kind        string        `json:"action" enum:"reroute,cap_admission,hold_tasks,send_charging,cap_active"`
+	Kind        string        `json:"action" enum:"reroute,hold_tasks,cap_active"`
 	Subject     remedySubject `json:"subject" doc:"cap_active is of the warehouse, all others of a zone"`
 }
 
