@@ -50,6 +50,7 @@ func Build(d *Draft, o BuildOptions) (*Graph, error) {
 		g.byID[d.Vertices[i].ID] = fleet.Vertex(i)
 	}
 	g.number(d)
+	g.LayStreets()
 	if d.Rows > 0 {
 		g.cells = make([]int32, d.Rows*d.Cols)
 		for i := range g.cells {

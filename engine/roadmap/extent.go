@@ -63,7 +63,9 @@ func (b bearing) whole(cost []uint16) bool {
 
 // graph is the draft as it is, as far as searches need it.
 func (d *Draft) graph() *Graph {
-	return &Graph{Vertices: d.Vertices, Lanes: d.Lanes, Rows: d.Rows, ResM: d.ResM}
+	g := &Graph{Vertices: d.Vertices, Lanes: d.Lanes, Rows: d.Rows, ResM: d.ResM}
+	g.LayStreets()
+	return g
 }
 
 // reversed is g with every lane the other way round, at what it costs in g.

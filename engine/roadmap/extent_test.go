@@ -32,8 +32,8 @@ func TestMapsTooWideForTravelTablesAreRefused(t *testing.T) {
 		"a road of 3.2 km at half speed":       {"starling", road(3200, 0.5), 0, false},
 		"a road of 3.3 km at half speed":       {"starling", road(3300, 0.5), 0, true},
 		"a road of 600 km":                     {"starling", road(600e3, 0), 0, true},
-		"2.1 km of cells, 6.3 km against flow": {"movingai", grid(22), 100, false},
-		"2.2 km of cells, 6.6 km against flow": {"movingai", grid(23), 100, true},
+		"1.6 km of cells, 6.4 km against flow": {"movingai", grid(17), 100, false},
+		"1.7 km of cells, 6.8 km against flow": {"movingai", grid(18), 100, true},
 	} {
 		d, r := roadmap.Import(c.format, []byte(c.text), c.resM)
 		if refused := codes(r.Errors)[roadmap.CodeTooFar] > 0; refused != c.refused {

@@ -29,9 +29,10 @@ type Graph struct {
 	Cols     int
 	ResM     float64 // metres per cell of a grid map; 0 for others
 
-	around *[4]float64             // Extent, where Build has made the graph
-	cells  []int32                 // grid maps: vertex of each cell, -1 = blocked
-	byID   map[string]fleet.Vertex // id -> vertex, then name -> vertex where no id claims it
+	streets *streets                // of grid maps
+	around  *[4]float64             // Extent, where Build has made the graph
+	cells   []int32                 // grid maps: vertex of each cell, -1 = blocked
+	byID    map[string]fleet.Vertex // id -> vertex, then name -> vertex where no id claims it
 }
 
 // Vertex is a point of the roadmap.

@@ -7,12 +7,10 @@ import (
 	"starling/engine/fleet"
 )
 
-// contraFlow makes driving against the direction of a grid's row or column dearer: even rows run east, odd rows west,
-// even columns south, odd columns north. Robots that meet head-on are what costs most throughput, the more so where each
-// waits for the report of the one before. 3 instead of 1.6, tasks finished: driving as in life, 100 robots on
-// random-32-32-20 660 for 548 and 2,500 on warehouse_long_corridor 2,251 for 1,957 (longest stand 74 s for 146 s), 1,000
-// on warehouse_large 824 for 855; in step, within 3 % either way on all four problems (docs/adr/0011).
-const contraFlow = 3.0
+// contraFlow makes driving against the direction of a grid's row or column dearer. Robots that meet head-on are what costs
+// most throughput, the more so where each waits for the report of the one before. What other factors showed stands in
+// docs/adr/0011.
+const contraFlow = 4.0
 
 // maxCost is the greatest cost in a table. What is farther is left out; the importer refuses maps where that can be without
 // closures.
@@ -27,24 +25,10 @@ func (g *Graph) costAt(lane int32, limit float64) uint16 {
 	if limit > 0 {
 		c /= min(limit, 1)
 	}
-	if g.Rows > 0 && g.againstFlow(l) {
+	if g.streets != nil && g.againstFlow(l) {
 		c *= contraFlow
 	}
 	return uint16(max(1, min(c, float64(maxCost))))
-}
-
-func (g *Graph) againstFlow(l *Lane) bool {
-	a, b := &g.Vertices[l.From], &g.Vertices[l.To]
-	row, col := int(float64(g.Rows)-a.Y/g.ResM), int(a.X/g.ResM)
-	switch {
-	case b.X > a.X:
-		return row%2 == 1
-	case b.X < a.X:
-		return row%2 == 0
-	case b.Y < a.Y:
-		return col%2 == 1
-	}
-	return col%2 == 0
 }
 
 // Table is the cost to reach one goal, in deciseconds of free-flow travel at unit speed (10 per metre on an unlimited

@@ -36,7 +36,7 @@ func (s *State) claimForeign(i int32, v fleet.Vertex, p Priority) bool {
 			}
 			g.blame(v, cause, b.Occupant)
 			return false
-		case b.Claimed && (b.Firm || !later):
+		case b.Claimed && (b.Firm || !later) && !s.longs(g): // who has stood for long says so, to come next
 			g.blame(v, fleet.CauseClaimed, b.Occupant)
 			return false
 		case b.Occupant != "" && (b.Next == g.at || s.wantsMine(g, b.Occupant)):
@@ -89,7 +89,7 @@ func (s *State) sendTokens(out []Effect) []Effect {
 			r.At, r.Heading, r.Base, r.Version = g.at, g.heading, g.base, g.version
 			t.Claims = append(t.Claims, Claim{
 				Number: g.pending.number, Vertex: g.pending.vertex, Withdraw: g.pending.withdraw,
-				Push: g.pending.push, Priority: g.pending.prio, Request: r, Yields: g.yieldUntil,
+				Push: g.pending.push, Priority: g.pending.prio, Request: r, Yields: g.yieldUntil, Long: s.longs(g),
 			})
 		}
 		out = append(out, SendToken{Token: t})
@@ -195,12 +195,14 @@ func (s *State) claimed(now time.Time, n int32, c Claim, out []Effect) []Effect 
 		}
 	}
 	if cause, holder := s.objection(l, c); cause != fleet.CauseNone {
+		s.noteWish(l, c, cause)
 		return s.answer(n, c.Number, c.Request.Robot, c.Vertex, ClaimDenied, cause, holder, out)
 	}
 	var ok bool
 	if ok, out = s.introduce(now, c.Request, out); !ok {
 		return s.answer(n, c.Number, c.Request.Robot, c.Vertex, ClaimDenied, fleet.CauseBorder, "", out)
 	}
+	delete(s.wishes, l)
 	i, g := s.admit(c.Request.Robot)
 	if c.Yields.After(g.yieldUntil) {
 		g.yielded, g.yieldUntil = now, c.Yields

@@ -203,6 +203,9 @@ func (s *State) extend(now time.Time, i int32, out []Effect) []Effect {
 		if cause, _ := s.room(i, l); cause != fleet.CauseNone {
 			return out
 		}
+		if _, wished := s.wishedBy(l, s.priorityOf(now, g), g.id); wished {
+			return out
+		}
 		s.claim[l] = i
 		out = s.grant(now, i, l, out)
 	}

@@ -137,6 +137,7 @@ type Claim struct {
 	Push     bool     // the vertex's occupant has not decided: move it with Effective priority
 	Priority Priority // effective: inherited where the claimant was pushed itself
 	Request  fleet.Request
+	Long     bool      // the claimant has stood for long: where it cannot wait, it comes next
 	Yields   time.Time // until then the claimant lets itself be pushed aside and wants nothing; zero = it does not
 }
 

@@ -45,6 +45,7 @@ type State struct {
 	neighbours []neighbour
 	byZone     map[fleet.ZoneID]int32
 	closed     map[int32]bool // lanes closed at run time, where that differs from the map
+	wishes     map[int32]wish // by our vertex
 	claims     uint64         // number of the last claim made
 	entries    uint64         // number of the last roster entry sent
 
@@ -178,7 +179,7 @@ func New(g *roadmap.Graph, number int, tables roadmap.Tables, rules Rules, epoch
 		g: g, number: int32(number), colours: max(g.Colours(), 1), id: z.ID, tables: tables, rules: rules, epoch: epoch, inc: inc,
 		occ: make([]int32, n), claim: make([]int32, n), granted: make([]bool, n), blocked: make([]int16, n),
 		keepOut: make([]bool, n), byRobot: map[fleet.RobotID]int32{}, byZone: map[fleet.ZoneID]int32{},
-		window: congestion.New(n, congestion.ClassOf(g, number), rules.Admission), flow: newFlow(g, number), closed: map[int32]bool{}, lord: following{leader: none}, apart: roomy(g, number), neighbours: make([]neighbour, len(z.Neighbours)),
+		window: congestion.New(n, congestion.ClassOf(g, number), rules.Admission), flow: newFlow(g, number), closed: map[int32]bool{}, wishes: map[int32]wish{}, lord: following{leader: none}, apart: roomy(g, number), neighbours: make([]neighbour, len(z.Neighbours)),
 	}
 	for i := range n {
 		s.occ[i], s.claim[i] = none, none

@@ -59,6 +59,7 @@ func grid(rows []string, edge int) *roadmap.Graph {
 		zn.Vertices = append(zn.Vertices, v)
 		zn.Capacity++
 	}
+	g.LayStreets()
 	for key, z := range zones {
 		for dr := -1; dr <= 1; dr++ {
 			for dc := -1; dc <= 1; dc++ {
