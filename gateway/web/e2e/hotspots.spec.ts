@@ -33,7 +33,7 @@ test("a jam is seen on the map, in the list and in its zone's panel, and somethi
     await route.fulfill({ response: answer, json: b });
   });
 
-  await visit({ query: `tab=hotspots&at=${at.x},${at.y},11` });
+  await visit({ query: `tab=hotspots&at=${at.x},${at.y},18` });
   await expect.poll(() => told.some((z) => z.id === bad.zone_id), { timeout: 60_000 }).toBe(true);
   await expect(list(page).getByRole("listitem").filter({ hasText: "block-2-" })).toContainText([/L3\s*block-2-6\s*0.71/, /L2\s*block-2-7\s*0.52.*rising.*5 wait.*3 on their way/]);
   expect(await floor.pixelsOf("--flow-3", { x: (from[0] + to[0]) / 2, y: (from[1] + to[1]) / 2 })).toBe(0);
