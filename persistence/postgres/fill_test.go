@@ -47,7 +47,7 @@ func (c customer) wants(table, column string) (sql string, ok bool) {
 	case "tenants.slug":
 		return "'t-" + c.tenant()[:30] + "'", true
 	case "tenants.settings":
-		return `'{"cors": {"allowed_origins": ["https://` + c.tenant() + `.example"]}}'`, true
+		return `'{"cors": {"allowed_origins": ["https://` + c.tenant() + `.example"]}, "webhooks": {"hook": {}}}'`, true
 	case "map_versions.status":
 		return "'ACTIVE'", true
 	case "map_versions.version", "lanes.from_version", "zones.from_version":
@@ -70,7 +70,9 @@ func (c customer) wants(table, column string) (sql string, ok bool) {
 		return "'OPEN'", true
 	case "alerts.resolution", "alerts.mark":
 		return "''", true
-	case "alerts.cleared_at":
+	case "webhook_deliveries.state":
+		return "'pending'", true
+	case "alerts.cleared_at", "webhook_hooks.disabled_at":
 		return "NULL", true
 	case "decisions.kind":
 		return "'award'", true

@@ -200,7 +200,7 @@ func workers() []string {
 // unasked are the queries that name no tenant and show whoever asks its own rows, by what only the owner's rows show.
 func unasked() map[string]string {
 	return map[string]string{
-		"ListTenants": owner.tenant(), "TenantOrigins": owner.tenant(), "AskedOutbox": "[1", "PendingOutbox": "{Shard:1 ", "LockDead": owner.id("event_id"),
+		"ListTenants": owner.tenant(), "TenantOrigins": owner.tenant(), "HookedTenants": owner.tenant(), "AskedOutbox": "[1", "PendingOutbox": "{Shard:1 ", "LockDead": owner.id("event_id"),
 		"BusyShards": owner.tenant(), "IdleShards": owner.tenant(), "StaleRobots": owner.tenant(), "StuckTasks": owner.tenant(),
 	}
 }
@@ -380,6 +380,25 @@ func special(query, name string) (any, bool) {
 	case "TaskByKey.Key":
 		key := "idempotency_key"
 		return &key, true
+	case "AddDelivery.DeliveryID":
+		return uuid.NewString(), true
+	case "AddDelivery.HandlingID":
+		id := uuid.NewString()
+		return &id, true
+	case "EnableHook.Hook":
+		return "disabled", true
+	case "ForgetDeliveries.OlderSeconds":
+		return -3600.0, true
+	case "HookLooked.LookedAt":
+		return time.Now().Add(time.Hour), true
+	case "ListDeliveries.State":
+		return "", true
+	case "RetryDelivery.DeliveryID": // of furtherRows
+		return uuid.UUID(md5.Sum([]byte(owner.tenant()))).String(), true
+	case "TriedDelivery.State":
+		return "sent", true
+	case "UntoldSteps.Jams":
+		return []bool{true, false}, true
 	case "RetireMaps.MapID":
 		return uuid.NewString(), true
 	case "RegisterRobot.Version", "RemoveRobot.Version", "MoveTask.ToVersion":
@@ -455,7 +474,11 @@ const furtherRows = `
 	INSERT INTO lanes (lane_id, map_id, tenant_id, from_version, to_version, from_vertex, to_vertex, length_m, speed_limit_mps, closed, geom, changed_at)
 	SELECT lane_id, map_id, tenant_id, 1, 2, from_vertex, to_vertex, length_m, speed_limit_mps, closed, geom, now() FROM lanes;
 	INSERT INTO warehouses (warehouse_id, tenant_id, warehouse_code, name) SELECT md5(tenant_id::text)::uuid, tenant_id, 'bare', 'Bare' FROM warehouses;
-	UPDATE map_versions SET activated_at = NULL`
+	UPDATE map_versions SET activated_at = NULL;
+	UPDATE webhook_deliveries SET handling_id = NULL;
+	INSERT INTO webhook_deliveries (tenant_id, delivery_id, hook, event, body, state, done_at) SELECT tenant_id, md5(tenant_id::text)::uuid, hook, event, body, 'dead', now() FROM webhook_deliveries;
+	UPDATE webhook_hooks SET since = now() - interval '1 hour', looked_at = now() - interval '1 hour';
+	INSERT INTO webhook_hooks (tenant_id, hook, fingerprint, disabled_at) SELECT tenant_id, 'disabled', fingerprint, now() FROM webhook_hooks`
 
 // Each generated query, given the owner's ids, shows and changes the owner's rows for the owner, and nothing for somebody
 // else or for nobody: as if it had forgotten its tenant, only the policies are in the way.
