@@ -43,7 +43,7 @@ func newAlertsReplayCmd() *cobra.Command {
 		Short: "Hold what settings of congestion would have alerted against what came of it, on recorded statuses",
 		Long: `Replay scores the statuses of a window of robot.status again, by the settings in FILE (the value of "congestion" in a tenant's settings;
 none = the usual ones), and tells for the alerts from each level on: precision, recall, false alarms per zone and day, and how long before a jam they came.
-Then the same for other thresholds of level 1. A jam is measured delay (half of the robot time in a zone lost for two minutes, three robots' worth at
+Then the same for other thresholds of level 1. A jam is measured delay (two fifths of the robot time in a zone lost for two minutes, three robots' worth at
 least), or with --truth level3 what comes to level 3 by the usual settings. Alerts that people marked as false or missed count as they say.
 
 Statuses come from KAFKA_BROKERS, the map and people's verdicts from DATABASE_URL. With --file they come from a file that
@@ -102,11 +102,9 @@ func calibrate(ctx context.Context, f *calibrateFlags, out io.Writer) error {
 
 // options reads what needs no server.
 func (f *calibrateFlags) options(now time.Time) (o alerts.Options, err error) {
-	o.Settings = congestion.Usual()
-	if err := oneOfFlag("truth", f.truth, []string{"delay", "level3"}); err != nil {
+	if err := f.read(&o); err != nil {
 		return o, err
 	}
-	o.Truth.Level3 = f.truth == "level3"
 	if f.from != "" {
 		if o.From, err = when("from", f.from, now); err != nil {
 			return o, err
@@ -123,22 +121,31 @@ func (f *calibrateFlags) options(now time.Time) (o alerts.Options, err error) {
 	case !o.From.Before(o.To):
 		return o, usageError{errors.New("--from: want a time before --to")}
 	}
-	if f.settings == "" {
-		return o, nil
+	return o, nil
+}
+
+// read reads what is tried, and by what it is judged.
+func (f *calibrateFlags) read(o *alerts.Options) error {
+	if err := oneOfFlag("truth", f.truth, []string{"delay", "level3"}); err != nil {
+		return err
+	}
+	o.Truth.Level3 = f.truth == "level3"
+	if o.Settings = congestion.Usual(); f.settings == "" {
+		return nil
 	}
 	raw, err := os.ReadFile(f.settings)
 	if err != nil {
-		return o, fmt.Errorf("read the settings: %w", err)
+		return fmt.Errorf("read the settings: %w", err)
 	}
 	if faults := congestion.CheckSettings(raw); len(faults) > 0 {
 		var all []error
 		for _, x := range faults {
 			all = append(all, fmt.Errorf("%s: %s: %s", f.settings, x.Field, x.Problem))
 		}
-		return o, usageError{errors.Join(all...)}
+		return usageError{errors.Join(all...)}
 	}
 	o.Settings = congestion.ReadSettings(raw, f.warehouse)
-	return o, nil
+	return nil
 }
 
 // statusSource is where statuses, map and verdicts come from.

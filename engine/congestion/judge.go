@@ -10,7 +10,7 @@ type Truth struct {
 	// Level3: a jam is what comes to level 3 by the usual rules, whatever the settings on trial. Else it is measured delay: for so
 	// long, so many robots' time was lost in a zone, and that was such a share of all robots under way there.
 	Level3 bool
-	Share  float64       // 0 = 0.5
+	Share  float64       // 0 = 0.4
 	Robots float64       // 0 = 3
 	For    time.Duration // 0 = 2 min
 	// Horizon is how long before a jam an alert may be and be of it. 0 = 5 min.
@@ -19,7 +19,7 @@ type Truth struct {
 
 func (t Truth) filled() Truth {
 	if t.Share <= 0 {
-		t.Share = 0.5
+		t.Share = 0.4
 	}
 	if t.Robots <= 0 {
 		t.Robots = 3
