@@ -189,7 +189,7 @@ type markWish struct {
 }
 
 // maxSnooze is how far ahead an alert may be silenced.
-const maxSnooze = 30 * 24 * time.Hour
+const maxSnooze = 7 * 24 * time.Hour
 
 // alertCommands are what people do about alerts. Each is idempotent: done twice it is done once.
 func (a *api) alertCommands() {
@@ -217,7 +217,7 @@ func (a *api) alertCommands() {
 		}
 		c.Until = w.Until.UTC().Truncate(time.Millisecond)
 		if now := a.Now(); !c.Until.After(now) || c.Until.After(now.Add(maxSnooze)) {
-			return nil, invalid("body.until", "want a time ahead, at most 30 days")
+			return nil, invalid("body.until", "want a time ahead, within a week")
 		}
 		return c, nil
 	})
