@@ -223,6 +223,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/congestion/remedies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is done against jams now */
+        get: operations["list-remedies"];
+        put?: never;
+        /** Do something against a jam */
+        post: operations["apply-remedy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/congestion/remedies/{remedy_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Take back what was done against a jam */
+        delete: operations["undo-remedy"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/congestion/zones/{zone_id}/diagram": {
         parameters: {
             query?: never;
@@ -1677,6 +1712,32 @@ export interface components {
             /** @description of a snooze */
             until?: string;
         };
+        Held: {
+            /** @enum {string} */
+            action: "reroute" | "hold_tasks" | "cap_active";
+            /** Format: date-time */
+            applied_at: string;
+            /** @description by a rule, not by a person's press */
+            automatic: boolean;
+            /** @description who has pressed */
+            by: string | null;
+            expected: components["schemas"]["Effect"];
+            label: string;
+            /** @description null = it has not been looked at yet */
+            measured: components["schemas"]["RemedyEffect"];
+            /** @description what was seen when it was applied */
+            reason: string;
+            /** Format: uuid */
+            remedy_id: string;
+            /**
+             * Format: int64
+             * @description at most so many robots have such tasks; 0 = it bounds none
+             */
+            robots: number;
+            subject: components["schemas"]["RemedySubject"];
+            /** Format: uuid */
+            warehouse_id: string;
+        };
         History: {
             /** @description As asked for; null = every measurement */
             every: string | null;
@@ -1951,6 +2012,10 @@ export interface components {
             items: components["schemas"]["Map"][];
             /** @description null at the end */
             next_cursor: string | null;
+        };
+        ListOut: {
+            /** @description the oldest first */
+            items: components["schemas"]["Held"][];
         };
         ListRobot: {
             items: components["schemas"]["Robot"][];
@@ -2289,6 +2354,29 @@ export interface components {
             /** @description who may press it: one of these roles */
             roles: string[];
         } | null;
+        RemedyEffect: {
+            /** Format: int64 */
+            after_s: number;
+            /**
+             * Format: double
+             * @description change since it was applied; less than 0 = less of a jam
+             */
+            congestion_index: number;
+        } | null;
+        RemedySubject: {
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            type: "zone" | "warehouse";
+        };
+        RemedyWish: {
+            /** @enum {string} */
+            action: "reroute" | "hold_tasks" | "cap_active";
+            /** @description cap_active is of the warehouse, all others of a zone */
+            subject: components["schemas"]["RemedySubject"];
+            /** Format: uuid */
+            warehouse_id: string;
+        };
         Report: {
             /** @description forbid activation */
             errors: components["schemas"]["Finding"][];
@@ -3529,6 +3617,133 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "list-remedies": {
+        parameters: {
+            query: {
+                warehouse_id: string;
+            };
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListOut"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "apply-remedy": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RemedyWish"];
+            };
+        };
+        responses: {
+            /** @description Created */
+            201: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Held"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["UnprocessableEntity"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    "undo-remedy": {
+        parameters: {
+            query: {
+                warehouse_id: string;
+            };
+            header?: {
+                /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
+                "X-Request-ID"?: components["parameters"]["X-Request-ID"];
+                /** @description Which of the token's tenants; needed where it names several */
+                "X-Tenant-ID"?: components["parameters"]["X-Tenant-ID"];
+                /** @description As X-Tenant-ID, by slug */
+                "X-Tenant-Slug"?: components["parameters"]["X-Tenant-Slug"];
+            };
+            path: {
+                remedy_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No Content */
+            204: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["PreconditionFailed"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["UnprocessableEntity"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalServerError"];
