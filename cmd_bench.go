@@ -133,7 +133,7 @@ func newBenchCmd() *cobra.Command {
 	f.BoolVar(&o.OneZone, "one-zone", false, "one zone for the whole map")
 	f.StringVar(&o.Out, "out", "", "folder of the recording")
 	f.BoolVar(&o.JSON, "json", false, "print the summary as JSON")
-	group.AddCommand(cmd, newDensityCmd(), newJamsCmd())
+	group.AddCommand(cmd, newDensityCmd(), newJamsCmd(), newBenchAlertsCmd())
 	return group
 }
 
