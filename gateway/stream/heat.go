@@ -12,8 +12,10 @@ import (
 // heatOf is how scores of congestion are told: those of zones and lanes. A lane that has nothing to tell any more was told so
 // with its last score; no removal follows.
 func (h *hub) heatOf(s *sub, base *stateBase) *stateOf[congestion.Subject, view.Heat] {
-	return &stateOf[congestion.Subject, view.Heat]{table: h.views.Heat, kept: &h.heat, base: base, changed: "congestion_heatmap_update", item: h.heatItem,
-		before: func() { h.survey(time.Now(), s.warehouse) }}
+	return &stateOf[congestion.Subject, view.Heat]{
+		table: h.views.Heat, kept: &h.heat, base: base, changed: "congestion_heatmap_update", item: h.heatItem,
+		before: func() { h.survey(time.Now(), s.warehouse) },
+	}
 }
 
 func (h *hub) heatItem(r *view.Row[view.Heat]) []byte {
