@@ -72,8 +72,12 @@ func TestHotspotsAreTheWorstFirst(t *testing.T) {
 	if first["congestion_index"] != 0.52 || first["level"] != 2.0 || first["queue_length"] != 2.0 || first["confidence"] != 0.8 || !slices.Equal(recent, []any{0.5, 0.51, 0.52}) {
 		t.Errorf("%v", first)
 	}
-	if actions, ok := first["suggested_actions"].([]any); !ok || len(actions) != 0 {
-		t.Errorf("suggested actions %v", first["suggested_actions"])
+	actions, _ := first["suggested_actions"].([]any)
+	if len(actions) != 1 {
+		t.Fatalf("suggested actions %v, want to hold tasks", first["suggested_actions"])
+	}
+	if x, _ := actions[0].(map[string]any); x["action"] != "hold_tasks" || x["method"] != "POST" || x["path"] != "/congestion/remedies" {
+		t.Errorf("suggested: %v", x)
 	}
 	if site, _ := r.object()["warehouse"].(map[string]any); site["congestion_index"] != 0.27 {
 		t.Errorf("the warehouse: %v", site)
