@@ -245,7 +245,7 @@ func (r *Remedies) note(shard fleet.Shard, a *acting, steps []congestion.Step, b
 		}
 		id := a.ids[x.Number]
 		r.steps.WithLabelValues(x.Kind.String(), word).Inc()
-		r.o.Log.LogAttrs(context.Background(), slog.LevelInfo, "remedy "+word, slog.String("event", "congestion.remedy"), slog.String("shard", shard.Key()),
+		r.o.Log.LogAttrs(context.Background(), slog.LevelInfo, "a remedy against a jam", slog.String("event", "congestion.remedy"), slog.String("step", word), slog.String("shard", shard.Key()),
 			slog.String("remedy", id), slog.String("kind", x.Kind.String()), slog.String("subject", x.Subject.Of.String()+" "+x.Subject.ID), slog.String("reason", s.Reason))
 		a.keepStep(r, id, s, by)
 		if s.Kind == congestion.Undone {
