@@ -184,7 +184,6 @@ func build(o Options) (http.Handler, huma.API) {
 	a.statuses()
 	a.histories()
 	a.hotspots()
-	a.remedies()
 	a.commands()
 	a.tasks()
 	a.explanations()

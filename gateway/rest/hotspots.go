@@ -140,6 +140,7 @@ func (a *api) hotspots() {
 			return &out{a.hotspotsOf(shard, time.Duration(seconds)*time.Second, in.Limit)}, nil
 		})
 	a.diagrams()
+	a.remedies()
 }
 
 func (a *api) hotspotsOf(shard fleet.Shard, horizon time.Duration, limit int) hotspotsBody {
