@@ -169,6 +169,26 @@ func TestAReplayGivesTheSameFiguresToTheLastDigit(t *testing.T) {
 		}
 		var got []congestion.Score
 		congestion.Replay(spec, nil, mixed, func(_ time.Time, scores []congestion.Score) { got = append(got, scores...) })
+		// Whole minutes at once, robot by robot, bins closed late: when a bin is closed says nothing.
+		slow, chunk := congestion.NewSite(spec), time.Duration(rapid.IntRange(1, 100).Draw(rt, "chunk"))*time.Second
+		var late []congestion.Score
+		for from := samples[0].ReceivedAt; from.Before(now); from = from.Add(chunk) {
+			for _, id := range order {
+				for i := range byRobot[id] {
+					if m := &byRobot[id][i]; !m.ReceivedAt.Before(from) && m.ReceivedAt.Before(from.Add(chunk)) {
+						slow.Add(m)
+					}
+				}
+			}
+			for slow.Due(from.Add(chunk)) {
+				late = append(late, slow.Close(from.Add(chunk))...)
+			}
+		}
+		for i := range min(len(late), len(want)) {
+			if late[i] != want[i] {
+				rt.Fatalf("closed late %+v\nlive        %+v", late[i], want[i])
+			}
+		}
 		n := min(len(got), len(want)) // the live one closes bins after the last status too
 		if n == 0 && now.Sub(t0) > time.Minute {
 			rt.Fatal("nothing was scored")
