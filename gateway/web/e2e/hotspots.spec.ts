@@ -28,9 +28,17 @@ test("a jam is seen on the map, in the list and in its zone's panel, and somethi
     // All zones are calm, so that any fifty are the worst.
     const answer = await route.fetch({ url: route.request().url().replace(/limit=\d+/, "limit=500") });
     const b = (await answer.json()) as Schemas["Hotspots"];
-    b.items = b.items.map((i) => ({ ...jammed(i), recent: i.id === bad.zone_id || i.id === worse.zone_id ? Array.from({ length: 30 }, (_, n) => 0.1 + n / 70) : i.recent, suggested_actions: i.id === bad.zone_id ? [action] : [] })) as Schemas["HotspotItem"][];
+    b.items = b.items.map((i) => ({ ...jammed(i), recent: i.id === bad.zone_id || i.id === worse.zone_id ? Array.from({ length: 30 }, (_, n) => 0.1 + n / 70) : i.recent, suggested_actions: i.id === bad.zone_id ? [action] : [] }));
     b.items.sort((x, y) => y.congestion_index - x.congestion_index);
     await route.fulfill({ response: answer, json: b });
+  });
+
+  const learned = [1, 2, 3, 4, 5, 6, 7, 8].map((n) => ({ density: n / 20, production: (2.6 * n * (13 - n)) / 42, weight: 40 / n }));
+  await page.route("**/api/v1/congestion/zones/*/diagram", async (route) => {
+    const answer = await route.fetch();
+    const d = (await answer.json()) as Schemas["Diagram"];
+    const more = { points: learned, of_class: learned.map((p) => ({ ...p, production: 0.85 * p.production })), critical_density: 0.325, greatest_production: 2.6, peak_known: true, now: { density: 0.38, production: 2.3, level: 2 } };
+    await route.fulfill({ response: answer, json: { ...d, ...more } });
   });
 
   await visit({ query: `tab=hotspots&at=${at.x},${at.y},18` });
@@ -69,7 +77,8 @@ test("a jam is seen on the map, in the list and in its zone's panel, and somethi
   const congestion = side(page).getByRole("region", { name: "Congestion" });
   await expect(congestion.getByTestId("congestion")).toContainText("L2 Index 0.52, ↗ rising; 0.58 expected in a minute. Speed 40 %");
   await expect(congestion.getByRole("img", { name: /Diagram of the zone\. Now/ })).toBeVisible();
-  await expect(congestion.getByTestId("standing")).toContainText("of the critical density");
+  await expect(congestion.getByTestId("standing")).toHaveText("Now 0.38 robots per vertex, 2.30 moves a second: 117 % of the critical density 0.33, beyond it production falls.");
+  await expect(congestion.locator("svg .own")).toHaveCount(learned.length + 1); // and one in the key
   await expect(congestion.locator("figure").filter({ hasText: "Congestion index" }).locator(".last")).toHaveText(/mean \d.* greatest/, { timeout: 40_000 });
   await expectAccessible(page, "congestion of a zone");
   await picture(page, "zone-congestion");

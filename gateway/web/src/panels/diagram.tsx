@@ -62,7 +62,7 @@ function Plot({ of }: { of: Diagram }) {
       <svg viewBox={`-36 -8 ${WIDTH + 44} ${HEIGHT + 28}`} role="img" aria-label={`Diagram of the zone. ${standing(of)}`}>
         <path class="axis" d={`M0 0V${HEIGHT}H${WIDTH}`} />
         {labels.x.map((v, i) => <text key={`x${v}`} x={(WIDTH * i) / 2} y={HEIGHT + 14} text-anchor={i === 0 ? "start" : i === 2 ? "end" : "middle"}>{v.toFixed(2)}</text>)}
-        {labels.y.map((v, i) => <text key={`y${v}`} x={-5} y={HEIGHT - (HEIGHT * i) / 2 + 4} text-anchor="end">{v.toFixed(1)}</text>)}
+        {labels.y.map((v, i) => <text key={`y${v}`} x={-5} y={HEIGHT - (HEIGHT * i) / 2 + 4} text-anchor="end">{v.toFixed(d.most.production < 2 ? 2 : 1)}</text>)}
         {d.ofClass.length > 1 && <polyline class="of-class" points={d.ofClass.map((p) => p.join(",")).join(" ")} />}
         {d.critical !== null && <path class="critical" d={`M${d.critical} 0V${HEIGHT}`} />}
         {d.own.map((p, i) => <circle key={i} class="own" cx={p.x} cy={p.y} r={p.r} />)}
