@@ -188,16 +188,21 @@ func build(o Options) (http.Handler, huma.API) {
 	a.tasks()
 	a.explanations()
 	a.scheduler()
+	a.watchers()
+	polish(a.huma.OpenAPI())
+	a.ruled(r)
+	a.closeGaps(r, refuse)
+	return r, a.huma
+}
+
+// watchers are the operations of those who look after the rest.
+func (a *api) watchers() {
 	a.deadLetters()
 	a.alerts()
 	a.hooks()
 	a.overview()
 	a.waits()
 	a.auditLog()
-	polish(a.huma.OpenAPI())
-	a.ruled(r)
-	a.closeGaps(r, refuse)
-	return r, a.huma
 }
 
 // schemaName is a type's name in the document.
