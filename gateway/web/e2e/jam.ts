@@ -20,7 +20,7 @@ export async function changeZones(page: Page, change: (z: ZoneStatus) => ZoneSta
     server.onMessage((m) => {
       if (typeof m !== "string") return ws.send(m);
       const f = JSON.parse(m) as Message;
-      if (f.items) f.items = f.items.map((i) => ("queue_length" in i ? changed(i as ZoneStatus) : i));
+      if (f.items) f.items = f.items.map((i) => ("queue_length" in i && !("congestion_index" in i) ? changed(i as ZoneStatus) : i));
       f.events?.forEach((e) => e.type === "zone_status" && (e.data = changed(e.data as ZoneStatus)));
       ws.send(JSON.stringify(f));
     });
