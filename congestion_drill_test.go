@@ -227,7 +227,6 @@ func TestAJamIsSeenEverywhere(t *testing.T) {
 	}
 	j.launch(t, "gateway,engine")
 	j.ready(t)
-	j.admit(t)
 	defer j.speak(t)()
 	within(t, "the diagram after a restart", time.Minute, func() bool {
 		status, _, text := j.ask(t, http.MethodGet, "/api/v1/congestion/zones/"+jammed+"/diagram", "")
