@@ -175,7 +175,7 @@ func (a *app) reviewLetters(ctx context.Context) {
 			l, err := a.store.DeadLetters.ListDeadLetters(within, tenant, fact.LetterFilter{State: fact.LetterOpen}, fact.Page{Limit: lettersPage})
 			cancel()
 			if err != nil {
-				a.Log.Warn("dead letters cannot be read", slog.String(keyEvent, "alerts.letters"), slog.String("error", err.Error()))
+				a.Log.WarnContext(ctx, "dead letters cannot be read", slog.String(keyEvent, "alerts.letters"), slog.String("error", err.Error()))
 				continue
 			}
 			r.Conditions = ofLetters(l.Items)

@@ -83,8 +83,12 @@ func (p *alertsProcess) handle(ctx context.Context, rng *rand.Rand) error {
 		v, err = p.system.RecordRemedy(ctx, p.shard, alert.RemedyApplied{Alert: id, Remedy: alert.Remedy{ID: tag, Kind: "cap_admission", Label: tag}, By: by})
 	} else {
 		list := []alert.Command{
-			alert.Acknowledge{Text: tag}, alert.Comment{Text: tag}, alert.Snooze{Until: time.Now().Add(time.Hour), Text: tag}, alert.Resolve{Text: tag},
-			alert.Rollback{Text: tag}, alert.Rollback{Text: tag},
+			alert.Acknowledge{Text: tag},
+			alert.Comment{Text: tag},
+			alert.Snooze{Until: time.Now().Add(time.Hour), Text: tag},
+			alert.Resolve{Text: tag},
+			alert.Rollback{Text: tag},
+			alert.Rollback{Text: tag},
 		}
 		v, err = p.system.HandleAlert(ctx, p.shard, id, list[rng.IntN(len(list))], by, "", nil)
 	}

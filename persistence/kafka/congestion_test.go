@@ -21,13 +21,12 @@ func scored(t *testing.T, of congestion.Of, id string) fact.Congestion {
 	}
 	v := reflect.ValueOf(&c.Score).Elem()
 	for i := range v.NumField() {
-		switch f := v.Field(i); f.Kind() {
-		case reflect.Int, reflect.Int64:
+		switch f := v.Field(i); {
+		case f.CanInt():
 			f.SetInt(int64(i + 1))
-		case reflect.Float64:
+		case f.CanFloat():
 			f.SetFloat(1 / float64(i+3)) // no finite binary fraction: all digits must come over
-		case reflect.Struct: // subject, time
-		default:
+		case f.Kind() != reflect.Struct: // subject, time
 			t.Fatalf("%s is a %v", v.Type().Field(i).Name, f.Kind())
 		}
 	}

@@ -13,9 +13,8 @@ import (
 	"starling/engine/alert"
 	"starling/engine/fact"
 	"starling/engine/fleet"
-	eventsv1 "starling/proto/gen/starling/events/v1"
-
 	"starling/persistence/postgres/gen"
+	eventsv1 "starling/proto/gen/starling/events/v1"
 )
 
 const (
