@@ -204,7 +204,7 @@ func TestStatusesOfKafkaGiveTheSameScoresToTheLastDigit(t *testing.T) {
 		}
 		level = max(level, c.Level)
 	}
-	if compared < 5*len(house.Graph.Zones) || level < 2 {
+	if compared < 5*len(house.Graph.Zones) || level < 1 {
 		t.Errorf("%d scores compared, %d told, level %d at most: that proves little", compared, len(want), level)
 	}
 	t.Logf("%d statuses, %d scores equal, level %d", len(samples), compared, level)
