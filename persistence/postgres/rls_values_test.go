@@ -75,6 +75,18 @@ func special(query, name string) (any, bool) {
 	case "TaskByKey.Key":
 		key := "idempotency_key"
 		return &key, true
+	case "OpenAlert.AlertID", "InsertHandling.HandlingID":
+		return uuid.NewString(), true
+	case "OpenAlert.SubjectID":
+		return "another", true
+	case "OpenAlert.Status", "StepAlert.Status":
+		return "OPEN", true
+	case "OpenAlert.ClearedAt", "StepAlert.ClearedAt":
+		return (*time.Time)(nil), true
+	case "OpenAlert.Resolution", "StepAlert.Resolution", "OpenAlert.Mark", "StepAlert.Mark", "ListAlerts.Status", "ListAlerts.Assignee", "ListAlerts.SubjectID":
+		return "", true
+	case "InsertHandling.Seq":
+		return int64(2), true
 	case "AddDelivery.DeliveryID":
 		return uuid.NewString(), true
 	case "AddDelivery.HandlingID":
