@@ -66,6 +66,9 @@ func (s *State) ticked(now time.Time, m Ticked, out []Effect) []Effect {
 		if g.entry == entryNone && !g.expected && g.req.Control == fleet.ControlEngine && g.foreign.neighbour == none {
 			out = s.recordEntry(now, g, out)
 		}
+		if now.Before(g.yieldUntil) && now.Sub(g.yielded) > yieldIdle && now.Sub(g.pushed) > yieldIdle {
+			g.yieldUntil = time.Time{}
+		}
 		if p := &g.pending; p.vertex != fleet.NoVertex && s.tick-p.tick > s.claimTicks() {
 			p.withdraw = true
 		}
@@ -238,6 +241,9 @@ type option struct {
 func (s *State) decide(now time.Time, i, parent int32, p Priority, out []Effect) (bool, []Effect) {
 	g := &s.guests[i]
 	g.decided, g.prio = true, p
+	if parent != none {
+		g.pushed = now
+	}
 	var buf [12]option
 	opts := s.options(g, s.wayOf(parent, p), buf[:0])
 	here := s.ours(g.at)
@@ -310,6 +316,9 @@ func (s *State) tryOption(now time.Time, i, parent int32, o option, p Priority, 
 		}
 		return false, out
 	}
+	if c := s.claim[l]; c != none && s.longs(g) && s.givesWay(c, l, p) {
+		out = s.cancel(now, l, fleet.CauseClaimed, g.id, out)
+	}
 	if c := s.claim[l]; c != none {
 		s.guests[c].wanted = true
 		g.blame(o.vertex, fleet.CauseClaimed, s.guests[c].id)
@@ -362,6 +371,7 @@ const (
 	yieldTime  = 6 * time.Second
 	yieldStep  = 5 * time.Second  // longer, each time that it is moved meanwhile
 	yieldMost  = 40 * time.Second // since it began
+	yieldIdle  = 6 * time.Second  // without being pushed
 	// forgetFailure is after how long without another failed push the ones before do not count any more.
 	forgetFailure = 4 * time.Second
 )

@@ -108,6 +108,7 @@ type guest struct {
 	evictUntil time.Time      // until then it tries to come out of its corner
 	yieldUntil time.Time      // until then it has no wish and no priority: it lets itself be pushed out of the way
 	yielded    time.Time      // since when
+	pushed     time.Time      // when somebody has pushed it last
 	yields     uint8          // in a row, without a move forward
 	stands     time.Time      // since when it has been where it is
 	faced      float64        // its heading when it came there

@@ -50,3 +50,10 @@ func (s *State) wishedBy(l int32, p Priority, id fleet.RobotID) (fleet.RobotID, 
 	}
 	return w.robot, true
 }
+
+// givesWay says that the claim of guest c on our vertex l is that of a neighbour's robot and comes after priority p. It was
+// there first: unlike the claims of our own it stands from round to round, and when it is gone another may follow.
+func (s *State) givesWay(c, l int32, p Priority) bool {
+	f := &s.guests[c].foreign
+	return f.neighbour != none && !s.granted[l] && f.prio.compare(p) < 0
+}

@@ -59,3 +59,79 @@ func TestWhoHasLongStoodAtABorderComesNext(t *testing.T) {
 		}
 	}
 }
+
+// shelfless is a floor of two zones, two cells by two each: cells 0, 1, 4, 5 and 2, 3, 6, 7.
+func shelfless(t *testing.T) (s *State, at func(cell string) fleet.Vertex) {
+	t.Helper()
+	d, _ := roadmap.Import("movingai", []byte("type octile\nheight 2\nwidth 4\nmap\n....\n....\n"), 1)
+	g, err := roadmap.Build(d, roadmap.BuildOptions{MapID: "11111111-1111-4111-8111-111111111111", MaxZone: 4})
+	if err != nil || len(g.Zones) != 2 {
+		t.Fatalf("%d zones, %v", len(g.Zones), err)
+	}
+	at = func(cell string) fleet.Vertex { v, _ := g.Find(cell); return v }
+	return New(g, int(g.ZoneOf[at("0")]), roadmap.NewTableMap(g, len(g.Vertices)), Rules{}, 1, 1), at
+}
+
+// enter puts robot b on cell 0, on its way to cell 1 beside it.
+func enter(t *testing.T, s *State, at func(string) fleet.Vertex, now time.Time) {
+	t.Helper()
+	out := s.Decide(now, Asked{Request: fleet.Request{
+		Robot: "b", Version: 1, At: at("0"), Goal: at("1"), Tasked: true, Since: now, Window: 1, SpeedMPS: 1, RadiusM: 0.3,
+	}}, nil)
+	entry, ok := out[0].(RecordEntry)
+	if !ok {
+		t.Fatalf("%+v", out)
+	}
+	s.Decide(now, EntryRecorded{Robot: "b", Number: entry.Number}, nil)
+}
+
+// letIn ticks each second until robot b is granted a vertex, and says after how many.
+func letIn(s *State, now time.Time) int {
+	for n := 1; n < 60; n++ {
+		for _, f := range s.Decide(now.Add(time.Duration(n)*time.Second), Ticked{Tick: uint64(n), LeaseUntil: fleet.Far}, nil) {
+			if gr, ok := f.(SendGrant); ok && gr.Grant.Robot == "b" && len(gr.Grant.Vertices) > 0 {
+				return n
+			}
+		}
+	}
+	return 60
+}
+
+// A claim from beyond the border stands from round to round. Who has long stood here and has more priority does not wait
+// for it.
+func TestWhoHasLongStoodGoesBeforeAClaimFromBeyondTheBorder(t *testing.T) {
+	t.Parallel()
+	for age, want := range map[int64]int{0: 21, 1e12: 60} {
+		s, at := shelfless(t)
+		now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		enter(t, s, at, now)
+		other := s.g.Zones[s.g.ZoneOf[at("2")]].ID
+		claim := Claim{Number: 1, Vertex: at("1"), Priority: Priority{Age: age, Robot: "f"}, Request: fleet.Request{
+			Robot: "f", Version: 1, At: at("2"), Goal: at("0"), Tasked: true, Since: now, Window: 1, SpeedMPS: 1, RadiusM: 0.3,
+		}}
+		s.Decide(now, TokenReceived{Token: Token{From: other, To: s.id, Tick: 1, Epoch: 1, Claims: []Claim{claim}}}, nil) // its entry is not recorded: it waits
+		if n := letIn(s, now); n != want {
+			t.Errorf("a claim of age %d: let in after %d s, want %d", age, n, want)
+		}
+	}
+}
+
+// Who gives way and is pushed by nobody gives way no longer.
+func TestNobodyGivesWayToNobody(t *testing.T) {
+	t.Parallel()
+	s, at := shelfless(t)
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	enter(t, s, at, now)
+	_, g := s.find("b")
+	g.yielded, g.yieldUntil = now, now.Add(24*time.Second)
+	if n := letIn(s, now); n != 7 {
+		t.Errorf("goes on after %d s, want 7", n)
+	}
+	s, at = shelfless(t)
+	enter(t, s, at, now)
+	_, g = s.find("b")
+	g.yielded, g.yieldUntil, g.pushed = now, now.Add(24*time.Second), now.Add(4*time.Second)
+	if n := letIn(s, now); n != 11 {
+		t.Errorf("pushed after 4 s: goes on after %d s, want 11", n)
+	}
+}
