@@ -3,6 +3,7 @@ package influx
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,13 +15,14 @@ import (
 func TestATenantThatAsksMuchWaitsForItself(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		turns, late := newTurns(), 0
+		turns := newTurns()
+		var late atomic.Int32
 		for range 50 {
 			go func() {
 				done, err := turns.take(t.Context(), "loud")
 				if err != nil {
 					if errors.Is(err, ErrAway) {
-						late++
+						late.Add(1)
 					}
 					return
 				}
@@ -38,8 +40,8 @@ func TestATenantThatAsksMuchWaitsForItself(t *testing.T) {
 		}
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
-		if late != 50-questionsOfTenant {
-			t.Errorf("%d were told that it takes too long, want all but %d", late, questionsOfTenant)
+		if n := late.Load(); n != 50-questionsOfTenant {
+			t.Errorf("%d were told that it takes too long, want all but %d", n, questionsOfTenant)
 		}
 		if len(turns.tenants) != 1 || len(turns.all) != questionsOfTenant {
 			t.Errorf("%d tenants are remembered, %d turns taken", len(turns.tenants), len(turns.all))
