@@ -217,11 +217,13 @@ func (p *Postgres) ensureRunning(ctx context.Context, wantPort int, log *slog.Lo
 			return err
 		}
 		p.port = port
-		if wantPort == 0 || wantPort == port {
+		switch stays := p.stays(ctx); {
+		case stays && (wantPort == 0 || wantPort == port):
 			return nil
-		}
-		if err := p.Stop(); err != nil {
-			return err
+		case stays:
+			if err := p.Stop(); err != nil {
+				return err
+			}
 		}
 	}
 	var last error
@@ -239,6 +241,21 @@ func (p *Postgres) ensureRunning(ctx context.Context, wantPort int, log *slog.Lo
 		}
 	}
 	return last
+}
+
+// stays says that the server that runs goes on running: one that has just been killed looks alive until the machine has
+// come to it.
+func (p *Postgres) stays(ctx context.Context) bool {
+	for range 40 {
+		if _, err := p.Exec(ctx, "postgres", "SELECT 1"); err == nil || ctx.Err() != nil {
+			return true
+		}
+		time.Sleep(250 * time.Millisecond)
+		if !p.running(ctx) {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *Postgres) startOnce(ctx context.Context, wantPort int) error {
