@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"sync"
@@ -53,8 +54,8 @@ func (s *alertsShell) load() (any, error) {
 func (s *alertsShell) restore(rec any, _ bool) {
 	r, _ := rec.(fact.AlertRecord)
 	sys, sh := s.box.sys, s.box.sh
-	// Each life has its own seed: the ids of alerts are made of it, and must never come twice.
-	s.state = alert.New(sys.Seed + uint64(sh.incarnation())<<32 + sh.reviews.lives.Add(1)*0x9e3779b97f4a7c15)
+	// Each life of each shard has its own seed: the ids of alerts are made of it, and must never come twice in a tenant.
+	s.state = alert.New(sys.Seed + keyHash(sh.key) + uint64(sh.incarnation())<<32 + sh.reviews.lives.Add(1)*0x9e3779b97f4a7c15)
 	s.dropped = 0
 	s.state.Restore(r.Alerts)
 	for i := range r.Alerts {
@@ -67,6 +68,13 @@ func (s *alertsShell) restore(rec any, _ bool) {
 	s.decide(alert.Restored{}, nil)
 	s.rulesAt = time.Time{}
 	s.askRules(sys.now())
+}
+
+// keyHash makes a number of a shard's key.
+func keyHash(key string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(key)) // a hash takes all that is written
+	return h.Sum64()
 }
 
 // idle implements living: the alerts live as long as their shard.

@@ -175,3 +175,26 @@ func TestAlertsOutliveTheProcess(t *testing.T) {
 		t.Fatalf("marked later: %+v, %v", v.Alert, err)
 	}
 }
+
+// The ids of alerts are a tenant's: its warehouses must not come to the same ones.
+func TestTwoShardsHaveAlertsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	both := []fleet.Shard{testShard, {Tenant: testShard.Tenant, Warehouse: "w2"}}
+	for _, shard := range both {
+		if err := b.Open(t.Context(), shard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 15 {
+		for _, shard := range both {
+			b.ReviewAlerts(shard, alert.Review{Feed: alert.FeedCongestion, Conditions: []alert.Condition{testJam}})
+		}
+		b.pass(t, time.Second)
+	}
+	b.mem.mu.Lock()
+	defer b.mem.mu.Unlock()
+	if len(b.mem.alerts) != 2 {
+		t.Fatalf("%d alerts on record, want one of each warehouse", len(b.mem.alerts))
+	}
+}
