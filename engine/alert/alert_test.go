@@ -155,6 +155,26 @@ func TestLifeOfAnAlert(t *testing.T) {
 	}
 }
 
+// A signal that comes and goes too fast to be cleared is lowered all the same.
+func TestWhatFlickersFarBelowIsLowered(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.hold(11*time.Second, jam(L3))
+	for range 5 {
+		r.hold(20 * time.Second)
+		r.hold(20*time.Second, jam(L1))
+	}
+	if v := r.only(); v.Status != Open || v.Level != L1 || v.Peak != L3 {
+		t.Fatalf("after minutes at L1 or none it is %+v", v.Alert)
+	}
+	r.hold(61 * time.Second)
+	r.hold(11*time.Second, jam(L2)) // it comes back
+	r.hold(30*time.Second, jam(L1))
+	if v := r.only(); v.Status != Open || v.Level != L2 {
+		t.Fatalf("what was before it was resolved counts against it: %+v", v.Alert)
+	}
+}
+
 func TestAPersonsResolutionHoldsForTheCoolDown(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

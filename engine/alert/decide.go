@@ -167,13 +167,19 @@ func (t *turn) judge(k key, g *signal) {
 		if g.away.IsZero() {
 			g.away = t.now
 		}
-		g.below, g.refused = time.Time{}, false
+		g.refused = false
 		g.rested = g.rested || t.now.Sub(g.away) >= rule.Clear
 	} else {
 		g.away = time.Time{}
 	}
 	level := g.lasting(rule.Dwell)
 	a := t.get(t.s.newest[k])
+	switch open := a != nil && a.Status != Resolved; {
+	case !open:
+		g.below = time.Time{}
+	case g.cond.Level == NoLevel && g.below.IsZero(): // away is below too: else a signal that comes and goes is never lowered
+		g.below = t.now
+	}
 	switch {
 	case a != nil && a.Status != Resolved:
 		t.tend(a, g, level, rule)
