@@ -12,6 +12,7 @@ import (
 
 	"starling/bench/lorr"
 	"starling/bench/robots"
+	"starling/engine/congestion"
 )
 
 // posed is a problem of the League of Robot Runners that the demo runs instead of its own floor and tasks.
@@ -42,11 +43,6 @@ func (d *dev) problemRobots(ctx context.Context, w warehouse, x *posed) (*robots
 	if err != nil {
 		return nil, nil, err
 	}
-	// A problem runs for as long as somebody looks: with everybody on the road from the first second it would end in a jam.
-	bySight := map[string]any{"dispatch": map[string]any{"warehouses": map[string]any{w.ID: map[string]any{"active": "sight"}}}}
-	if err := d.client.call(ctx, http.MethodPatch, "/api/v1/tenants/current/settings", "", bySight, nil); err != nil {
-		return nil, nil, fmt.Errorf("set the tenant's dispatch: %w", err)
-	}
 	places, cells, err := startPlaces(ctx, d.client, w, x.run.Problem.Start[:n])
 	if err != nil {
 		return nil, nil, err
@@ -58,6 +54,13 @@ func (d *dev) problemRobots(ctx context.Context, w warehouse, x *posed) (*robots
 	vs, err := d.client.vertices(ctx, w.MapID, w.Version)
 	if err != nil {
 		return nil, nil, err
+	}
+	// A problem runs for as long as somebody looks: with all of some thousand robots on the road knots form that take
+	// minutes to come apart, with fewer hardly anybody stands for long (ADR 14).
+	few := congestion.CrowdFirst(len(vs))
+	active := map[string]any{"dispatch": map[string]any{"warehouses": map[string]any{w.ID: map[string]any{"active": few}}}}
+	if err := d.client.call(ctx, http.MethodPatch, "/api/v1/tenants/current/settings", "", active, nil); err != nil {
+		return nil, nil, fmt.Errorf("set the tenant's dispatch: %w", err)
 	}
 	if err := d.lastPlaces(ctx, rs, vs); err != nil {
 		return nil, nil, err

@@ -34,8 +34,12 @@ func (s *State) BySight(on bool) {
 // saidActive is the limit that is set or that what is seen calls for; 0 = what the floor takes.
 func (s *State) saidActive() int {
 	switch {
-	case s.mostActive != 0 || !s.bySight || s.graph == nil:
+	case s.mostActive != 0:
 		return s.mostActive
+	case s.ruledActive > 0:
+		return s.ruledActive
+	case !s.bySight || s.graph == nil:
+		return 0
 	case s.crowd.Limit() == 0:
 		return congestion.CrowdFirst(len(s.graph.Vertices))
 	}
@@ -44,7 +48,7 @@ func (s *State) saidActive() int {
 
 // reviewCrowd counts the robots with tasks that stand.
 func (s *State) reviewCrowd(now time.Time) {
-	if s.graph == nil || s.mostActive != 0 || !s.bySight {
+	if s.graph == nil || s.mostActive != 0 || s.ruledActive > 0 || !s.bySight {
 		return
 	}
 	standing := 0

@@ -126,6 +126,10 @@ func TestHowManyHoldTasksBySight(t *testing.T) {
 		t.Errorf("three are set: %d", n)
 	}
 	s.LimitActive(0)
+	s.Decide(t0, dispatch.RulesChanged{BySight: true, Active: 5}, nil)
+	if n := active(); n != 5 {
+		t.Errorf("five by the rules: %d", n)
+	}
 	s.Decide(t0, dispatch.RulesChanged{}, nil)
 	if n := active(); n != 0 {
 		t.Errorf("by the floor again: %d, want 0", n)

@@ -36,6 +36,7 @@ type (
 	// RulesChanged gives the warehouse's rules of batteries and of robots that have nothing to do.
 	RulesChanged struct {
 		Policy   Policy
+		Active   int  // robots that hold tasks at once; 0 = as BySight says
 		BySight  bool // how many robots hold tasks at once follows what is seen (congestion.Crowd), else the floor's size
 		Charging Charging
 		Parking  Parking

@@ -78,16 +78,17 @@ type State struct {
 	lastBatch    time.Time
 	wake         time.Time // zero = no wake-up is under way
 
-	lastScan   time.Time
-	lastTold   time.Time // lanes
-	flows      flows
-	relief     relief
-	taskWait   []TaskWait
-	mostActive int
-	bySight    bool
-	crowd      congestion.Crowd
-	standing   [][]fleet.RobotID
-	at         time.Time
+	lastScan    time.Time
+	lastTold    time.Time // lanes
+	flows       flows
+	relief      relief
+	taskWait    []TaskWait
+	mostActive  int
+	ruledActive int
+	bySight     bool
+	crowd       congestion.Crowd
+	standing    [][]fleet.RobotID
+	at          time.Time
 }
 
 type job struct {
@@ -203,6 +204,7 @@ func (s *State) Decide(now time.Time, m Msg, out []Effect) []Effect {
 	case RulesChanged:
 		s.policy = m.Policy
 		s.BySight(m.BySight)
+		s.ruledActive = m.Active
 		s.charging, s.parking = m.Charging, m.Parking
 		return out
 	case ReliefChanged:

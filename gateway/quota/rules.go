@@ -65,9 +65,9 @@ func (s *Settings) Rules(warehouse fleet.WarehouseID) dispatch.RulesChanged {
 		}
 	}
 	for _, raw := range layers(s.rules.dispatch, warehouse) {
-		m := matching{r.Policy, r.BySight}
+		m := matching{r.Policy, r.Active, r.BySight}
 		if n := len(nobody.found); readDispatch(&nobody, "", raw, &m) && len(nobody.found) == n {
-			r.Policy, r.BySight = m.policy, m.bySight
+			r.Policy, r.BySight, r.Active = m.policy, m.bySight, m.active
 		}
 	}
 	return r
@@ -214,16 +214,19 @@ func readParking(c *checker, at string, raw json.RawMessage, to *dispatch.Parkin
 	})
 }
 
-// matching is how tasks are matched with robots, and whether how many robots hold tasks at once follows what is seen.
+// matching is how tasks are matched with robots, and how many robots hold tasks at once: as many as are said, or, where
+// none are, by the floor or by what is seen.
 type matching struct {
 	policy  dispatch.Policy
+	active  int
 	bySight bool
 }
 
-// What bounds how many robots hold tasks at once: the size of the floor, or what is seen on it.
+// What bounds how many robots hold tasks at once, where no number does: the size of the floor, or what is seen on it.
 const (
 	activeByFloor = "floor"
 	activeBySight = "sight"
+	mostActive    = 100_000
 )
 
 func readDispatch(c *checker, at string, raw json.RawMessage, to *matching) bool {
@@ -238,11 +241,12 @@ func readDispatch(c *checker, at string, raw json.RawMessage, to *matching) bool
 			}
 			c.add(at+name, "want one of %s", strings.Join(dispatch.Policies(), ", "))
 		case "active":
-			if !readable || s != activeByFloor && s != activeBySight {
-				c.add(at+name, "want %s or %s", activeByFloor, activeBySight)
+			n := 0
+			if !readable && (json.Unmarshal(value, &n) != nil || n < 1 || n > mostActive) || readable && s != activeByFloor && s != activeBySight {
+				c.add(at+name, "want %s, %s or a number 1..%d", activeByFloor, activeBySight, mostActive)
 				return true
 			}
-			to.bySight = s == activeBySight
+			to.active, to.bySight = n, s == activeBySight
 		default:
 			return false
 		}

@@ -23,7 +23,10 @@ func TestRulesOfBatteriesAreChecked(t *testing.T) {
 		"a policy":    {`{"dispatch":{"policy":"greedy","warehouses":{"w":{"policy":"hierarchical"},"v":{"policy":null}}}}`, nil},
 		"no policy":   {`{"dispatch":{}}`, nil},
 		"by sight":    {`{"dispatch":{"active":"sight","warehouses":{"w":{"active":"floor"}}}}`, nil},
-		"how many":    {`{"dispatch":{"active":"all"}}`, []Problem{{"dispatch.active", "want floor or sight"}}},
+		"how many":    {`{"dispatch":{"active":"all"}}`, []Problem{{"dispatch.active", "want floor, sight or a number 1..100000"}}},
+		"a number":    {`{"dispatch":{"active":1700}}`, nil},
+		"none":        {`{"dispatch":{"active":0}}`, []Problem{{"dispatch.active", "want floor, sight or a number 1..100000"}}},
+		"null":        {`{"dispatch":{"active":null}}`, []Problem{{"dispatch.active", "want floor, sight or a number 1..100000"}}},
 		"another policy": {
 			`{"dispatch":{"policy":"best","speed":1,"warehouses":{"w":{"policy":3},"v":7}}}`,
 			[]Problem{
@@ -85,6 +88,9 @@ func TestAWarehousesOwnRulesCountThere(t *testing.T) {
 	seen := parse(json.RawMessage(`{"dispatch":{"active":"sight","warehouses":{"w":{"active":"floor"}}}}`), nil)
 	if !seen.Rules("v").BySight || seen.Rules("w").BySight || v.BySight {
 		t.Errorf("by sight: v %v, w %v, where nothing is said %v", seen.Rules("v").BySight, seen.Rules("w").BySight, v.BySight)
+	}
+	if r := parse(json.RawMessage(`{"dispatch":{"active":1700}}`), nil).Rules("v"); r.Active != 1700 || r.BySight {
+		t.Errorf("1,700: %+v", r)
 	}
 	broken := parse(json.RawMessage(`{"charging":{"low":9,"margin":2},"parking":[]}`), nil)
 	if r := broken.Rules("w"); r.Charging != usual || r.Parking != dispatch.UsualParking() {
