@@ -89,7 +89,8 @@ func TestAWarehousesOwnRulesCountThere(t *testing.T) {
 	if !seen.Rules("v").BySight || seen.Rules("w").BySight || v.BySight {
 		t.Errorf("by sight: v %v, w %v, where nothing is said %v", seen.Rules("v").BySight, seen.Rules("w").BySight, v.BySight)
 	}
-	if r := parse(json.RawMessage(`{"dispatch":{"active":1700}}`), nil).Rules("v"); r.Active != 1700 || r.BySight {
+	said := parse(json.RawMessage(`{"dispatch":{"active":1700}}`), nil)
+	if r := said.Rules("v"); r.Active != 1700 || r.BySight {
 		t.Errorf("1,700: %+v", r)
 	}
 	broken := parse(json.RawMessage(`{"charging":{"low":9,"margin":2},"parking":[]}`), nil)
