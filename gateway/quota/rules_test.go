@@ -26,7 +26,6 @@ func TestRulesOfBatteriesAreChecked(t *testing.T) {
 		"how many":    {`{"dispatch":{"active":"all"}}`, []Problem{{"dispatch.active", "want floor, sight or a number 1..100000"}}},
 		"a number":    {`{"dispatch":{"active":1700}}`, nil},
 		"none":        {`{"dispatch":{"active":0}}`, []Problem{{"dispatch.active", "want floor, sight or a number 1..100000"}}},
-		"null":        {`{"dispatch":{"active":null}}`, []Problem{{"dispatch.active", "want floor, sight or a number 1..100000"}}},
 		"another policy": {
 			`{"dispatch":{"policy":"best","speed":1,"warehouses":{"w":{"policy":3},"v":7}}}`,
 			[]Problem{
