@@ -31,8 +31,8 @@ func TestTheCrowdSettlesWhereTheFloorFlows(t *testing.T) {
 				} else {
 					busy = max(limit, busy-4) // as fast as they end
 				}
-				// One in two hundred stands where there is room, and every tenth of who is too many.
-				c1.Review(now, vertices, busy, busy/200+max(0, busy-c.best)/10)
+				// One in four hundred stands where there is room, and every tenth of who is too many.
+				c1.Review(now, vertices, busy, busy/400+max(0, busy-c.best)/10)
 			}
 			if got := c1.Limit(); got < c.least || got > c.top {
 				t.Errorf("the limit came to %d, want %d to %d", got, c.least, c.top)

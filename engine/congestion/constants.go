@@ -73,10 +73,10 @@ const (
 	// kept 4.2 tasks a second for 40 minutes, where all 2,500 robots came to 5.2 and fell to 2.2 within half an hour.
 	crowdSmall = 131
 	crowdShare = 0.045
-	// Of the robots with tasks, so many may stand. Measured: 0.005 with 1,735 robots on warehouse_5000, which takes more;
-	// 0.007 to 0.02 on fulfill_2500 at its best; 0.04 and more where the flow had begun to fall, on both.
-	standingFew  = 0.008
-	standingMany = 0.02
+	// Of the robots with tasks, so many may stand. Measured on fulfill_2500, where aisles run in turn: 0.003 to 0.007 for
+	// twenty minutes of its best flow, 0.014 to 0.022 when a knot had formed.
+	standingFew  = 0.004
+	standingMany = 0.01
 	// Judgement: a task takes minutes, and so does what one more robot does to the others.
 	crowdEvery = 5 * time.Second
 	crowdCut   = 0.995 // of the robots with tasks
