@@ -34,6 +34,7 @@ const (
 type alertFeeds struct {
 	end  context.CancelFunc
 	done sync.WaitGroup
+	away map[string]bool // servers, and that it was logged; of reviewStores
 }
 
 // watchAlerts looks for what is wrong again and again, until stopAlerts.
@@ -152,15 +153,28 @@ func (a *app) reviewStores(ctx context.Context, checks []rest.Check) {
 	if ctx.Err() != nil { // we are being stopped
 		return
 	}
-	var list []alert.Condition
-	for i, err := range errs {
-		if err != nil {
-			list = alert.OfStore(checks[i].Name, checks[i].Critical, err.Error(), list)
-		}
-	}
+	list := a.feeds.storesAway(ctx, a.Log, checks, errs)
 	for _, shard := range a.system.LiveShards() {
 		a.system.ReviewAlerts(shard, alert.Review{Feed: alert.FeedStores, Conditions: list})
 	}
+}
+
+// storesAway is what is wrong with servers that have answered so. Their errors are logged, once each time that one goes away,
+// and told to nobody else.
+func (f *alertFeeds) storesAway(ctx context.Context, log *slog.Logger, checks []rest.Check, errs []error) (list []alert.Condition) {
+	away := map[string]bool{}
+	for i, err := range errs {
+		if err == nil {
+			continue
+		}
+		name := checks[i].Name
+		if away[name] = true; !f.away[name] {
+			log.WarnContext(ctx, "a server does not answer", slog.String(keyEvent, "alerts.store_away"), slog.String("server", name), slog.String("error", err.Error()))
+		}
+		list = alert.OfStore(name, checks[i].Critical, list)
+	}
+	f.away = away
+	return list
 }
 
 // reviewLetters tells of each tenant's dead letters, in the first of its warehouses that lives here: letters know no

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +12,7 @@ import (
 	"starling/engine/congestion"
 	"starling/engine/fact"
 	"starling/engine/roadmap"
+	"starling/gateway/rest"
 )
 
 func TestAJamIsToldOnceAndByName(t *testing.T) {
@@ -34,6 +38,25 @@ func TestAJamIsToldOnceAndByName(t *testing.T) {
 	}
 	if i := slices.IndexFunc(list, func(c alert.Condition) bool { return c.Subject.ID == "z1" }); list[i].Message != "zone dock jams: index 0.50, 0 of 0 robots wait" {
 		t.Fatalf("told as %q", list[i].Message)
+	}
+}
+
+// Alerts are for each tenant: what servers' errors name is for whoever runs them.
+func TestWhyAServerDoesNotAnswerIsLoggedAndNotTold(t *testing.T) {
+	t.Parallel()
+	var logged strings.Builder
+	log := slog.New(slog.NewTextHandler(&logged, nil))
+	var f alertFeeds
+	checks := []rest.Check{{Name: "postgres", Critical: true}, {Name: "redis"}}
+	errs := []error{errors.New("dial tcp 10.1.2.3:5432: user=starling"), nil}
+	for range 3 {
+		list := f.storesAway(t.Context(), log, checks, errs)
+		if len(list) != 1 || list[0].Level != alert.L3 || strings.Contains(list[0].Message+string(list[0].Details), "10.1.2.3") {
+			t.Fatalf("told %+v with %s", list, list[0].Details)
+		}
+	}
+	if n := strings.Count(logged.String(), "10.1.2.3"); n != 1 {
+		t.Errorf("logged %d times, want once: %s", n, logged.String())
 	}
 }
 

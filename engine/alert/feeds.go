@@ -170,14 +170,15 @@ func OfLetters(topic string, open int, oldest time.Time, out []Condition) []Cond
 	})
 }
 
-// OfStore adds a server that does not answer to out; critical: nothing can be promised without it.
-func OfStore(name string, critical bool, cause string, out []Condition) []Condition {
+// OfStore adds a server that does not answer to out; critical: nothing can be promised without it. Why it does not is for
+// whoever runs it, not for each tenant: it may name hosts and users.
+func OfStore(name string, critical bool, out []Condition) []Condition {
 	l := L2
 	if critical {
 		l = L3
 	}
 	return append(out, Condition{
-		Subject: Subject{SubjectStore, name}, Cause: StoreAway, Level: l, Details: details{Cause: cut(cause, MaxMessage)}.json(),
+		Subject: Subject{SubjectStore, name}, Cause: StoreAway, Level: l, Details: details{}.json(),
 		Message: name + " does not answer",
 	})
 }

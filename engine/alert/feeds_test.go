@@ -117,7 +117,7 @@ func TestWhatIsWrongWithZonesScoresLettersAndStores(t *testing.T) {
 	if got := OfLetters("task.events", lettersL3, start, OfLetters("alerts", 1, start, OfLetters("x", 0, start, nil))); len(got) != 2 || got[0].Level != L2 || got[1].Level != L3 {
 		t.Fatalf("dead letters: %+v", got)
 	}
-	if got := OfStore("postgres", true, "refused", OfStore("kafka", false, "", nil)); len(got) != 2 || got[0].Level != L2 || got[1].Level != L3 || got[1].Subject.ID != "postgres" {
+	if got := OfStore("postgres", true, OfStore("kafka", false, nil)); len(got) != 2 || got[0].Level != L2 || got[1].Level != L3 || got[1].Subject.ID != "postgres" {
 		t.Fatalf("servers: %+v", got)
 	}
 }
