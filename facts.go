@@ -35,6 +35,11 @@ func (f facts) FirstAnswer(ctx context.Context, tenant fleet.TenantID, route, ke
 	return f.store.FirstAnswer(ctx, tenant, route, key)
 }
 
+// RememberAnswer keeps an answer for its key.
+func (f facts) RememberAnswer(ctx context.Context, tenant fleet.TenantID, idem *fact.Idempotency) error {
+	return f.store.RememberAnswer(ctx, tenant, idem)
+}
+
 // GetTenant finds a tenant by id.
 func (f facts) GetTenant(ctx context.Context, id fleet.TenantID) (fact.Tenant, error) {
 	return f.GetTenantByID(ctx, id)

@@ -71,9 +71,9 @@ func Suggest(warehouse string, s *Score) []Action {
 	out := make([]Action, 0, len(kinds))
 	for _, k := range kinds {
 		r := acts.remedy(k, s)
-		x := Action{Kind: k, Subject: s.Subject, Label: r.Label, Expected: r.Expected, Method: "POST", Path: "/congestion/remedies"}
+		x := Action{Kind: k, Subject: s.Subject, Label: r.Label, Expected: r.Expected, Method: "POST", Path: "/api/v1/congestion/remedies"}
 		if k == CloseLane {
-			x.Method, x.Path, x.Body = "PATCH", "/lanes/"+s.ID, json.RawMessage(`{"closed":true,"reason":"congestion"}`)
+			x.Method, x.Path, x.Body = "PATCH", "/api/v1/lanes/"+s.ID, json.RawMessage(`{"closed":true,"reason":"congestion"}`)
 		} else {
 			x.Body = fmt.Appendf(nil, `{"warehouse_id":%q,"action":%q,"subject":{"type":%q,"id":%q}}`, warehouse, k.String(), s.Of.String(), s.ID)
 		}

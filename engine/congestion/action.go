@@ -42,7 +42,7 @@ type Action struct {
 	Label    string          // for people: "lead 12 robots round zone 7"
 	Expected Effect          // what it should bring
 	Method   string          // of the call that does it: POST
-	Path     string          // below /api/v1
+	Path     string          // /api/v1/...
 	Body     json.RawMessage // nil = none
 }
 

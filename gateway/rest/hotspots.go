@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -52,6 +53,8 @@ type action struct {
 	Method   string          `json:"method"`
 	Path     string          `json:"path"`
 	Body     json.RawMessage `json:"body,omitempty"`
+	Roles    []string        `json:"roles,omitempty" doc:"who may do it: one of these roles; left out where all are told the same"`
+	Allowed  *bool           `json:"allowed,omitempty" doc:"whether the token that asked may do it; left out where all are told the same"`
 }
 
 type effect struct {
@@ -113,7 +116,10 @@ func Hotspot(w fleet.WarehouseID, h *congestion.Hotspot) HotspotBody {
 	}
 	for i := range h.Actions {
 		x := &h.Actions[i]
-		b.Actions[i] = action{x.Kind.String(), x.Label, effect{round(x.Expected.Index), x.Expected.Robots, x.Expected.WithinS}, x.Method, x.Path, x.Body}
+		b.Actions[i] = action{
+			Kind: x.Kind.String(), Label: x.Label, Expected: effect{round(x.Expected.Index), x.Expected.Robots, x.Expected.WithinS},
+			Method: x.Method, Path: x.Path, Body: x.Body,
+		}
 	}
 	return b
 }
@@ -137,13 +143,13 @@ func (a *api) hotspots() {
 				return nil, err
 			}
 			seconds, _ := strconv.Atoi(in.Horizon) // it is one of those
-			return &out{a.hotspotsOf(shard, time.Duration(seconds)*time.Second, in.Limit)}, nil
+			return &out{a.hotspotsOf(who, shard, time.Duration(seconds)*time.Second, in.Limit)}, nil
 		})
 	a.diagrams()
 	a.remedies()
 }
 
-func (a *api) hotspotsOf(shard fleet.Shard, horizon time.Duration, limit int) hotspotsBody {
+func (a *api) hotspotsOf(who *auth.Identity, shard fleet.Shard, horizon time.Duration, limit int) hotspotsBody {
 	b := hotspotsBody{GeneratedAt: ts(a.Now()), HorizonS: int(horizon.Seconds()), Source: congestion.SourceObserved, Items: []hotspotItem{}}
 	if horizon > 0 {
 		b.Source = congestion.SourcePersistence
@@ -158,10 +164,43 @@ func (a *api) hotspotsOf(shard fleet.Shard, horizon time.Duration, limit int) ho
 			b.Warehouse = siteOf(h)
 		}
 	}
+	var held []congestion.Held
+	if a.Remedies != nil {
+		held = a.Remedies.List(shard)
+	}
 	for _, h := range congestion.Hotspots(scores, horizon, limit) {
-		b.Items = append(b.Items, hotspotItem{Hotspot(shard.Warehouse, &h), roundAll(recent[h.Subject])})
+		h.Actions = untried(congestion.Suggest(string(shard.Warehouse), &h.Score), held)
+		item := hotspotItem{Hotspot(shard.Warehouse, &h), roundAll(recent[h.Subject])}
+		for i := range item.Actions {
+			a.permit(&item.Actions[i], h.Actions[i].Kind, who)
+		}
+		b.Items = append(b.Items, item)
 	}
 	return b
+}
+
+// untried are the suggestions that are not in force already. Never nil.
+func untried(all []congestion.Action, held []congestion.Held) []congestion.Action {
+	out := make([]congestion.Action, 0, len(all))
+	for i := range all {
+		x := &all[i]
+		if !slices.ContainsFunc(held, func(h congestion.Held) bool { return h.Kind == x.Kind && h.Subject == x.Subject }) {
+			out = append(out, *x)
+		}
+	}
+	return out
+}
+
+// permit says who may do what is suggested.
+func (a *api) permit(x *action, kind congestion.ActionKind, who *auth.Identity) {
+	door := "POST /api/v1/congestion/remedies"
+	if kind == congestion.CloseLane {
+		door = "PATCH /api/v1/lanes/{lane_id}"
+	}
+	if rule := a.policy.Rule(door); rule != nil {
+		may := rule.Allows(who)
+		x.Roles, x.Allowed = rule.Every(), &may
+	}
 }
 
 func siteOf(h *view.Heat) *siteBody {

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"testing"
@@ -33,7 +34,7 @@ const (
 func jammed(t *testing.T) (*rig, *learnt) {
 	t.Helper()
 	views, l := view.New(), &learnt{}
-	g := newRig(t, func(o *Options) { o.Views, o.Diagrams = views, l }).furnish()
+	g := newRig(t, func(o *Options) { o.Views, o.Diagrams, o.Remedies = views, l, &cabinet{} }).furnish()
 	l.shard = fleet.Shard{Tenant: ours, Warehouse: fleet.WarehouseID(g.warehouse)}
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for i := range 3 {
@@ -76,8 +77,22 @@ func TestHotspotsAreTheWorstFirst(t *testing.T) {
 	if len(actions) != 1 {
 		t.Fatalf("suggested actions %v, want to hold tasks", first["suggested_actions"])
 	}
-	if x, _ := actions[0].(map[string]any); x["action"] != "hold_tasks" || x["method"] != "POST" || x["path"] != "/congestion/remedies" {
+	if x, _ := actions[0].(map[string]any); x["action"] != "hold_tasks" || x["method"] != "POST" || x["path"] != "/api/v1/congestion/remedies" || x["allowed"] != false {
 		t.Errorf("suggested: %v", x)
+	}
+	operator, _ := g.get(path, g.token(auth.Operator)).want(200).items()[0].(map[string]any)
+	actions, _ = operator["suggested_actions"].([]any)
+	if x, _ := actions[0].(map[string]any); x["allowed"] != true || !slices.Contains(x["roles"].([]any), any("operator")) {
+		t.Errorf("suggested to an operator: %v", x)
+	}
+	// What one is sent to is a call that there is.
+	if x, _ := actions[0].(map[string]any); x["body"] != nil {
+		body, _ := json.Marshal(x["body"])
+		g.do(x["method"].(string), x["path"].(string), g.token(auth.Operator), string(body)).want(201)
+	}
+	again, _ := g.get(path, viewer).want(200).items()[0].(map[string]any)
+	if actions, _ := again["suggested_actions"].([]any); len(actions) != 0 {
+		t.Errorf("what is in force already is suggested: %v", actions)
 	}
 	if site, _ := r.object()["warehouse"].(map[string]any); site["congestion_index"] != 0.27 {
 		t.Errorf("the warehouse: %v", site)

@@ -119,6 +119,12 @@ func (h *house) FirstAnswer(_ context.Context, tenant fleet.TenantID, route, key
 	return i.Fingerprint, &i.Answer, nil
 }
 
+func (h *house) RememberAnswer(_ context.Context, tenant fleet.TenantID, i *fact.Idempotency) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.keep(tenant, i)
+}
+
 func (h *house) CreateTenant(_ context.Context, t fact.Tenant, i *fact.Idempotency) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

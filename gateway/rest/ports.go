@@ -61,6 +61,8 @@ type Facts interface {
 	// FirstAnswer is what a key was answered first, with the fingerprint of that request; nil and no error where the
 	// key is new, or too old to be kept. tenant "" = the platform's keys.
 	FirstAnswer(ctx context.Context, tenant fleet.TenantID, route, key string) (fingerprint []byte, answer *fact.Answer, err error)
+	// RememberAnswer keeps the answer of a key of a tenant whose creation is not kept itself; a key that is used is a *fact.ConflictError.
+	RememberAnswer(ctx context.Context, tenant fleet.TenantID, idem *fact.Idempotency) error
 
 	CreateTenant(ctx context.Context, t fact.Tenant, idem *fact.Idempotency) error
 	GetTenant(ctx context.Context, id fleet.TenantID) (fact.Tenant, error)

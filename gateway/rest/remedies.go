@@ -2,9 +2,13 @@ package rest
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"net/http"
+	"strings"
 
 	"starling/engine/congestion"
+	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/gateway/auth"
 )
@@ -68,6 +72,7 @@ func (a *api) remedies() {
 	type listOut struct {
 		Body struct {
 			Items []heldBody `json:"items" doc:"the oldest first"`
+			Next  *string    `json:"next_cursor" doc:"null: there are few"`
 		}
 	}
 	add(a, op{method: http.MethodGet, path: "/api/v1/congestion/remedies", id: "list-remedies", summary: "What is done against jams now", tag: "congestion", engine: true},
@@ -92,10 +97,17 @@ func (a *api) remedies() {
 }
 
 func (a *api) pressRemedy() {
-	type in struct{ Body remedyWish }
-	type out struct{ Body heldBody }
-	add(a, op{method: http.MethodPost, path: "/api/v1/congestion/remedies", id: "apply-remedy", summary: "Do something against a jam", tag: "congestion", engine: true, status: http.StatusCreated, also: []int{http.StatusConflict, http.StatusPreconditionFailed}},
-		func(ctx context.Context, who *auth.Identity, in *in) (*out, error) {
+	type in struct {
+		Keyed
+		RawBody []byte
+		Body    remedyWish
+	}
+	add(a, op{method: http.MethodPost, path: "/api/v1/congestion/remedies", id: "apply-remedy", summary: "Do something against a jam", tag: "congestion", engine: true, status: http.StatusCreated, answer: heldBody{}, also: []int{http.StatusConflict, http.StatusPreconditionFailed}},
+		func(ctx context.Context, who *auth.Identity, in *in) (*created, error) {
+			sum := sha256.Sum256(in.RawBody)
+			if first, err := a.firstAnswer(ctx, who.Tenant, pressRoute, in.Key, sum[:]); first != nil || err != nil {
+				return first, err
+			}
 			shard, err := a.shardOf(ctx, who, in.Body.WarehouseID, "body.warehouse_id")
 			if err != nil {
 				return nil, err
@@ -103,20 +115,52 @@ func (a *api) pressRemedy() {
 			if a.Remedies == nil {
 				return nil, newError(http.StatusPreconditionFailed, codePrecondition, "nothing is measured here")
 			}
-			kind, _ := congestion.ParseActionKind(in.Body.Kind) // it is one of those
-			subject := congestion.Subject{Of: congestion.OfZone, ID: in.Body.Subject.ID}
-			if in.Body.Subject.Type == congestion.OfWarehouse.String() {
-				subject.Of = congestion.OfWarehouse
-				if in.Body.Subject.ID != string(shard.Warehouse) {
-					return nil, invalid("body.subject.id", "want that of the warehouse")
-				}
-			}
-			held, err := a.Remedies.Press(shard, kind, subject, by(who))
+			kind, subject, err := wished(&in.Body, shard)
 			if err != nil {
 				return nil, err
 			}
-			return &out{a.heldOf(shard.Warehouse, &held)}, nil
+			held, err := a.Remedies.Press(shard, kind, subject, by(who))
+			if err != nil {
+				// The twin of this request may have won meanwhile: what it did is what this one conflicts with.
+				if first, _ := a.firstAnswer(ctx, who.Tenant, pressRoute, in.Key, sum[:]); first != nil {
+					return first, nil
+				}
+				return nil, err
+			}
+			return a.pressed(ctx, who, shard, &held, in.Key, sum[:])
 		})
+}
+
+// pressRoute is the scope of the keys of presses.
+const pressRoute = "POST /congestion/remedies"
+
+// wished checks what is asked for.
+func wished(w *remedyWish, shard fleet.Shard) (congestion.ActionKind, congestion.Subject, error) {
+	kind, _ := congestion.ParseActionKind(w.Kind) // it is one of those
+	subject := congestion.Subject{Of: congestion.OfZone, ID: strings.ToLower(w.Subject.ID)}
+	if w.Subject.Type == congestion.OfWarehouse.String() {
+		subject.Of = congestion.OfWarehouse
+	}
+	switch whole := subject.Of == congestion.OfWarehouse; {
+	case whole != (kind == congestion.CapActive):
+		return kind, subject, invalid("body.subject.type", "cap_active is of the warehouse, all others of a zone")
+	case whole && subject.ID != string(shard.Warehouse):
+		return kind, subject, invalid("body.subject.id", "want that of the warehouse")
+	}
+	return kind, subject, nil
+}
+
+// pressed answers a press. What is in force is kept in no transaction of the store: where its key cannot be kept it is taken back,
+// so that who asks again does not meet what nobody has told him of.
+func (a *api) pressed(ctx context.Context, who *auth.Identity, shard fleet.Shard, held *congestion.Held, key string, sum []byte) (*created, error) {
+	ans, err := render(http.StatusCreated, "/api/v1/congestion/remedies/"+held.ID, a.heldOf(shard.Warehouse, held))
+	if err == nil && key != "" {
+		err = a.Facts.RememberAnswer(ctx, who.Tenant, &fact.Idempotency{Key: key, Route: pressRoute, Fingerprint: sum, Answer: ans})
+	}
+	if err != nil {
+		return nil, errors.Join(err, a.Remedies.Undo(shard, held.ID, "its request could not be kept", by(who)))
+	}
+	return answerOf(&ans, false), nil
 }
 
 func (a *api) undoRemedy() {

@@ -34,9 +34,12 @@ type newWarehouse struct {
 // shardOf checks that the tenant has the warehouse.
 func (a *api) shardOf(ctx context.Context, who *auth.Identity, id, field string) (fleet.Shard, error) {
 	s := fleet.Shard{Tenant: who.Tenant, Warehouse: fleet.WarehouseID(id)}
-	_, err := a.Facts.GetWarehouse(ctx, who.Tenant, s.Warehouse)
+	w, err := a.Facts.GetWarehouse(ctx, who.Tenant, s.Warehouse)
 	if errors.Is(err, fact.ErrNotFound) {
 		return s, invalid(field, "there is no such warehouse")
+	}
+	if err == nil {
+		s.Warehouse = w.ID // as it is written everywhere, whatever letters it was asked for in
 	}
 	return s, err
 }

@@ -226,6 +226,16 @@ func (s *Store) FirstAnswer(
 	return fingerprint, answer, nil
 }
 
+// RememberAnswer keeps the answer of a key of a tenant, for what is created in no transaction of the store. A key that is used is a
+// *fact.ConflictError.
+func (s *Store) RememberAnswer(ctx context.Context, tenant fleet.TenantID, idem *fact.Idempotency) error {
+	err := s.inTenant(ctx, writing, tenant, func(q *gen.Queries) error { return remember(ctx, q, tenant, idem) })
+	if err != nil {
+		return fmt.Errorf("remember an idempotency key: %w", err)
+	}
+	return nil
+}
+
 // doubts remembers the transactions whose COMMIT had no answer, until they are asked about. Bound: the newest 256.
 type doubts struct {
 	mu   sync.Mutex

@@ -1132,11 +1132,15 @@ export interface components {
         Action: {
             /** @enum {string} */
             action: "reroute" | "cap_admission" | "close_lane" | "hold_tasks" | "send_charging" | "cap_active";
+            /** @description whether the token that asked may do it; left out where all are told the same */
+            allowed?: boolean;
             body?: unknown;
             expected: components["schemas"]["Effect"];
             label: string;
             method: string;
             path: string;
+            /** @description who may do it: one of these roles; left out where all are told the same */
+            roles?: string[];
         };
         Alert: {
             /** Format: date-time */
@@ -2016,6 +2020,8 @@ export interface components {
         ListOut: {
             /** @description the oldest first */
             items: components["schemas"]["Held"][];
+            /** @description null: there are few */
+            next_cursor: string | null;
         };
         ListRobot: {
             items: components["schemas"]["Robot"][];
@@ -3667,6 +3673,8 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description 1..128 printable characters: the same key and body get the first answer again */
+                "Idempotency-Key"?: string;
                 /** @description Taken where it is ^[A-Za-z0-9._-]{1,128}$, else one is made */
                 "X-Request-ID"?: components["parameters"]["X-Request-ID"];
                 /** @description Which of the token's tenants; needed where it names several */
@@ -3686,6 +3694,8 @@ export interface operations {
             /** @description Created */
             201: {
                 headers: {
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    Location?: string;
                     "X-Request-ID": components["headers"]["X-Request-ID"];
                     [name: string]: unknown;
                 };

@@ -38,7 +38,7 @@ export function sparkOf(recent: readonly number[], full: number, width: number, 
 export function remedyOf(a: Schemas["Action"]): Remedy | null {
   if (a.method === "" || !a.path.startsWith("/api/")) return null;
   const body = typeof a.body === "object" && a.body !== null && !Array.isArray(a.body) ? (a.body as Record<string, unknown>) : null;
-  return { label: a.label, method: a.method, path: a.path, body, roles: [], allowed: null };
+  return { label: a.label, method: a.method, path: a.path, body, roles: a.roles ?? [], allowed: a.allowed ?? null };
 }
 
 /** −0.12 within 2 min, 5 robots: what an action is expected to do. */
