@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"strings"
 	"time"
 
 	"starling/engine/fact"
@@ -212,7 +213,7 @@ func (r *HooksRepo) ListDeliveries(ctx context.Context, tenant fleet.TenantID, f
 func (r *HooksRepo) Tried(ctx context.Context, tenant fleet.TenantID, t fact.Tried) error {
 	err := r.s.inTenant(ctx, writing, tenant, func(q *gen.Queries) error {
 		n, err := q.TriedDelivery(ctx, gen.TriedDeliveryParams{
-			State: string(t.State), Status: int32(t.Status), Cause: t.Cause[:min(len(t.Cause), maxCause)], AgainSeconds: t.Again.Seconds(), TenantID: string(tenant), DeliveryID: t.Delivery,
+			State: string(t.State), Status: int32(t.Status), Cause: cutCause(t.Cause), AgainSeconds: t.Again.Seconds(), TenantID: string(tenant), DeliveryID: t.Delivery,
 		})
 		switch {
 		case err != nil || n == 0:
@@ -228,6 +229,11 @@ func (r *HooksRepo) Tried(ctx context.Context, tenant fleet.TenantID, t fact.Tri
 		return fmt.Errorf("record a try of delivery %s: %w", t.Delivery, err)
 	}
 	return nil
+}
+
+// cutCause bounds a cause, at the border of a character: the store takes no half ones, and no zero bytes.
+func cutCause(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s[:min(len(s), maxCause)], ""), "\x00", "")
 }
 
 // DropDelivery ends a pending delivery that nobody is to have any more.

@@ -68,6 +68,12 @@ var (
 	ErrAddress = errors.New("the address is not one that webhooks may reach")
 	// ErrGone says that the receiver wants no more messages (410).
 	ErrGone = errors.New("the receiver wants no more")
+	// ErrName says that the receiver's name is not found.
+	ErrName = errors.New("its name is not found")
+	// ErrCertificate says that the receiver's certificate is not one for its name by a known authority.
+	ErrCertificate = errors.New("its certificate is not valid")
+	// ErrUnreached says that no connection was made, or that it broke.
+	ErrUnreached = errors.New("it cannot be reached")
 	// ErrRefused says that the receiver has answered otherwise than 2xx.
 	ErrRefused = errors.New("the receiver has not taken it")
 )
@@ -107,8 +113,32 @@ func Sign(key []byte, id string, at time.Time, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// Send sends a message and returns the status of the answer, 0 where there is none. Errors wrap ErrAddress, ErrGone or
-// ErrRefused; they never show the URL, which may be a secret.
+// outer is as much of an error as a tenant may see: neither the URL nor the names and addresses of the operator's networks,
+// which a receiver's name may have been pointed at to find out.
+func outer(err error) error {
+	var name *net.DNSError
+	var network *net.OpError
+	var certificate *tls.CertificateVerificationError
+	var shown *url.Error
+	switch {
+	case errors.Is(err, ErrAddress):
+		return ErrAddress
+	case errors.Is(err, context.DeadlineExceeded):
+		return context.DeadlineExceeded
+	case errors.As(err, &name):
+		return ErrName
+	case errors.As(err, &certificate): // it lists the names that it is for
+		return ErrCertificate
+	case errors.As(err, &network):
+		return ErrUnreached
+	case errors.As(err, &shown): // it repeats the URL
+		return shown.Err
+	}
+	return err
+}
+
+// Send sends a message and returns the status of the answer, 0 where there is none. Errors wrap one of those
+// above where they can; they never show the URL, which may be a secret, nor what names resolve to.
 func (s *Sender) Send(ctx context.Context, to string, key []byte, id string, body []byte) (status int, err error) {
 	u, err := url.Parse(to)
 	if err != nil || u.Host == "" {
@@ -136,11 +166,7 @@ func (s *Sender) Send(ctx context.Context, to string, key []byte, id string, bod
 	req.Header.Set("Webhook-Signature", Sign(key, id, now, body))
 	res, err := client.Do(req)
 	if err != nil {
-		var shown *url.Error
-		if errors.As(err, &shown) { // it repeats the URL
-			err = shown.Err
-		}
-		return 0, fmt.Errorf("send a webhook: %w", err)
+		return 0, fmt.Errorf("send a webhook: %w", outer(err))
 	}
 	defer func() { _ = res.Body.Close() }()
 	_, _ = io.CopyN(io.Discard, res.Body, maxAnswer) // so that the connection may serve again

@@ -83,6 +83,9 @@ func TestMessagesReachNoInnerAddress(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			status, err := s.Send(ctx, scheme+"://"+host+port+"/", nil, "i", nil)
 			cancel()
+			if err != nil && (strings.Contains(err.Error(), strings.Trim(host, "[]")) || strings.Contains(err.Error(), "127.0.0.1") || strings.Contains(err.Error(), "tcp")) {
+				t.Errorf("%s is told: %v", host, err)
+			}
 			// What is no address for the resolver is a name that does not exist: nothing was reached either way.
 			if status != 0 || err == nil || !errors.Is(err, webhook.ErrAddress) && host != "2130706433" && host != "0x7f.1" {
 				t.Errorf("%s://%s: %d, %v", scheme, host, status, err)
@@ -95,6 +98,24 @@ func TestMessagesReachNoInnerAddress(t *testing.T) {
 	for _, u := range []string{"ftp://127.0.0.1/", "file:///etc/passwd", "gopher://x", "", "http:///x", "https://"} {
 		if _, err := s.Send(t.Context(), u, nil, "i", nil); !errors.Is(err, webhook.ErrAddress) {
 			t.Errorf("%q: %v", u, err)
+		}
+	}
+}
+
+// A tenant sees why a message failed, and nothing of what is inside.
+func TestCausesNameNoAddress(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewServer(http.NotFoundHandler())
+	closed := r.URL
+	r.Close()
+	s := webhook.New(webhook.Options{Networks: here(), Timeout: 2 * time.Second})
+	defer s.Close()
+	strange := httptest.NewTLSServer(http.NotFoundHandler())
+	defer strange.Close()
+	for to, want := range map[string]error{closed: webhook.ErrUnreached, strange.URL: webhook.ErrCertificate, "https://no-such-name.invalid/": webhook.ErrName} {
+		_, err := s.Send(t.Context(), to, nil, "i", nil)
+		if !errors.Is(err, want) && !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "127.0.0.1") || strings.Contains(err.Error(), "no-such-name") {
+			t.Errorf("%s: %v, want %v", to, err, want)
 		}
 	}
 }
