@@ -65,11 +65,14 @@ func (l *Levels) take(now int64, sig *Signal, ladder *Ladder, least *[LevelCount
 
 // reached says whether any term holds, each eased by so much.
 func (r *Rule) reached(sig *Signal, least, ease float64) bool {
-	if r.Index > 0 && sig.Index >= least-ease || r.Risk > 0 && sig.Risk >= r.Risk-ease {
+	if r.Index > 0 && sig.Index >= eased(least, ease) || r.Risk > 0 && sig.Risk >= eased(r.Risk, ease) {
 		return true
 	}
-	return r.Density > 0 && sig.Crowded && sig.Density >= r.Density-ease && (r.Production <= 0 || sig.Production < r.Production+ease)
+	return r.Density > 0 && sig.Crowded && sig.Density >= eased(r.Density, ease) && (r.Production <= 0 || sig.Production < r.Production+ease)
 }
+
+// eased lowers a threshold by a margin, at most by half: where nothing is wrong, a level must end.
+func eased(threshold, by float64) float64 { return threshold - min(by, threshold/2) }
 
 // least are the indices from which on levels are reached on a site that shows such indices as a rule, if that many were seen. A percentile raises a
 // threshold at most to that of level 3: else a site that jams for hours would come to find that usual.

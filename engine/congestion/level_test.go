@@ -71,6 +71,28 @@ func TestANoisySignalRaisesOneAlert(t *testing.T) {
 	}
 }
 
+// Whatever the margin, a level ends where nothing is wrong.
+func TestALevelEndsWhateverTheMargin(t *testing.T) {
+	t.Parallel()
+	ladder, least := usual()
+	ladder.Margin = 0.5
+	var l congestion.Levels
+	now := t0
+	for i := range 120 {
+		now = now.Add(congestion.Bin)
+		sig := congestion.Signal{Index: 0.5, Production: 1}
+		if i >= 30 {
+			sig.Index = 0
+		}
+		if l.Take(now, &sig, &ladder, &least); i == 29 && l.Level() == 0 {
+			t.Fatal("a jam has no level")
+		}
+	}
+	if l.Level() != 0 {
+		t.Errorf("level %d though nothing is wrong", l.Level())
+	}
+}
+
 func TestDensityCountsWhereRobotsWaitAndProductionFalls(t *testing.T) {
 	t.Parallel()
 	ladder, least := usual()

@@ -109,7 +109,7 @@ const maxSites = 200
 
 // CheckSettings reads the document and tells every fault at once, ordered by field; none = it may be stored.
 func CheckSettings(raw json.RawMessage) []Fault {
-	var r reader
+	r := reader{strict: true}
 	all := Usual()
 	if !r.settings("", raw, &all, true) {
 		return r.found
@@ -155,7 +155,10 @@ func ReadSettings(raw json.RawMessage, warehouse string) Settings {
 }
 
 // reader reads documents and gathers faults.
-type reader struct{ found []Fault }
+type reader struct {
+	found  []Fault
+	strict bool // what is to be stored: faults that older documents may have count too
+}
 
 func (r *reader) fault(field, format string, args ...any) {
 	r.found = append(r.found, Fault{Field: field, Problem: fmt.Sprintf(format, args...)})
@@ -255,7 +258,26 @@ func (r *reader) settings(at string, raw json.RawMessage, to *Settings, top bool
 		})
 	}
 	r.order(at, to)
+	if r.strict {
+		r.margins(at, to)
+	}
 	return true
+}
+
+// margins holds that levels can end: a margin is less than each threshold that is used.
+func (r *reader) margins(at string, s *Settings) {
+	for k := range s.Ladders {
+		l := &s.Ladders[k]
+		for i := range l.Rules {
+			for _, threshold := range []float64{l.Rules[i].Index, l.Rules[i].Risk, l.Rules[i].Density} {
+				field := at + "clear_margin"
+				if threshold <= 0 || l.Margin < threshold || slices.ContainsFunc(r.found, func(g Fault) bool { return g.Field == field }) {
+					continue
+				}
+				r.fault(field, "want less than each threshold: one of l%d is %g (%s)", i+1, threshold, Kind(k))
+			}
+		}
+	}
 }
 
 // order holds that levels rise.

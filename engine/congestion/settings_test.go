@@ -29,6 +29,9 @@ func TestSettingsSayAllTheirFaultsAtOnce(t *testing.T) {
 		"levels that fall":            {doc: `{"l1":{"index":0.5},"l2":{"index":0.4}}`, want: []string{"l2.index"}},
 		"levels that fall in a kind":  {doc: `{"kinds":{"lane":{"l3":{"index":0.1}}}}`, want: []string{"l3.index"}},
 		"levels that fall in a house": {doc: `{"warehouses":{"w":{"l1":{"index":0.9}}}}`, want: []string{"warehouses.w.l2.index"}},
+		"a margin that has no end":    {doc: `{"l1":{"index":0.2},"clear_margin":0.2}`, want: []string{"clear_margin"}},
+		"one by a risk in a kind":     {doc: `{"kinds":{"lane":{"l1":{"risk":0.05}}}}`, want: []string{"clear_margin"}},
+		"one in a house":              {doc: `{"warehouses":{"w":{"clear_margin":0.5}}}`, want: []string{"warehouses.w.clear_margin"}},
 		"warehouses that are none":    {doc: `{"warehouses":3}`, want: []string{"warehouses"}},
 	} {
 		t.Run(name, func(t *testing.T) {
