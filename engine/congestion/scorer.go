@@ -275,7 +275,7 @@ func (c *scorer) begin(lane int) int32 {
 	return at
 }
 
-// worst leaves at most so many scores, those of the greatest indices, in their order.
+// worst leaves at most so many scores, those of the greatest indices, in their order; of those at the border the first.
 func worst(scores []Score, most int) []Score {
 	if len(scores) <= most {
 		return scores
@@ -284,11 +284,18 @@ func worst(scores []Score, most int) []Score {
 	for i := range scores {
 		counts[min(spreadBins-1, int(scores[i].Index*spreadBins))]++
 	}
-	from := spreadBins
-	for n := 0; from > 0 && n+counts[from-1] <= most; from-- {
-		n += counts[from-1]
+	from, room := spreadBins, most
+	for ; from > 0 && counts[from-1] <= room; from-- {
+		room -= counts[from-1]
 	}
-	return slices.DeleteFunc(scores, func(sc Score) bool { return min(spreadBins-1, int(sc.Index*spreadBins)) < from })
+	return slices.DeleteFunc(scores, func(sc Score) bool {
+		bin := min(spreadBins-1, int(sc.Index*spreadBins))
+		if bin == from-1 && room > 0 {
+			room--
+			return false
+		}
+		return bin < from
+	})
 }
 
 func (c *scorer) laneScore(s *Site, b *tally, l *laneState, number int32, x *laneSum, least *[LevelCount]float64) Score {
