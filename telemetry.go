@@ -173,7 +173,9 @@ func (t *telemetryParts) Measure(shard fleet.Shard, v *robot.View) {
 
 // TaskEnded implements actors.Telemetry.
 func (t *telemetryParts) TaskEnded(v *task.View) {
-	t.remedies.TaskEnded(v.Spec.Shard)
+	if v.Status == fleet.TaskSucceeded { // one that failed or was cancelled speaks for no remedy
+		t.remedies.TaskEnded(v.Spec.Shard)
+	}
 	if t.influx == nil {
 		return
 	}

@@ -249,12 +249,16 @@ func (r *Remedy) judge(f figures, least float64) (helped bool, found string) {
 	switch {
 	case r.Kind == Reroute: // what it is against goes on: it may only make nothing worse
 		return f.index-r.before.index < riseMost, found
-	case f.tasks >= better*r.before.tasks:
+	case r.before.tasks > 0 && f.tasks >= better*r.before.tasks:
 		return true, found
 	case f.tasks < spoilt*r.before.tasks && r.Kind != HoldTasks:
 		return false, found
 	}
-	return max(r.before.index, r.peak)-f.index >= least, found
+	from := r.before.index
+	if r.looked < looks { // a jam that grew while it came into force; in the end it must be better than it was
+		from = max(from, r.peak)
+	}
+	return from-f.index >= least, found
 }
 
 // ease lets go of a remedy whose subject is congested no more, step by step where many would come at once; the reason why it is
@@ -310,11 +314,11 @@ func (a *Acts) act(now time.Time, scores []Score, steps []Step) []Step {
 	slices.SortFunc(worst, func(x, y *Score) int {
 		return cmp.Or(cmp.Compare(y.Level, x.Level), cmp.Compare(y.Index, x.Index), cmp.Compare(x.ID, y.ID))
 	})
-	if site != nil && site.Level >= overFull && float64(jammed) >= allOver*float64(max(1, zones)) {
+	if site != nil && site.Level >= overFull && site.Level <= a.settings.Automatic && float64(jammed) >= allOver*float64(max(1, zones)) {
 		steps = a.apply(now, a.remedy(CapActive, site), steps)
 	}
 	for _, s := range worst {
-		if a.stuck[s.Subject] >= stuckBins && s.Queue > 0 {
+		if a.stuck[s.Subject] >= stuckBins && s.Queue > 0 && s.Level <= a.settings.Automatic {
 			steps = a.apply(now, a.remedy(Reroute, s), steps)
 		}
 		if s.Level >= actFrom && s.Level <= a.settings.Automatic && s.Index >= holdIndex && s.Density >= denseShare*s.Critical {

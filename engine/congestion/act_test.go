@@ -181,3 +181,43 @@ func TestSuggestionsNameTheCallThatDoesThem(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestNothingIsDoneBeyondTheLevelThatIsAllowed(t *testing.T) {
+	t.Parallel()
+	s := newStage(1, CapActive, Reroute, HoldTasks)
+	zone, house := zoneScore(3, 0.7, 0.3), zoneScore(2, 0.7, 0.3)
+	zone.Faulted, house.Subject = 1, Subject{Of: OfWarehouse}
+	if got := s.play(30, 2, zone, house); len(got) != 0 {
+		t.Errorf("it did %+v", got)
+	}
+}
+
+// Where no task has ended before nor since, nothing has helped; and a jam that has only come down from its own peak is as bad as it was.
+func TestWhatBringsNoTasksIsTakenBack(t *testing.T) {
+	t.Parallel()
+	s := newStage(3, HoldTasks)
+	s.play(55, 0, zoneScore(2, 0.5, 0.15))
+	if len(s.acts.InForce()) != 0 {
+		t.Errorf("steps %v, it still holds with no task done", kinds(s.steps))
+	}
+	s = newStage(3, HoldTasks)
+	s.play(1, 2, zoneScore(2, 0.5, 0.15))
+	s.play(12, 2, zoneScore(2, 0.7, 0.15))
+	s.play(45, 2, zoneScore(2, 0.5, 0.15))
+	if len(s.acts.InForce()) != 0 {
+		t.Errorf("steps %v, it still holds with nothing better than before", kinds(s.steps))
+	}
+}
+
+func TestTheWorstAreAsManyAsThereIsRoomFor(t *testing.T) {
+	t.Parallel()
+	scores := make([]Score, 50)
+	for i := range scores {
+		scores[i] = Score{Subject: Subject{Of: OfLane, ID: string(rune('A' + i))}, Index: 1}
+	}
+	scores[7].Index = 0
+	got := worst(scores, 20)
+	if len(got) != 20 || got[0].ID != "A" || got[7].ID != string(rune('A'+8)) {
+		t.Errorf("%d lanes of a gridlock are told: %+v", len(got), got)
+	}
+}
