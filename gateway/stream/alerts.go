@@ -118,13 +118,20 @@ func (h *hub) beginAlerts(now time.Time, s *sub) {
 	h.askAlerts()
 }
 
-// askAlerts gives the store the next questions, a few at a time of one tenant.
+// askAlerts gives the store the next questions: a few at a time of one tenant, and none whose answer would have to wait with us.
 func (h *hub) askAlerts() {
 	f := &h.alerts
-	for len(f.finders) > 0 && f.finding.Load() < maxFinding {
+	for range len(f.finders) {
+		if f.finding.Load() >= maxFinding {
+			return
+		}
 		s := f.finders[0]
 		f.finders = slices.Delete(f.finders, 0, 1)
-		if !s.left.Load() {
+		switch {
+		case s.left.Load():
+		case !h.roomFor(s):
+			f.finders = append(f.finders, s) // it is looked at with every beat
+		default:
 			f.finding.Add(1)
 			h.srv.running.Go(func() { h.findAlerts(s) }) // ends with the store's answer
 		}

@@ -5,17 +5,27 @@ import (
 	"time"
 
 	"starling/engine/congestion"
+	"starling/engine/fact"
 	"starling/engine/fleet"
 	"starling/gateway/view"
 )
 
-// heatOf is how scores of congestion are told: those of zones and lanes. A lane that has nothing to tell any more was told so
-// with its last score; no removal follows.
+// heatOf is how scores of congestion are told: those of zones and lanes. What has gone, because another map is active or
+// another process scores it now, is told once more as calm: who draws it knows no removal.
 func (h *hub) heatOf(s *sub, base *stateBase) *stateOf[congestion.Subject, view.Heat] {
 	return &stateOf[congestion.Subject, view.Heat]{
-		table: h.views.Heat, kept: &h.heat, base: base, changed: "congestion_heatmap_update", item: h.heatItem,
+		table: h.views.Heat, kept: &h.heat, base: base, changed: "congestion_heatmap_update", item: h.heatItem, gone: h.heatGone,
 		before: func() { h.survey(time.Now(), s.warehouse) },
 	}
+}
+
+func (h *hub) heatGone(g *view.Gone[congestion.Subject]) (event string, b []byte) {
+	if g.ID.Of == congestion.OfWarehouse {
+		return "", nil
+	}
+	calm := fact.Congestion{Shard: fleet.Shard{Tenant: h.tenant, Warehouse: g.Warehouse}, Score: congestion.Score{Subject: g.ID, At: time.Now(), SpeedRatio: 1}}
+	b, _ = json.Marshal(h.srv.o.Heat(&calm))
+	return "congestion_heatmap_update", b
 }
 
 func (h *hub) heatItem(r *view.Row[view.Heat]) []byte {

@@ -64,8 +64,14 @@ func TestWhereItJamsIsTold(t *testing.T) {
 		t.Fatalf("%+v", d)
 	}
 	bin(3)
-	if d := c.want("delta", 1); len(d.Events) != 1 || heatOf(t, d.Events[0].Data).ID != zone1 {
+	if d := c.want("delta", 1); len(d.Events) != 2 || heatOf(t, d.Events[0].Data).ID == heatOf(t, d.Events[1].Data).ID {
 		t.Fatalf("%+v", d)
+	} else {
+		for _, e := range d.Events { // what has gone is told once more, as calm
+			if b := heatOf(t, e.Data); e.Type != "congestion_heatmap_update" || b.ID == lane1 && (b.Kind != "lane" || b.Index != 0) {
+				t.Errorf("%s", e.Data)
+			}
+		}
 	}
 	later := g.viewer()
 	later.send(`{"op":"subscribe","id":1,"channel":"congestion"}`)

@@ -15,7 +15,7 @@ type stateOf[K comparable, V any] struct {
 	before  func()                                       // is called before the table is read: nobody is asked for anything while that is locked; nil = nothing
 	changed string                                       // event of a change
 	item    func(*view.Row[V]) []byte                    // nil of it = not told
-	gone    func(*view.Gone[K]) (event string, b []byte) // nil = removals are not told
+	gone    func(*view.Gone[K]) (event string, b []byte) // nil, or nil of it = not told
 }
 
 // stateFrames are the bodies that were made in a round.
@@ -99,7 +99,9 @@ func (of *stateOf[K, V]) events(s *sub) (body []byte, told int, puts, upto uint6
 	}
 	upto, ok = of.table.Changes(s.rev, func(g *view.Gone[K]) {
 		if of.gone != nil && (s.warehouse == "" || g.Warehouse == s.warehouse) {
-			tell(of.gone(g))
+			if event, data := of.gone(g); data != nil {
+				tell(event, data)
+			}
 		}
 	}, func(r *view.Row[V]) {
 		if s.warehouse != "" && r.Warehouse != s.warehouse {

@@ -71,8 +71,8 @@ func (b *Incidents) changed(now time.Time, w fleet.WarehouseID, e *alert.Event, 
 		switch l := b.logs.of(of); {
 		case e != nil && v.Version == known+1:
 			add(l, now, &AlertStep{Warehouse: w, Action: e.Step.Action, Alert: v})
-		case e == nil && known == 0: // nobody who follows has missed anything that this process knew of
-		default: // steps have been recorded that nobody was told of
+		case e == nil && known == 0 && v.Status == alert.Resolved: // what is open is the same as before
+		default: // steps have been recorded that nobody was told of, or who follows may not have seen the alert that was restored
 			l.end()
 		}
 	}

@@ -50,6 +50,17 @@ func TestStepsOfAlertsAreToldOnceAndInOrder(t *testing.T) {
 	}
 	at = b.Join("w")
 	tell("new", 5, alert.ActReopen)
+	at = b.Join("w")
+	tell("solved", 9, "")
+	if b.Join("w").Life == at.Life {
+		t.Error("an alert was restored that nobody who follows has seen, and they are not told to start anew")
+	}
+	at = b.Join("w")
+	s.AlertChanged(shard, nil, &alert.View{Alert: alert.Alert{ID: "past", Version: 4, Status: alert.Resolved}})
+	tell("past", 5, alert.ActMark)
+	if b.Join("w").Life != at.Life {
+		t.Error("who follows starts anew for a resolved alert that was loaded")
+	}
 	tell("other", 3, alert.ActRaise) // of an alert that nobody here knows
 	if b.Join("w").Life == at.Life {
 		t.Error("an alert was found at its third step")
