@@ -65,6 +65,8 @@ type site struct {
 	core  *congestion.Site
 	graph *roadmap.Graph
 	saved time.Time
+	// unread says that what was learned before is not known yet: nothing may be saved over it.
+	unread bool
 }
 
 type scorerMetrics struct {
@@ -190,20 +192,30 @@ func (s *Scorer) make(ctx context.Context, shard fleet.Shard, now time.Time) *si
 		return nil
 	}
 	core := congestion.NewSite(congestion.SiteSpec{Graph: g, Settings: s.o.Settings(ctx, shard)})
-	if s.o.Diagrams != nil {
-		d, err := s.o.Diagrams.GetDiagrams(ctx, shard)
-		switch {
-		case err == nil:
-			var l congestion.Learned
-			if err := json.Unmarshal(d.Learned, &l); err == nil { // of a version that wrote otherwise: learned anew
-				core.Learn(&l)
-			}
-		case !errors.Is(err, fact.ErrNotFound):
-			s.o.Log.LogAttrs(ctx, slog.LevelWarn, "diagrams are learned anew", slog.String("event", "congestion.diagrams"),
-				slog.String("shard", shard.Key()), slog.String("error", err.Error()))
-		}
+	x := &site{shard: shard, core: core, graph: g, saved: now, unread: s.o.Diagrams != nil}
+	s.recall(ctx, x)
+	return x
+}
+
+// recall reads what was learned of a site before, where that is not done yet. Until it is, its core learns what it sees, and
+// then goes on from what is on record.
+func (s *Scorer) recall(ctx context.Context, x *site) {
+	if !x.unread {
+		return
 	}
-	return &site{shard: shard, core: core, graph: g, saved: now}
+	d, err := s.o.Diagrams.GetDiagrams(ctx, x.shard)
+	if err != nil && !errors.Is(err, fact.ErrNotFound) {
+		s.o.Log.LogAttrs(ctx, slog.LevelWarn, "what was learned cannot be read yet", slog.String("event", "congestion.diagrams"),
+			slog.String("shard", x.shard.Key()), slog.String("error", err.Error()))
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.unread = false
+	var l congestion.Learned
+	if err == nil && json.Unmarshal(d.Learned, &l) == nil { // of a version that wrote otherwise: learned anew
+		x.core.Learn(&l)
+	}
 }
 
 // run closes bins, follows maps and settings, and keeps what is learned.
@@ -311,14 +323,18 @@ func (s *Scorer) save(ctx context.Context, x *site) {
 	if s.o.Diagrams == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	s.recall(ctx, x)
 	x.mu.Lock()
 	learned, g := x.core.Learned(), x.graph
 	x.saved = s.o.Now()
 	x.mu.Unlock()
+	if x.unread { // what is on record is worth more than what was seen since
+		return
+	}
 	raw, err := json.Marshal(learned)
 	if err == nil {
-		ctx, cancel := context.WithTimeout(ctx, askWithin)
-		defer cancel()
 		err = s.o.Diagrams.SaveDiagrams(ctx, fact.Diagrams{Shard: x.shard, Map: g.MapID, MapVersion: g.Version, Learned: raw})
 	}
 	if err != nil {

@@ -27,6 +27,7 @@ type scoring struct {
 	gone     int
 	kept     *fact.Diagrams
 	saves    int
+	away     error // of reading what is kept
 }
 
 func (h *scoring) SaveDiagrams(_ context.Context, d fact.Diagrams) error {
@@ -40,6 +41,9 @@ func (h *scoring) SaveDiagrams(_ context.Context, d fact.Diagrams) error {
 func (h *scoring) GetDiagrams(context.Context, fleet.Shard) (fact.Diagrams, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.away != nil {
+		return fact.Diagrams{}, h.away
+	}
 	if h.kept == nil {
 		return fact.Diagrams{}, fact.ErrNotFound
 	}
@@ -167,4 +171,29 @@ func TestSitesAreBounded(t *testing.T) {
 	if n, lost := len(s.all()), testutil.ToFloat64(s.metrics.dropped.WithLabelValues("no_site")); n != 2 || lost != 3 {
 		t.Errorf("%d sites, %v statuses lost", n, lost)
 	}
+}
+
+// What was learned in weeks is not saved over with what was learned since the store was away.
+func TestWhatCannotBeReadIsNotOverwritten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		before := fact.Diagrams{Shard: scoredShard, Learned: []byte(`{}`)}
+		h := &scoring{lives: true, settings: congestion.Usual(), graph: testGrid(t, 8, 1), kept: &before, away: fact.ErrUnavailable}
+		s := h.start(prometheus.NewPedanticRegistry())
+		var seq uint64
+		h.drive(s, &seq, 6*time.Minute)
+		h.set(func() {
+			if h.saves != 0 {
+				t.Errorf("saved %d times over what was not read", h.saves)
+			}
+			h.away = nil
+		})
+		h.drive(s, &seq, 6*time.Minute)
+		h.set(func() {
+			if h.saves != 1 {
+				t.Errorf("saved %d times since it can be read, want once", h.saves)
+			}
+		})
+		s.Stop(t.Context())
+	})
 }

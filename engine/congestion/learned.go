@@ -93,7 +93,8 @@ func (s *Site) Learned() Learned {
 	return out
 }
 
-// Learn makes the site know what another had learned. Zones that the map does not have are left out. Before the first status.
+// Learn makes the site know what another had learned. Zones that the map does not have are left out. Best before the first
+// status: it replaces what the site has learned itself.
 func (s *Site) Learn(l *Learned) {
 	c := &s.score
 	for id, p := range l.Zones {
