@@ -16,6 +16,9 @@ import (
 	"starling/engine/fleet"
 )
 
+// ErrAlertFull says that an alert, or the alerts of a warehouse, have reached a bound. What wraps it wraps fact.ErrBusy too.
+var ErrAlertFull = errors.New("a bound of alerts is reached")
+
 // alertsShell holds the core of a shard's alerts. One lives as long as its shard: escalations, and remedies that are to be
 // undone, wait for nobody's mail.
 type alertsShell struct {
@@ -180,7 +183,7 @@ func (s *alertsShell) reply(f alert.Reply, a *ask) {
 	case alert.NotFound:
 		a.fail(fact.ErrNotFound)
 	case alert.Full:
-		a.fail(fmt.Errorf("alert %s: a bound is reached: %w", f.Alert, fact.ErrBusy))
+		a.fail(fmt.Errorf("alert %s: %w: %w", f.Alert, ErrAlertFull, fact.ErrBusy))
 	}
 }
 
@@ -274,6 +277,8 @@ func (s *System) HandleAlert(
 	if errors.Is(err, fact.ErrNotFound) { // an old one, perhaps
 		var old alert.View
 		if old, err = s.Store.LoadAlert(ctx, shard, id); err == nil {
+			known := old
+			s.Views.AlertChanged(shard, nil, &known) // so that the step that follows is no gap in what is told
 			m.Loaded = &old
 			v, err = call[alert.View](ctx, s, shard, kindAlerts, "", m, idem)
 		}

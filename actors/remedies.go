@@ -83,7 +83,7 @@ func NewRemedies(o RemediesOptions) *Remedies {
 			Name: "starling_congestion_remedies_total", Help: "Remedies against jams, by kind and step: applied, measured, undone.",
 		}, []string{"kind", "step"}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "starling_congestion_remedies_unrecorded_total", Help: "Remedies that no alert has on record: there was none (no_alert), or too many waited (full).",
+			Name: "starling_congestion_remedies_unrecorded_total", Help: "Remedies that no alert has on record: there was none (no_alert), it has too many in force (alert_full), or too many waited (full).",
 		}, []string{"why"}),
 	}
 	if o.Registerer != nil {
@@ -278,6 +278,11 @@ func (a *acting) keepStep(r *Remedies, id string, s *congestion.Step, by fleet.A
 func (r *Remedies) keep(a *acting, id string, m alert.Msg) {
 	for i := range a.unkept {
 		if a.unkept[i].remedy == id {
+			_, ends := m.(alert.RemedyUndone)
+			steps := a.unkept[i].steps
+			if _, ended := steps[len(steps)-1].(alert.RemedyUndone); ends && ended { // asked for again and again while the store is away
+				return
+			}
 			a.unkept[i].steps = append(a.unkept[i].steps, m)
 			return
 		}
@@ -349,6 +354,9 @@ func (r *Remedies) recordOne(ctx context.Context, shard fleet.Shard, u unkept) u
 		switch {
 		case err == nil:
 			u.steps = u.steps[1:]
+		case errors.Is(err, ErrAlertFull): // it has no room for more remedies, now or later
+			r.dropped.WithLabelValues("alert_full").Inc()
+			u.steps = nil
 		case errors.Is(err, fact.ErrNotFound) && (!applied || r.o.Now().Sub(u.since) > noAlertFor):
 			r.dropped.WithLabelValues("no_alert").Inc()
 			u.steps = nil

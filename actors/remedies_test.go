@@ -3,6 +3,7 @@ package actors_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -99,4 +100,39 @@ func soon(t *testing.T, what string, f func() bool) {
 		}
 	}
 	t.Fatalf("not within 30 s: %s", what)
+}
+
+// A remedy whose alert has no room is given up, and an end that is asked for again while the store is away is recorded once.
+func TestRemediesDoNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	answer := fmt.Errorf("record: %w: %w", actors.ErrAlertFull, fact.ErrBusy)
+	asked, ends := 0, 0
+	record := func(_ context.Context, _ fleet.Shard, m alert.Msg) error {
+		mu.Lock()
+		defer mu.Unlock()
+		asked++
+		if _, end := m.(alert.RemedyUndone); end && answer == nil {
+			ends++
+		}
+		return answer
+	}
+	relieve := func(context.Context, fleet.Shard, congestion.Relief) error { return nil }
+	r := actors.NewRemedies(actors.RemediesOptions{Relieve: relieve, Record: record})
+	shard := fleet.Shard{Tenant: "t", Warehouse: "w"}
+	r.UndoOf(shard, "alert", alert.Remedy{ID: "full"})
+	soon(t, "it is asked for once", func() bool { mu.Lock(); defer mu.Unlock(); return asked > 0 })
+	mu.Lock()
+	answer = fact.ErrUnavailable
+	mu.Unlock()
+	for range 5 {
+		r.UndoOf(shard, "alert", alert.Remedy{ID: "away"})
+	}
+	mu.Lock()
+	answer = nil
+	mu.Unlock()
+	r.Stop(context.Background())
+	if ends != 1 {
+		t.Errorf("%d ends recorded, want one: of the remedy whose alert has room", ends)
+	}
 }
