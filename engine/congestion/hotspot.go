@@ -7,7 +7,7 @@ import (
 
 // Hotspot is one subject as it is, or as it is expected to be.
 type Hotspot struct {
-	Score // its Index is that of the horizon
+	Score // its Index is that of the horizon; with one its Level is 0: levels are of what was measured
 	// Source says where the index comes from: SourceObserved, or SourcePersistence: as it is, how it changed lately, and the
 	// robots that are on their way there. No model has a part in that.
 	Source  string
@@ -31,7 +31,7 @@ func Hotspots(scores []Score, horizon time.Duration, limit int) []Hotspot {
 			continue
 		}
 		if horizon > 0 {
-			sc.Index = sc.Forecast
+			sc.Index, sc.Level = sc.Forecast, 0 // what is measured now does not rank what is expected
 			sc.Confidence *= 1 / (1 + horizon.Minutes()) // half as sure a minute ahead
 		}
 		all = append(all, sc)

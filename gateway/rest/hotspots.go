@@ -30,7 +30,7 @@ type HotspotBody struct {
 	Index       float64  `json:"congestion_index" minimum:"0" maximum:"1" doc:"the share of robot time that is lost against free driving; with a horizon the one that is expected"`
 	Risk        float64  `json:"risk_score" minimum:"0" maximum:"1" doc:"that it reaches level 2 within a minute, gridlocks, or is cut off"`
 	Confidence  float64  `json:"confidence" minimum:"0" maximum:"1"`
-	Level       int      `json:"level" minimum:"0" maximum:"3"`
+	Level       int      `json:"level" minimum:"0" maximum:"3" doc:"as it was measured; with a horizon 0"`
 	SpeedRatio  float64  `json:"mean_speed_ratio" minimum:"0" maximum:"1" doc:"of the speed of free driving"`
 	SpeedMPS    float64  `json:"mean_speed_mps"`
 	Queue       int      `json:"queue_length" doc:"robots that wait for others"`

@@ -100,7 +100,7 @@ func TestHotspotsAreTheWorstFirst(t *testing.T) {
 	for _, horizon := range []string{"60", "300", "900"} { // there is no model: all say so
 		r = g.get(path+"&horizon_seconds="+horizon+"&limit=1", viewer).want(200)
 		item, _ := r.items()[0].(map[string]any)
-		if got := ids(r); len(got) != 1 || r.text("source") != "persistence" || item["congestion_index"] != 0.1 || item["confidence"].(float64) >= 0.8 {
+		if got := ids(r); len(got) != 1 || r.text("source") != "persistence" || got[0] != "zone "+emptyZone || item["congestion_index"] != 0.3 || item["level"] != 0.0 || item["confidence"].(float64) >= 0.8 {
 			t.Errorf("in %s s: %v %v from %s", horizon, got, item, r.text("source"))
 		}
 	}

@@ -1832,7 +1832,10 @@ export interface components {
             inbound: number;
             /** @enum {string} */
             kind: "zone" | "lane";
-            /** Format: int64 */
+            /**
+             * Format: int64
+             * @description as it was measured; with a horizon 0
+             */
             level: number;
             /** Format: double */
             mean_speed_mps: number;
