@@ -169,7 +169,12 @@ func (h *hooks) plan(ctx context.Context, tenant fleet.TenantID, w *fact.Webhook
 				a = &found
 				alerts[found.ID] = a
 			}
-			if err := h.keep(ctx, tenant, w, a, x); err != nil {
+			switch err := h.keep(ctx, tenant, w, a, x); {
+			case errors.Is(err, errUntellable): // the others are to be told all the same
+				h.r.metrics.found.WithLabelValues(KindHooks, "untellable").Inc()
+				h.Log.LogAttrs(ctx, slog.LevelWarn, "a step of an alert is not told", slog.String("event", "webhook.untellable"), slog.String("tenant_id", string(tenant)),
+					slog.String("webhook", w.Name), slog.Any("error", err))
+			case err != nil:
 				return err
 			}
 		}
@@ -180,16 +185,19 @@ func (h *hooks) plan(ctx context.Context, tenant fleet.TenantID, w *fact.Webhook
 	return nil // the next look goes on
 }
 
+// errUntellable says that no message can be made of a step, now or later.
+var errUntellable = errors.New("no message can be made of it")
+
 func (h *hooks) keep(ctx context.Context, tenant fleet.TenantID, w *fact.Webhook, a *fact.Alert, x fact.Untold) error {
 	i := slices.IndexFunc(a.Handling, func(s alert.Handling) bool { return s.Seq == x.Seq })
 	if i < 0 {
-		return fmt.Errorf("step %d of alert %s is not in its handling", x.Seq, x.Alert)
+		return fmt.Errorf("step %d of alert %s is not in its handling: %w", x.Seq, x.Alert, errUntellable)
 	}
 	step := &a.Handling[i]
 	d := &fact.Delivery{Tenant: tenant, ID: uuid.NewString(), Hook: w.Name, Alert: x.Alert, Event: "alert." + string(step.Action), CreatedAt: h.r.o.Now()}
 	var err error
 	if d.Body, err = h.Render(d, a, step); err != nil {
-		return fmt.Errorf("render a step of alert %s: %w", x.Alert, err)
+		return fmt.Errorf("render a step of alert %s: %w: %w", x.Alert, errUntellable, err)
 	}
 	_, err = h.rows.AddDelivery(ctx, d, x.Handling)
 	return err

@@ -244,3 +244,38 @@ func TestStepsOfAlertsReachEachWebhook(t *testing.T) {
 		t.Errorf("body %s", b.deliveries[0].Body)
 	}
 }
+
+// A step of which no message can be made keeps no other from being told.
+func TestAStepThatCannotBeToldStopsNoOther(t *testing.T) {
+	t.Parallel()
+	b := newBook()
+	b.hooks = []fact.Webhook{fact.NewWebhook("well", "https://well.example/", "0123456789abcdef")}
+	kinds, attach := jobs.HookKinds(jobs.HookOptions{
+		Of:   func(context.Context, fleet.TenantID) []fact.Webhook { return b.hooks },
+		Send: func(context.Context, *fact.Webhook, *fact.Delivery) (int, error) { return 200, nil }, Hopeless: errHopeless, Gone: errGone, Every: 50 * time.Millisecond,
+		Render: func(_ *fact.Delivery, _ *fact.Alert, s *alert.Handling) ([]byte, error) {
+			if s.Action == alert.ActOpen {
+				return nil, errors.New("a figure that is none")
+			}
+			return []byte("x"), nil
+		},
+	}, b)
+	r, err := jobs.Open(jobs.Options{Queues: []jobs.Queue{jobs.Housekeeping}}, kinds...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	attach(r)
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"alert.raise sent 1", "alert.acknowledge sent 1"}
+	for end := time.Now().Add(20 * time.Second); !slices.Equal(b.states("well"), want) && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := b.states("well"); !slices.Equal(got, want) || b.looked["well"] == 0 {
+		t.Errorf("%v, looked %d times, want %v", got, b.looked["well"], want)
+	}
+}
