@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -52,6 +53,7 @@ func TestTheEnvironmentBeatsTheFileBeatsTheDefaults(t *testing.T) {
 		Env: "dev", ServiceName: "starling", LogLevel: slog.LevelInfo,
 		HTTPHost: "127.0.0.1", HTTPPort: 9001, RequestTimeout: 10 * time.Second, ShutdownTimeout: 15 * time.Second,
 		CORSAllowedOrigins: []string{"https://a.example", "https://b.example:8443"},
+		WebhookNetworks:    []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 		LinkHost:           "127.0.0.1", LinkPort: 9002,
 		DatabaseURL: NewSecret(someDatabase), DBMaxConns: 16, DBMinConns: 2,
 		DBConnMaxIdle: 5 * time.Minute, DBConnMaxLifetime: time.Hour, DBAutoMigrate: true,

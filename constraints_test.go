@@ -146,6 +146,32 @@ func (l *ledger) rules(t *testing.T) map[string]rule {
 		"task_events_pkey":                  {never: ours}, "task_events_tenant_id_task_id_fkey": {never: engine},
 		"decisions_pkey": {never: ours}, "decisions_kind_check": {never: written}, "decisions_tenant_id_warehouse_id_fkey": {never: engine},
 
+		"alerts_pkey": {never: ours}, "alerts_once": {never: "a warehouse's alerts are decided one after the other, by its actor"},
+		"alerts_check": {never: written}, "alerts_check1": {never: written}, "alerts_resolution_check": {never: written},
+		"alerts_tenant_id_warehouse_id_fkey": bad("/api/v1/alerts", l.newAlert("rule"), "warehouse_id", nowhere),
+		"alerts_cause_check":                 bad("/api/v1/alerts", l.newAlert("rule"), "cause", "", "weather", long),
+		"alerts_level_check":                 bad("/api/v1/alerts", l.newAlert("rule"), "level", "", "L4"),
+		"alerts_subject_kind_check": {tries: []try{
+			post("/api/v1/alerts", with(l.newAlert("rule"), "subject", map[string]any{"type": "", "id": "x"}), 422, "body.subject.type"),
+		}},
+		"alerts_subject_id_check": {tries: []try{
+			post("/api/v1/alerts", with(l.newAlert("rule"), "subject", map[string]any{"type": "zone", "id": ""}), 422, "body.subject.id"),
+			post("/api/v1/alerts", with(l.newAlert("rule"), "subject", map[string]any{"type": "zone", "id": long}), 422, "body.subject.id"),
+		}},
+		"alerts_mark_check":   {tries: []try{post("/api/v1/alerts/"+l.alert+"/mark", map[string]any{"mark": "perhaps"}, 422, "body.mark")}},
+		"alerts_status_check": {never: written},
+		"alert_handling_pkey": {never: ours}, "alert_handling_action_check": {never: written}, "alert_handling_of_alert": {never: "steps of an alert are recorded one after the other, with its version"},
+		"alert_handling_tenant_id_alert_id_fkey": {never: engine},
+		"congestion_diagrams_pkey":               {never: upserted}, "congestion_diagrams_learned_check": {never: written},
+		"congestion_diagrams_tenant_id_warehouse_id_fkey": {never: engine},
+		"webhook_hooks_pkey":                              {never: upserted},
+		"webhook_hooks_hook_check": {tries: []try{{
+			method: http.MethodPatch, path: "/api/v1/tenants/current/settings", body: map[string]any{"webhooks": map[string]any{strings.Repeat("x", 33): map[string]any{"url": "https://hooks.example/x", "secret": strings.Repeat("s", 32)}}}, status: 422, names: "webhooks",
+		}}},
+		"webhook_hooks_tenant_id_fkey": {never: engine},
+		"webhook_deliveries_pkey":      {never: ours}, "webhook_deliveries_once": {never: "what is there already is left as it is"},
+		"webhook_deliveries_check": {never: written}, "webhook_deliveries_state_check": {never: written}, "webhook_deliveries_tenant_id_fkey": {never: engine},
+
 		"outbox_events_pkey": {never: ours}, "outbox_events_status_check": {never: written},
 		"inbox_events_pkey": {never: upserted}, "inbox_events_tenant_id_fkey": {never: engine},
 		"lock_fences_pkey": {never: upserted}, "lock_fences_name_check": {never: written}, "lock_fences_token_check": {never: written},

@@ -76,11 +76,19 @@ func newTwoTenants(t *testing.T) *twoTenants {
 		"tenant_id": made.Tenant, "warehouse_id": w.warehouse, "map_id": w.floor, "lane_id": lanes.Items[0].ID, "zone_id": zone, "robot_id": made.Robot,
 		"command_id": made.Command, "task_id": made.Task, "n": "1",
 	}
-	w.ids["event_id"] = w.letter(t)
+	w.ids["event_id"], w.ids["delivery_id"], w.ids["name"], w.ids["remedy_id"] = w.letter(t), w.delivery(t), hookOfOwner, uuid.NewString()
+	var alert struct {
+		ID string `json:"alert_id"`
+	}
+	must("POST", "/api/v1/alerts", w.newAlert(mark), &alert)
+	w.ids["alert_id"] = alert.ID
+	must("PATCH", "/api/v1/tenants/current/settings", map[string]any{"webhooks": map[string]any{hookOfOwner: map[string]any{
+		"url": "https://hooks.example/x", "secret": strings.Repeat("s", 32), "off": true,
+	}}}, nil)
 	for name := range w.ids {
 		w.unknown[name] = uuid.NewString()
 	}
-	w.unknown["n"] = "1"
+	w.unknown["n"], w.unknown["name"] = "1", "hook-of-nobody"
 	platform := newClient(w.URL, w.platform)
 	defer platform.http.CloseIdleConnections()
 	if err := platform.call(t.Context(), "POST", "/api/v1/tenants", "", map[string]any{"slug": "stranger", "name": "Stranger"}, &made); err != nil {
@@ -90,6 +98,19 @@ func newTwoTenants(t *testing.T) *twoTenants {
 		w.stranger[role] = w.issue(t, map[string]any{"role": role, "tenant": made.Tenant, "robot": w.ids["robot_id"], "fleet": mark})
 	}
 	return w
+}
+
+const hookOfOwner = "hook-of-owner"
+
+// delivery is a message of the owner's webhook that was given up.
+func (w *twoTenants) delivery(t *testing.T) string {
+	t.Helper()
+	id := uuid.NewString()
+	if _, err := w.db.Exec(t.Context(), `INSERT INTO webhook_deliveries (tenant_id, delivery_id, hook, event, body, state, cause, done_at)
+		VALUES ($1, $2, $3, 'test', '{}', 'dead', $4, now())`, w.ids["tenant_id"], id, hookOfOwner, mark); err != nil {
+		t.Fatal(err)
+	}
+	return id
 }
 
 // letter is a fact of the owner that could not be sent.
@@ -116,18 +137,25 @@ func (w *twoTenants) bodies(ids map[string]string) map[string]any {
 	status := map[string]any{"seq": 1, "ts": "2026-01-01T00:00:00Z", "pose": map[string]any{"x": 0, "y": 0, "theta": 0, "map_id": ids["map_id"]}, "battery_soc": 0.5, "state": "IDLE", "robot_id": ids["robot_id"]}
 	own := map[string]any{"seq": 1, "ts": "2026-01-01T00:00:00Z", "pose": map[string]any{"x": 0, "y": 0, "theta": 0}, "battery_soc": 0.5, "state": "IDLE"}
 	return map[string]any{
-		"POST /api/v1/maps":                                map[string]any{"warehouse_id": ids["warehouse_id"], "name": "n", "format": "movingai", "content": smallFloor, "resolution_m": 1},
-		"POST /api/v1/maps/{map_id}/versions":              map[string]any{"format": "movingai", "content": smallFloor, "resolution_m": 1},
-		"PATCH /api/v1/lanes/{lane_id}":                    map[string]any{"closed": true, "reason": "r"},
-		"PUT /api/v1/zones/{zone_id}":                      w.overlay(ids["map_id"]),
-		"POST /api/v1/robots":                              map[string]any{"robot_code": "c", "protocol": "link", "warehouse_id": ids["warehouse_id"]},
-		"PATCH /api/v1/robots/{robot_id}":                  map[string]any{"priority": 1},
-		"POST /api/v1/robots/{robot_id}/status":            own,
-		"POST /api/v1/robots/status":                       map[string]any{"items": []any{status}},
-		"POST /api/v1/robots/{robot_id}/commands":          map[string]any{"command": "stop"},
-		"POST /api/v1/tasks":                               task,
-		"POST /api/v1/tasks:batch":                         map[string]any{"items": []any{task}},
-		"POST /api/v1/scheduler/plan":                      map[string]any{"warehouse_id": ids["warehouse_id"], "tasks": []any{task}},
+		"POST /api/v1/maps":                       map[string]any{"warehouse_id": ids["warehouse_id"], "name": "n", "format": "movingai", "content": smallFloor, "resolution_m": 1},
+		"POST /api/v1/maps/{map_id}/versions":     map[string]any{"format": "movingai", "content": smallFloor, "resolution_m": 1},
+		"PATCH /api/v1/lanes/{lane_id}":           map[string]any{"closed": true, "reason": "r"},
+		"PUT /api/v1/zones/{zone_id}":             w.overlay(ids["map_id"]),
+		"POST /api/v1/robots":                     map[string]any{"robot_code": "c", "protocol": "link", "warehouse_id": ids["warehouse_id"]},
+		"PATCH /api/v1/robots/{robot_id}":         map[string]any{"priority": 1},
+		"POST /api/v1/robots/{robot_id}/status":   own,
+		"POST /api/v1/robots/status":              map[string]any{"items": []any{status}},
+		"POST /api/v1/robots/{robot_id}/commands": map[string]any{"command": "stop"},
+		"POST /api/v1/tasks":                      task,
+		"POST /api/v1/tasks:batch":                map[string]any{"items": []any{task}},
+		"POST /api/v1/scheduler/plan":             map[string]any{"warehouse_id": ids["warehouse_id"], "tasks": []any{task}},
+		"POST /api/v1/alerts":                     w.reportOf(ids),
+		"POST /api/v1/alerts/{alert_id}/comments": map[string]any{"text": "t"},
+		"POST /api/v1/alerts/{alert_id}/assign":   map[string]any{"assignee": "me"},
+		"POST /api/v1/alerts/{alert_id}/mark":     map[string]any{"mark": "false"},
+		"POST /api/v1/congestion/remedies": map[string]any{
+			"warehouse_id": ids["warehouse_id"], "action": "reroute", "subject": map[string]any{"type": "zone", "id": ids["zone_id"]},
+		},
 		"POST /api/v1/tasks/{task_id}/cancel":              nil,
 		"POST /api/v1/dead-letters/{event_id}/retry":       nil,
 		"POST /api/v1/dead-letters/{event_id}/discard":     nil,
@@ -135,11 +163,20 @@ func (w *twoTenants) bodies(ids map[string]string) map[string]any {
 	}
 }
 
+// reportOf is the report of an alert that was missing in somebody's warehouse.
+func (w *twoTenants) reportOf(ids map[string]string) map[string]any {
+	r := w.newAlert("t")
+	r["warehouse_id"] = ids["warehouse_id"]
+	return r
+}
+
 // filters are what lists may be narrowed by.
 var filters = map[string]string{
 	"GET /api/v1/lanes": "map_id={map_id}", "GET /api/v1/zones": "map_id={map_id}", "GET /api/v1/maps": "warehouse_id={warehouse_id}",
 	"GET /api/v1/robots": "warehouse_id={warehouse_id}", "GET /api/v1/tasks": "warehouse_id={warehouse_id}&robot_id={robot_id}",
-	"GET /api/v1/scheduler/decisions": "task_id={task_id}", "GET /api/v1/overview": "warehouse_id={warehouse_id}",
+	"GET /api/v1/alerts": "warehouse_id={warehouse_id}", "GET /api/v1/congestion/hotspots": "warehouse_id={warehouse_id}",
+	"GET /api/v1/congestion/remedies": "warehouse_id={warehouse_id}", "DELETE /api/v1/congestion/remedies/{remedy_id}": "warehouse_id={warehouse_id}",
+	"GET /api/v1/webhooks/deliveries": "hook={name}", "GET /api/v1/scheduler/decisions": "task_id={task_id}", "GET /api/v1/overview": "warehouse_id={warehouse_id}",
 	"GET /api/v1/maps/{map_id}/versions/{n}/diff": "against=1", "GET /api/v1/audit": "resource=robot:{robot_id}", "GET /api/v1/audit/export": "resource=task:{task_id}",
 }
 
