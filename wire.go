@@ -248,7 +248,7 @@ func (a *app) startEngine(links actors.Links, registry prometheus.Registerer) er
 		settings := a.quotas.Settings(ctx, s.Tenant)
 		return settings.AlertRules()
 	}
-	o.UndoRemedy = a.telemetry.remedies.UndoOf
+	o.UndoRemedy, o.HoldsRemedy = a.telemetry.remedies.UndoOf, a.telemetry.remedies.Holds
 	if a.wiring.Views != nil {
 		o.Views = a.wiring.Views(a.views)
 	}

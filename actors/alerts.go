@@ -69,8 +69,25 @@ func (s *alertsShell) restore(rec any, _ bool) {
 		}
 	}
 	s.decide(alert.Restored{}, nil)
+	s.endRemedies(r.Alerts)
 	s.rulesAt = time.Time{}
 	s.askRules(sys.now())
+}
+
+// endRemedies has remedies recorded as undone that ended with the process that did them: else they stay in force on record,
+// and their alerts in memory, for ever.
+func (s *alertsShell) endRemedies(alerts []alert.View) {
+	holds := s.box.sys.HoldsRemedy
+	if holds == nil {
+		return
+	}
+	for i := range alerts {
+		for _, r := range alerts[i].Remedies {
+			if r.State == alert.InForce && !holds(s.box.sh.id, r.ID) {
+				s.box.post(alert.RemedyUndone{Remedy: r.ID, Reason: "the process that did it has ended", By: fleet.Actor{Part: "alerts"}})
+			}
+		}
+	}
 }
 
 // keyHash makes a number of a shard's key.

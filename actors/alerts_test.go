@@ -198,3 +198,32 @@ func TestTwoShardsHaveAlertsOfTheirOwn(t *testing.T) {
 		t.Fatalf("%d alerts on record, want one of each warehouse", len(b.mem.alerts))
 	}
 }
+
+func TestRemediesThatEndedWithTheirProcessAreUndone(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	if err := b.Open(t.Context(), testShard); err != nil {
+		t.Fatal(err)
+	}
+	b.watch(t, 15*time.Second, testJam)
+	for _, id := range []string{"held", "one", "two"} {
+		m := alert.RemedyApplied{Subject: testJam.Subject, Cause: alert.Congestion, Remedy: alert.Remedy{ID: id, Kind: "hold_tasks"}}
+		if _, err := b.RecordRemedy(t.Context(), testShard, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := newBed(t, func(o *Options) {
+		o.Journal, o.Store = b.mem, b.mem
+		o.HoldsRemedy = func(shard fleet.Shard, remedy string) bool { return shard == testShard && remedy == "held" }
+	})
+	if err := next.Open(t.Context(), testShard); err != nil {
+		t.Fatal(err)
+	}
+	next.quiesce(t)
+	next.pass(t, time.Second)
+	for _, r := range b.mem.onlyAlert(t).Remedies {
+		if want := r.ID != "held"; (r.State == alert.Undone) != want {
+			t.Errorf("remedy %s is %s", r.ID, r.State)
+		}
+	}
+}

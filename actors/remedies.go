@@ -217,6 +217,20 @@ func (r *Remedies) Undo(shard fleet.Shard, id, reason string, by fleet.Actor) er
 	return nil
 }
 
+// Holds says whether a remedy holds here (Options.HoldsRemedy).
+func (r *Remedies) Holds(shard fleet.Shard, id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a := r.shards[shard]; a != nil {
+		for _, of := range a.ids {
+			if of == id {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // UndoOf takes back what an alert's rollback asks for (Options.UndoRemedy). What does not hold, after a restart say, is undone.
 func (r *Remedies) UndoOf(shard fleet.Shard, _ alert.ID, x alert.Remedy) {
 	by := fleet.Actor{Part: "alerts"}

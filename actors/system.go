@@ -58,6 +58,9 @@ type Options struct {
 	// UndoRemedy is called for a remedy that is to be undone, again and again until alert.RemedyUndone tells that it is; nil =
 	// nobody applies remedies. It must not block.
 	UndoRemedy func(shard fleet.Shard, id alert.ID, r alert.Remedy)
+	// HoldsRemedy says whether a remedy that is on record as in force holds here: one that ended with its process is recorded
+	// as undone when the alerts are restored. nil = nobody says. It must not block.
+	HoldsRemedy func(shard fleet.Shard, remedy string) bool
 	// Lost is called, once a shard, when a newer owner has been found; nil = nobody. It must not block.
 	Lost func(fleet.Shard)
 	// Token is that of a shard's lock (fact.LockDispatch …) now, 0 = nobody can say, fact.Refused = somebody else holds it:
