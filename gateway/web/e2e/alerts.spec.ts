@@ -40,6 +40,7 @@ test("a fault becomes an alert that is acknowledged, commented, resolved and rol
   await ours.focus();
   await page.keyboard.press("r");
   await expect(ours).toHaveCount(0);
+  await expect.poll(() => page.evaluate(() => document.activeElement?.closest(".alert-triage") !== null)).toBe(true); // the next letter is for the next alert
   await page.getByRole("checkbox", { name: "resolved too" }).check();
   await expect(ours).toContainText("resolved");
 

@@ -80,14 +80,41 @@ export function AlertTriage() {
   const now = watch.now.value;
   const open = chosen !== null && chosen.status !== "RESOLVED";
 
+  // Who comes here goes on with the keys: the list has the focus, unless it is somewhere within already.
+  useEffect(() => {
+    if (!box.current?.contains(document.activeElement)) box.current?.focus({ preventScroll: true });
+  }, []);
+  // The row or button that had the focus has gone with what was done: the keys stay here.
+  const within = useRef(false);
+  useEffect(() => {
+    if (within.current && (document.activeElement === null || document.activeElement === document.body)) box.current?.focus({ preventScroll: true });
+  });
+  useEffect(() => {
+    const pressed = (e: PointerEvent): void => void (within.current &&= box.current?.contains(e.target as Node) === true); // who goes elsewhere is let go
+    addEventListener("pointerdown", pressed, true);
+    return () => removeEventListener("pointerdown", pressed, true);
+  }, []);
+  // Where the alert that was looked at leaves the list, its neighbour comes next.
+  const place = useRef(-1);
+  useEffect(() => {
+    const i = items.findIndex((a) => a.alert_id === chosenAlert.value);
+    if (i >= 0) place.current = i;
+    else if (place.current >= 0 && chosen?.status === "RESOLVED") {
+      const next = items[Math.min(items.length - 1, place.current)];
+      place.current = -1;
+      chosenAlert.value = next?.alert_id ?? "";
+    }
+  });
+
   /** The letters belong to the alert that is looked at, while the focus is here. */
   const onKey = (e: KeyboardEvent): void => {
     const target = e.target as HTMLElement;
-    if (e.ctrlKey || e.metaKey || e.altKey || target instanceof HTMLInputElement || !letters.value) return;
+    if (e.ctrlKey || e.metaKey || e.altKey || (target instanceof HTMLInputElement && target.type !== "checkbox") || !letters.value) return;
     if (e.key === "j" || e.key === "k") {
       const i = items.findIndex((a) => a.alert_id === chosenAlert.value);
       const next = items[Math.min(items.length - 1, Math.max(0, i + (e.key === "j" ? 1 : -1)))];
       if (next) chosenAlert.value = next.alert_id;
+      box.current?.focus({ preventScroll: true }); // Enter and the arrows belong to no row that is left behind
     } else if (chosen === null || !mayOperate.value) return;
     else if (e.key === "c") text.current?.focus();
     else if (e.key === "z") box.current?.querySelector<HTMLButtonElement>(".rollback button")?.focus();
@@ -108,7 +135,7 @@ export function AlertTriage() {
     { name: "State", width: "minmax(96px, 130px)", from: 520, cell: (a) => stateWord(a, now) },
   ];
   return (
-    <div ref={box} class="alert-triage" onKeyDown={onKey}>
+    <div ref={box} class="alert-triage" tabIndex={-1} onKeyDown={onKey} onFocusIn={() => (within.current = true)} onFocusOut={(e) => (within.current = e.relatedTarget === null || box.current?.contains(e.relatedTarget as Node) === true)}>
       <div class="alert-list">
         <div class="filters">
           <label><input type="checkbox" checked={resolvedToo.value} onInput={(e) => (resolvedToo.value = e.currentTarget.checked)} /> resolved too</label>

@@ -24,8 +24,8 @@ export function keepTraffic(watch: Watch, map: MapView, robotOf: () => string | 
       drawn.value = layers.value.flow ? flowOf(watch.zoneStatus.value.values()) : [];
       map.setFlow(drawn.value);
     }),
-    // Who looks at neither map layer, list nor zone pays nothing for it.
-    effect(() => watch.wantHeat(layers.value.jams || tab.value === "hotspots" || tab.value === "zones" || selection.value?.type === "zone")),
+    // Who looks at neither map layer, lists nor zone pays nothing for it.
+    effect(() => watch.wantHeat(layers.value.jams || tab.value === "hotspots" || tab.value === "zones" || tab.value === "alerts" || selection.value?.type === "zone")),
     effect(() => {
       jams.value = layers.value.jams ? jamsOf(watch.heat.value.values()) : [];
       map.setJams(jams.value);
