@@ -63,10 +63,13 @@ test("a jam is seen on the map, in the list and in its zone's panel, and somethi
   const spot = list(page).getByRole("listitem").filter({ hasText: "block-2-7" }).first();
   await expect(spot).toContainText("−0.12 within 2 min, 4 robots");
   const sent = page.waitForRequest((r) => r.method() === "PATCH" && r.url().includes("/lanes/"));
-  await press(spot, "Close the lane");
-  expect((await sent).postDataJSON()).toEqual(action.body);
-  await expect.poll(async () => (await lanes()).items[0]!.closed).toBe(true);
-  await api.patch("/api/v1/lanes/{lane_id}", { path: { lane_id: lane!.lane_id }, body: { closed: false } });
+  try {
+    await press(spot, "Close the lane");
+    expect((await sent).postDataJSON()).toEqual(action.body);
+    await expect.poll(async () => (await lanes()).items[0]!.closed).toBe(true);
+  } finally {
+    await api.patch("/api/v1/lanes/{lane_id}", { path: { lane_id: lane!.lane_id }, body: { closed: false } }); // the floor is everybody's
+  }
 
   // A minute ahead, said to be by persistence.
   await page.getByRole("radio", { name: "In a minute" }).check();
