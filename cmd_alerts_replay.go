@@ -36,6 +36,9 @@ type calibrateFlags struct {
 	asJSON                      bool
 }
 
+// idLength is how long an id is; a slug is shorter or longer, or names no tenant.
+const idLength = 36
+
 func newAlertsReplayCmd() *cobra.Command {
 	var f calibrateFlags
 	cmd := &cobra.Command{
@@ -116,6 +119,10 @@ func (f *calibrateFlags) options(now time.Time) (o alerts.Options, err error) {
 	switch {
 	case f.file == "" && f.from == "":
 		return o, usageError{errors.New("--from: where the window begins is missing")}
+	case f.mapFile != "" && f.file == "":
+		return o, usageError{errors.New("--map: want --file too: statuses of Kafka are of the warehouse's own map")}
+	case f.mapFile != "" && f.tenant != "" && len(f.tenant) != idLength:
+		return o, usageError{errors.New("--tenant: want its id: with --file and --map there is no server that knows the slug")}
 	case (f.file == "" || f.mapFile == "") && (f.tenant == "" || f.warehouse == ""):
 		return o, usageError{errors.New("--tenant, --warehouse: want both, but for --file with --map")}
 	case !o.From.Before(o.To):
@@ -158,6 +165,7 @@ type statusSource struct {
 
 // survey finds the map, from the store unless there is a file, and there people's verdicts too.
 func (s *statusSource) survey(ctx context.Context) ([]congestion.Marked, error) {
+	s.shard = fleet.Shard{Tenant: fleet.TenantID(strings.ToLower(s.flags.tenant)), Warehouse: fleet.WarehouseID(strings.ToLower(s.flags.warehouse))}
 	if s.flags.mapFile != "" {
 		id, version, err := s.firstMap()
 		if err != nil {
@@ -175,8 +183,7 @@ func (s *statusSource) survey(ctx context.Context) ([]congestion.Marked, error) 
 		return nil, err
 	}
 	defer store.Close()
-	s.shard = fleet.Shard{Tenant: fleet.TenantID(s.flags.tenant), Warehouse: fleet.WarehouseID(s.flags.warehouse)}
-	if len(s.flags.tenant) != 36 {
+	if len(s.flags.tenant) != idLength {
 		t, err := store.Tenants.GetTenantBySlug(ctx, s.flags.tenant)
 		if err != nil {
 			return nil, err
@@ -253,16 +260,24 @@ func (s *statusSource) read(ctx context.Context, c *alerts.Calibration) error {
 }
 
 func (s *statusSource) add(c *alerts.Calibration, st *fact.Status) {
-	if s.shard.Warehouse != "" && st.Shard != s.shard {
+	if !s.mine(st) {
 		return
 	}
 	fact.SampleOf(st, &s.m)
 	c.Add(&s.m)
 }
 
-// firstMap is the map of the file's first status: ids of zones and lanes follow from it.
+// mine says that a status is of the tenant and the warehouse that were named.
+func (s *statusSource) mine(st *fact.Status) bool {
+	return (s.shard.Tenant == "" || st.Shard.Tenant == s.shard.Tenant) && (s.shard.Warehouse == "" || st.Shard.Warehouse == s.shard.Warehouse)
+}
+
+// firstMap is the map of the file's first status of the warehouse: ids of zones and lanes follow from it.
 func (s *statusSource) firstMap() (id fleet.MapID, version int, err error) {
 	err = eachStatus(s.flags.file, func(st *fact.Status) bool {
+		if !s.mine(st) {
+			return true
+		}
 		id, version = st.Map, st.MapVersion
 		return false
 	})

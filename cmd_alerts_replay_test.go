@@ -101,6 +101,29 @@ func TestAlertsAreCalibratedOnARecording(t *testing.T) {
 	}
 }
 
+func TestARecordingIsReadForTheWarehouseThatIsNamed(t *testing.T) {
+	t.Parallel()
+	statuses, floor := recorded(t)
+	f := calibrateFlags{file: statuses, mapFile: floor, mapFormat: "movingai", truth: "delay", to: "0s", asJSON: true}
+	f.tenant, f.warehouse = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+	if err := calibrate(t.Context(), &f, &bytes.Buffer{}); err != nil {
+		t.Error(err)
+	}
+	f.warehouse = "22222222-2222-4222-8222-222222222223"
+	if err := calibrate(t.Context(), &f, &bytes.Buffer{}); err == nil {
+		t.Error("statuses of another warehouse are taken for its own")
+	}
+	for flag, f := range map[string]calibrateFlags{
+		"--map":    {mapFile: floor, mapFormat: "movingai", truth: "delay", from: "1h", to: "0s", tenant: f.tenant, warehouse: f.warehouse},
+		"--tenant": {file: statuses, mapFile: floor, mapFormat: "movingai", truth: "delay", to: "0s", tenant: "acme", warehouse: f.warehouse},
+	} {
+		var usage usageError
+		if err := calibrate(t.Context(), &f, &bytes.Buffer{}); !errors.As(err, &usage) || !strings.Contains(err.Error(), flag) {
+			t.Errorf("%s: %v", flag, err)
+		}
+	}
+}
+
 func TestCalibrationSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	statuses, floor := recorded(t)
