@@ -180,6 +180,7 @@ func (j *jamDrill) heard(t *testing.T) (levels func(zone string) []int, stop fun
 // A jam is seen level by level, up and down, one step at a time, by whoever asks, who listens and in the stores; settings hold
 // at once, and what was learned outlives the process.
 func TestAJamIsSeenEverywhere(t *testing.T) {
+	t.Parallel()
 	j := newJamDrill(t, 12)
 	j.set(t, `{"l1":{"index":0.2,"percentile":0,"after_s":0},"l2":{"index":0.4,"percentile":0,"after_s":0},"l3":{"index":0.6,"after_s":0},
 		"clear_after_s":0,"dwell_s":0,"cooldown_s":0}`)
@@ -196,8 +197,16 @@ func TestAJamIsSeenEverywhere(t *testing.T) {
 	jammed := j.zone
 	j.jam(false)
 	within(t, "no level", 5*time.Minute, reached(0))
-	if got := levels(jammed); !slices.Equal(got, []int{0, 1, 2, 3, 2, 1, 0}) && !slices.Equal(got, []int{1, 2, 3, 2, 1, 0}) {
-		t.Errorf("the live channel told levels %v, want each on the way up and down once", got)
+	within(t, "the live channel's last word", time.Minute, func() bool { got := levels(jammed); return len(got) > 0 && got[len(got)-1] == 0 })
+	told := levels(jammed)
+	for i := range told[1:] {
+		if step := told[i+1] - told[i]; step != 1 && step != -1 {
+			t.Errorf("the live channel told levels %v, want one step at a time", told)
+			break
+		}
+	}
+	if slices.Max(told) != 3 {
+		t.Errorf("the live channel told levels %v, want 3 among them", told)
 	}
 	store, err := influx.Open(t.Context(), influx.Options{URL: j.influx.URL(), Org: j.influx.Org(), Token: j.influx.Token(), Bucket: "tiers"})
 	if err != nil {

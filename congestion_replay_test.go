@@ -137,6 +137,7 @@ func window[T any](t *testing.T, j *jammedHouse, topic string, read func(*kafka.
 
 // A consumer that knows robot.status alone comes to the figures and levels that congestion.metrics told, to the last digit.
 func TestStatusesOfKafkaGiveTheSameScoresToTheLastDigit(t *testing.T) {
+	t.Parallel()
 	j := newJammedHouse(t, 60)
 	told := func() []fact.Congestion {
 		return window(t, j, kafka.TopicCongestion, kafka.Congestion, func(c fact.Congestion) fleet.Shard { return c.Shard })

@@ -170,13 +170,13 @@ func (a *api) undoRemedy() {
 	}
 	add(a, op{method: http.MethodDelete, path: "/api/v1/congestion/remedies/{remedy_id}", id: "undo-remedy", summary: "Take back what was done against a jam", tag: "congestion", engine: true, status: http.StatusNoContent},
 		func(ctx context.Context, who *auth.Identity, in *in) (*struct{}, error) {
-			shard, err := a.shardOf(ctx, who, in.WarehouseID, "query.warehouse_id")
+			w, err := a.Facts.GetWarehouse(ctx, who.Tenant, fleet.WarehouseID(in.WarehouseID)) // not there: neither is the remedy
 			if err != nil {
 				return nil, err
 			}
 			if a.Remedies == nil {
 				return nil, newError(http.StatusPreconditionFailed, codePrecondition, "nothing is measured here")
 			}
-			return nil, a.Remedies.Undo(shard, in.ID, "taken back by a person", by(who))
+			return nil, a.Remedies.Undo(fleet.Shard{Tenant: who.Tenant, Warehouse: w.ID}, in.ID, "taken back by a person", by(who))
 		})
 }
