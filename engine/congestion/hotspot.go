@@ -31,7 +31,7 @@ func Hotspots(scores []Score, horizon time.Duration, limit int) []Hotspot {
 			continue
 		}
 		if horizon > 0 {
-			sc.Index, sc.Level = sc.Forecast, 0 // what is measured now does not rank what is expected
+			sc.Index, sc.Level = sc.Forecast, 0          // what is measured now does not rank what is expected
 			sc.Confidence *= 1 / (1 + horizon.Minutes()) // half as sure a minute ahead
 		}
 		all = append(all, sc)

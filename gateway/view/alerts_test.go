@@ -50,7 +50,9 @@ func TestStepsOfAlertsAreToldOnceAndInOrder(t *testing.T) {
 	}
 	at = b.Join("w")
 	tell("new", 5, alert.ActReopen)
-	at = b.Join("w")
+	if b.Join("w").Life != at.Life {
+		t.Error("a step in order ends the log")
+	}
 	tell("solved", 9, "")
 	if b.Join("w").Life == at.Life {
 		t.Error("an alert was restored that nobody who follows has seen, and they are not told to start anew")
