@@ -137,7 +137,7 @@ func (l *ledger) creations() []creation {
 		{"/api/v1/robots", func(n int) any { return l.newRobot(name(n)) }, "robots", 1},
 		{"/api/v1/robots/{robot_id}/commands", func(n int) any { return map[string]any{"command": "pause", "expires_in_s": 60 + n} }, "commands", 1},
 		{"/api/v1/alerts", func(n int) any { return l.newAlert(name(n)) }, "alerts", 1},
-		{"/api/v1/alerts/{alert_id}/comments", func(n int) any { return map[string]any{"text": name(n)} }, "alert_handling", 1},
+		{"/api/v1/alerts/{alert_id}/comments", func(n int) any { return map[string]any{"text": name(n)} }, "alert_handling WHERE action = 'comment'", 1},
 		{"/api/v1/tasks", func(n int) any { return l.newTask(n) }, "tasks", 1},
 		{"/api/v1/tasks:batch", func(n int) any {
 			return map[string]any{"items": []any{l.newTask(n), l.newTask(n + 1), l.newTask(n + 2)}}
