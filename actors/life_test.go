@@ -131,8 +131,15 @@ func TestRobotLifeOverTheAPI(t *testing.T) {
 	if s, ok := b.mem.snapshots[spec.ID]; !ok || s.Seq != 5 || s.Battery != 0.5 {
 		t.Fatalf("snapshot %+v", s)
 	}
+	if b.win.robots[spec.ID] == 0 {
+		t.Error("a registered robot is not shown")
+	}
 	if err := b.RemoveRobot(t.Context(), testShard, spec.ID, -1, testBy, ""); err != nil {
 		t.Fatal(err)
+	}
+	b.quiesce(t)
+	if n, shown := b.win.robots[spec.ID]; shown {
+		t.Errorf("a removed robot is still shown (%d times)", n)
 	}
 	if _, err := b.OpenLink(t.Context(), testShard, spec.ID, robot.LinkOpened{}); !errors.Is(err, fact.ErrNotFound) {
 		t.Fatalf("link of a removed robot: %v", err)

@@ -95,8 +95,10 @@ func (r *robotShell) apply(at time.Time, e robot.Event) {
 		}
 	}
 	r.fold(at, e)
-	if _, ok := e.(robot.ConnectionChanged); ok { // a robot that has fallen silent may have nothing more to show
+	switch e.(type) { // what shows a robot is soft and does not wait for records; after these it may have nothing more to show
+	case robot.ConnectionChanged, robot.Registered, robot.Removed:
 		r.perform(robot.Show{}, nil)
+	default:
 	}
 }
 
