@@ -344,11 +344,13 @@ func (w *window) ShowRobot(_ fleet.Shard, v *robot.View) {
 	w.waits[v.ID], w.places[v.ID] = v.Waiting.Cause, v.Vertex
 	w.mu.Unlock()
 }
+
 func (w *window) RobotGone(_ fleet.Shard, id fleet.RobotID) {
 	w.mu.Lock()
 	delete(w.robots, id)
 	w.mu.Unlock()
 }
+
 func (w *window) ZoneGone(_ fleet.Shard, id fleet.ZoneID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
